@@ -1,0 +1,1 @@
+"""The web service; knows no TensorFlow, Keras, OpenVINO or XGBoost."""

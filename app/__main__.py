@@ -1,0 +1,49 @@
+"""`python -m app`: the server, set by environment variables APP_* (docs/operations.md)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+from pydantic import ValidationError
+
+from app import logs
+from app.settings import Settings, explain, unknown_variables
+
+if TYPE_CHECKING:
+    from models.catalog import Catalog
+
+
+def main(load_models: Callable[[Settings], Catalog] | None = None) -> int:
+    """Read the settings and serve; 0 after a drain, 1 on a failure, 2 on a wrong setting.
+
+    Args:
+        load_models: where the models come from; by default the store.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.stderr.write("".join(f"{line}\n" for line in explain(error)))
+        return 2
+    logs.configure(settings.log_level, settings.log_json)
+    for line in unknown_variables():
+        structlog.get_logger("app").warning(line)
+    from app.server import serve  # heavy; a wrong setting is told before
+    from app.service import load_catalog
+
+    return serve(settings, load_models or load_catalog)
+
+
+def end(code: int) -> None:
+    """End at once: a library's thread that is still at work would crash in an interpreter's slow end."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    end(main())

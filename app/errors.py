@@ -1,0 +1,94 @@
+"""Everything that a request can meet besides what `models.errors` names.
+
+The path of a request, and the error of each step::
+
+    request ──▶ body ──read──▶ upload ──reserve──▶ place ──decode──▶ pixels ──queue──▶ batch ──run──▶ answer
+            │              │               │               │                │              │
+            NotReady       BodyTooLarge    Overloaded      models.errors    Deadline-      BatchFailed
+            Draining       UnsupportedType Closed          .ImageError      Exceeded
+                           EmptyBody
+                           BrokenBody
+                           MissingField
+
+Messages are shown to the caller, except BatchFailed's, which is logged; `problems` has the statuses.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Base of all errors of this package; ``code`` is a stable name for programs."""
+
+    code = "error"
+
+
+class NotReady(ServiceError):
+    """The models are still being loaded."""
+
+    code = "not_ready"
+
+
+class Draining(ServiceError):
+    """The server is shutting down and takes no new work."""
+
+    code = "draining"
+
+
+class BodyTooLarge(ServiceError):
+    """The body has more bytes than the limit."""
+
+    code = "body_too_large"
+
+
+class UnsupportedType(ServiceError):
+    """The Content-Type is none that carries an image here."""
+
+    code = "unsupported_content_type"
+
+
+class EmptyBody(ServiceError):
+    """The body has no bytes."""
+
+    code = "empty_body"
+
+
+class BrokenBody(ServiceError):
+    """The body is not what its Content-Type says: multipart, JSON or base64 that cannot be read."""
+
+    code = "broken_body"
+
+
+class MissingField(ServiceError):
+    """The body is well formed and holds no image."""
+
+    code = "missing_field"
+
+
+class BadParameter(ServiceError):
+    """A parameter has a value that it cannot have."""
+
+    code = "bad_parameter"
+
+
+class Overloaded(ServiceError):
+    """As much work is admitted as can be held."""
+
+    code = "overloaded"
+
+
+class Closed(ServiceError):
+    """The batcher takes nothing more."""
+
+    code = "draining"
+
+
+class DeadlineExceeded(ServiceError):
+    """The caller's deadline passed before there was an answer."""
+
+    code = "deadline_exceeded"
+
+
+class BatchFailed(ServiceError):
+    """The network or a head raised; the cause is chained."""
+
+    code = "internal_error"

@@ -1,0 +1,121 @@
+"""The app: load, verify, warm up, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import structlog
+from fastapi import FastAPI
+
+from app import problems
+from app.middleware import Identify, Record
+from app.page import static_files
+from app.routes import classify, docs, health, metrics, models, page
+from app.schemas import Problem
+from app.service import Loaded, Service, load, load_catalog
+from app.settings import Settings
+from app.state import State
+from models.catalog import Catalog
+from models.errors import ModelsError
+
+logger = structlog.get_logger("app")
+
+_CLOSE_S = 1.0  # accepted requests had their time before, in the drain
+
+T = TypeVar("T")
+
+
+def create_app(
+    settings: Settings,
+    *,
+    load_models: Callable[[Settings], Catalog] = load_catalog,
+    on_ready: Callable[[Loaded], None] | None = None,
+    on_failure: Callable[[], None] | None = None,
+) -> FastAPI:
+    """Build the app; it answers probes at once, and everything else when its models are loaded and warm.
+
+    Args:
+        settings: all of them.
+        load_models: settings -> the catalog, called in a thread; may raise ModelsError.
+        on_ready: called when work is taken.
+        on_failure: called when the models could not be loaded, which has been logged.
+    """
+    state = State(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(state, load_models, on_ready, on_failure))
+        yield
+        loading.cancel()
+        if state.service:
+            await asyncio.to_thread(state.service.close, _CLOSE_S)
+
+    app = _App(
+        title="Image classification",
+        summary="Says what a picture shows.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.held = state
+    app.add_middleware(Record, state=state)
+    app.add_middleware(Identify, state=state)  # the last one added is the outermost
+    problems.install(app)
+    for family in (classify, models, health, docs, page):
+        app.include_router(family.router)
+    if settings.metrics_public:
+        app.include_router(metrics.router)
+    app.mount("/static/swagger", docs.swagger_files())
+    app.mount("/static", static_files())
+    return app
+
+
+class _App(FastAPI):
+    """FastAPI, with the form of a problem in its OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
+
+
+async def _load(
+    state: State,
+    load_models: Callable[[Settings], Catalog],
+    on_ready: Callable[[Loaded], None] | None,
+    on_failure: Callable[[], None] | None,
+) -> None:
+    try:
+        loaded = await _in_thread(lambda: load(state.settings, load_models))
+    except Exception as error:
+        if isinstance(error, ModelsError):
+            logger.critical(str(error))
+        else:
+            logger.critical("The models could not be loaded.", exc_info=error)
+        if on_failure:
+            on_failure()
+        return
+    state.service = Service(loaded, state.settings, state.metrics)
+    state.lifecycle.loaded()
+    if on_ready:
+        on_ready(loaded)
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Run a function in a thread that does not keep the process from ending, as an executor's would."""
+    done: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
+        done.set_running_or_notify_cancel()
+        try:
+            done.set_result(function())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return await asyncio.wrap_future(done)

@@ -1,0 +1,152 @@
+"""Around every request, as pure ASGI: its id, its headers, the access log and the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import problems
+from app.errors import Draining
+from app.state import State
+
+PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_LONGEST_ID = 128
+_CUT_SHORT = "The server stopped before it could answer. Send the request again; another one may take it."
+
+access = structlog.get_logger("access")
+
+
+class Identify:
+    """Gives a request its id and the moment it began; and every response its id and the security headers."""
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        """Wrap an app."""
+        self._app, self._lifecycle = app, state.lifecycle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers.get("x-request-id"))
+        scope.setdefault("state", {}).update(request_id=request_id, began=time.monotonic())
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                response = MutableHeaders(scope=message)
+                response.update({**SECURITY_HEADERS, "X-Request-ID": request_id})
+                if self._lifecycle.draining:
+                    response["Connection"] = "close"  # the client's next request finds another server
+            await send(message)
+
+        named = {"request_id": request_id, **_trace(headers.get("traceparent"))}
+        with structlog.contextvars.bound_contextvars(**named):
+            await self._app(scope, receive, send_with_headers)
+
+
+class Record:
+    """Logs and counts each request, and answers for an app that raised or was cut short."""
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        """Wrap an app."""
+        self._app, self._lifecycle, self._metrics = app, state.lifecycle, state.metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(receive, send)
+        is_probe = _path(scope) in PROBES
+        if not is_probe:
+            self._lifecycle.in_flight += 1
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except (Exception, asyncio.CancelledError) as error:
+            if exchange.status:  # too late for another answer: the server closes the connection
+                raise
+            told = Draining(_CUT_SHORT) if isinstance(error, asyncio.CancelledError) else error
+            await problems.respond(Request(scope), told)(scope, exchange.receive, exchange.send)
+        finally:
+            if not is_probe:
+                self._lifecycle.in_flight -= 1
+            self._record(scope, exchange, is_probe)
+
+    def _record(self, scope: Scope, exchange: _Exchange, is_probe: bool) -> None:
+        seconds = time.monotonic() - scope["state"]["began"]
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.requests.labels(method, route, exchange.status).inc()
+        self._metrics.request.labels(method, route).observe(seconds)
+        (access.debug if is_probe else access.info)(
+            "request",
+            method=method,
+            path=quote(_path(scope)),  # no control character reaches a terminal
+            status=exchange.status,
+            duration_ms=round(seconds * 1000, 1),
+            bytes_in=exchange.bytes_in,
+            bytes_out=exchange.bytes_out,
+        )
+
+
+@dataclass
+class _Exchange:
+    """Counts what passes between the server and the app."""
+
+    server_receive: Receive
+    server_send: Send
+    status: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    async def receive(self) -> Message:
+        message = await self.server_receive()
+        self.bytes_in += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.bytes_out += len(message.get("body", b""))
+        await self.server_send(message)
+
+
+def _request_id(sent: str | None) -> str:
+    """The client's own id, where it can safely be repeated, or a new one."""
+    if sent and len(sent) <= _LONGEST_ID and sent.isascii() and sent.isprintable():
+        return sent
+    return uuid.uuid4().hex
+
+
+def _trace(traceparent: str | None) -> dict[str, str]:
+    return {"traceparent": traceparent} if traceparent and _TRACEPARENT.fullmatch(traceparent) else {}
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))

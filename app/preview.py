@@ -1,0 +1,25 @@
+"""An uploaded picture as a small one that any browser shows."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+
+from PIL import Image
+
+from models.image import Limits, decode
+
+_SIDE = 480
+
+
+def data_uri(data: bytes, limits: Limits) -> str:
+    """Encoded image of any allowed format -> data URI of an upright JPEG of at most 480 px a side.
+
+    Raises:
+        ImageError: the image cannot be taken.
+    """
+    picture = Image.fromarray(decode(data, limits, _SIDE))
+    picture.thumbnail((_SIDE, _SIDE))
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,121 @@
+"""Errors -> RFC 9457 problem+json: one table, one way out."""
+
+from __future__ import annotations
+
+import http
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from app import errors
+from app.schemas import Problem
+from app.state import get_state
+from models import errors as models_errors
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: dict[type[Exception], int] = {
+    errors.EmptyBody: 400,
+    errors.BrokenBody: 400,
+    models_errors.EmptyImage: 400,
+    models_errors.ModelNotFound: 404,
+    errors.BodyTooLarge: 413,
+    models_errors.ImageTooLarge: 413,
+    errors.UnsupportedType: 415,
+    models_errors.UnsupportedImage: 415,
+    errors.MissingField: 422,
+    errors.BadParameter: 422,
+    models_errors.UndecodableImage: 422,
+    errors.NotReady: 503,
+    errors.Draining: 503,
+    errors.Closed: 503,
+    errors.Overloaded: 503,
+    errors.DeadlineExceeded: 504,
+}
+"""What a caller may be told, by the type of the error. Anything else is a fault of ours: 500."""
+
+EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed)
+"""Every error with a place in `app.errors` or `models.errors`."""
+
+RETRY_AFTER_S = 1
+_CLIENT_GONE = 499
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+logger = structlog.get_logger("app")
+
+
+def describe(error: Exception, request: Request) -> Problem:
+    """What the caller is told of an error; nothing of one that is not in the table."""
+    if isinstance(error, RequestValidationError):
+        return _problem(request, 422, errors.BadParameter.code, _first_lines(error))
+    if isinstance(error, HTTPException):
+        code = _CODES.get(error.status_code, "http_error")
+        return _problem(request, error.status_code, code, str(error.detail))
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return _problem(request, STATUS[kind], error.code, str(error))  # type: ignore[attr-defined]
+    return _problem(
+        request, 500, errors.BatchFailed.code, "Something went wrong here; the log has it by its request id."
+    )
+
+
+def note(request: Request, error: Exception) -> Problem:
+    """Describe an error, log one that is a fault of ours whole, and count work that is turned away."""
+    problem = describe(error, request)
+    if problem.status == 500:
+        logger.error("request failed", exc_info=error)
+    elif problem.status in (503, 504):
+        get_state(request).metrics.shed.labels(problem.code).inc()
+    return problem
+
+
+def respond(request: Request, error: Exception) -> Response:
+    """An error as problem+json."""
+    problem = note(request, error)
+    headers = dict(getattr(error, "headers", None) or {})
+    if problem.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the table, and FastAPI's and Starlette's own, as problem+json."""
+    for kind in (*EXPECTED, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _handle)
+    app.add_exception_handler(ClientDisconnect, _nobody_there)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` for problems with these statuses."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {code: {"description": http.HTTPStatus(code).phrase, "content": content} for code in statuses}
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    return respond(request, error)
+
+
+async def _nobody_there(request: Request, _error: Exception) -> Response:
+    get_state(request).metrics.cancelled.inc()
+    return Response(status_code=_CLIENT_GONE)
+
+
+def _problem(request: Request, status: int, code: str, detail: str) -> Problem:
+    return Problem(
+        title=http.HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        code=code,
+        request_id=request.state.request_id,
+    )
+
+
+def _first_lines(error: RequestValidationError) -> str:
+    return "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()) + "."

@@ -1,0 +1,110 @@
+"""`POST /v1/classify`: an image in, the likeliest classes out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app import uploads
+from app.disconnect import unless_gone
+from app.problems import documented
+from app.schemas import Classification, Comparison, ModelAnswer, Prediction, Timing
+from app.selection import select
+from app.service import Classified
+from app.state import DeadlineDep, ServiceDep, StateDep, elapsed_s
+from models.classifier import Classifier
+from models.heads import Floats
+
+router = APIRouter(tags=["classify"])
+
+Model = Annotated[
+    str | None,
+    Query(max_length=1000, description="`NAME`, `NAME@VERSION`, or several with commas for `results`"),
+]
+Version = Annotated[int | None, Query(ge=1, description="version of the one model; by default its newest")]
+TopK = Annotated[int, Query(ge=1, description="classes to return at most; more than there are gives all")]
+Threshold = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False, description="least score to return")]
+
+_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or AVIF.",
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary"}},
+            }
+        },
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "properties": {"image": {"type": "string", "description": "base64, or a data URI"}},
+            }
+        },
+    },
+}
+
+
+@router.post(
+    "/v1/classify",
+    summary="Say what an image shows",
+    openapi_extra={"requestBody": _BODY},
+    responses=documented(400, 404, 413, 415, 422, 503, 504),
+)
+async def classify(
+    request: Request,
+    response: Response,
+    state: StateDep,
+    service: ServiceDep,
+    deadline: DeadlineDep,
+    model: Model = None,
+    version: Version = None,
+    top_k: TopK = 5,
+    threshold: Threshold = 0.0,
+) -> Classification | Comparison:
+    """Send one image: as the field `file` of a form, as the body itself, or as base64 in JSON."""
+    selection = select(service.catalog, service.default, model, version)
+    upload = await uploads.read(request, state.settings.max_body_bytes)
+    classified = await unless_gone(request, service.classify(upload.image, selection.classifiers, deadline))
+    results = [answer(*found, top_k, threshold) for found in classified.answers]
+    timing = timed(classified, elapsed_s(request))
+    response.headers["Server-Timing"] = server_timing(timing)
+    measured: dict[str, Any] = {
+        "request_id": request.state.request_id,
+        "timing_ms": timing,
+        "batch_size": classified.batch_size,
+    }
+    if selection.many:
+        return Comparison(results=results, **measured)
+    return Classification(**results[0].model_dump(), **measured)
+
+
+def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold: float) -> ModelAnswer:
+    """What one classifier makes of the image."""
+    top = classifier.top(probabilities, top_k, threshold)
+    return ModelAnswer(
+        model=classifier.name,
+        version=classifier.version,
+        predictions=[Prediction(label=label, index=index, score=score) for label, index, score in top],
+    )
+
+
+def timed(classified: Classified, total_s: float) -> Timing:
+    """Seconds as they were measured -> milliseconds as they are told."""
+    seconds = {
+        "decode": classified.decode_s,
+        "queue": classified.queue_s,
+        "inference": classified.inference_s,
+        "total": total_s,
+    }
+    return Timing(**{name: round(value * 1000, 2) for name, value in seconds.items()})
+
+
+def server_timing(timing: Timing) -> str:
+    """The same for a browser's developer tools (W3C Server Timing)."""
+    return ", ".join(f"{name};dur={value}" for name, value in timing.model_dump().items())

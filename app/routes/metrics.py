@@ -1,0 +1,18 @@
+"""`GET /metrics`, for Prometheus."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import choose_encoder
+
+from app.state import StateDep
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def metrics(request: Request, state: StateDep) -> Response:
+    """Counters and histograms, in the format that the client asks for."""
+    state.metrics.in_flight.set(state.lifecycle.in_flight)
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(state.metrics.registry), headers={"Content-Type": content_type})

@@ -1,0 +1,89 @@
+"""`/`: the upload page, a plain form that needs no JavaScript."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app import preview, problems, uploads
+from app.disconnect import unless_gone
+from app.page import render
+from app.routes.classify import answer, server_timing, timed
+from app.selection import select
+from app.service import Service
+from app.state import DeadlineDep, State, StateDep, elapsed_s
+
+router = APIRouter(include_in_schema=False)
+
+_SHOWN = 5
+
+
+@router.head("/")
+@router.get("/")
+async def form(request: Request, state: StateDep) -> Response:
+    """The empty form; while the models are being loaded, a page that says so and comes back."""
+    return _page(request, state)
+
+
+@router.post("/")
+async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Response:
+    """The form again, with the picture and its five likeliest classes, or with what went wrong."""
+    try:
+        result = await _classify(request, state, deadline)
+    except problems.EXPECTED as error:
+        problem = problems.note(request, error)
+        return _page(request, state, problem.status, problem=problem)
+    response = _page(request, state, result=result)
+    response.headers["Server-Timing"] = server_timing(result["timing"])
+    return response
+
+
+@router.get("/favicon.ico")
+async def favicon(request: Request) -> Response:
+    """For browsers that ask without looking at the page."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/static/favicon.svg", 301)
+
+
+async def _classify(request: Request, state: State, deadline: float | None) -> dict[str, Any]:
+    service = state.working_service()
+    upload = await uploads.read(request, state.settings.max_body_bytes)
+    selection = select(service.catalog, service.default, upload.fields.get("model"), None)
+    classifier = selection.classifiers[0]
+
+    async def work() -> dict[str, Any]:
+        classified = await service.classify(upload.image, [classifier], deadline)
+        picture = await service.in_thread(preview.data_uri, upload.image, state.settings.limits)
+        return {
+            "picture": picture,
+            "answer": answer(*classified.answers[0], _SHOWN, 0.0),
+            "timing": timed(classified, elapsed_s(request)),
+        }
+
+    return await unless_gone(request, work())
+
+
+def _page(request: Request, state: State, status: int = 200, **shown: object) -> Response:
+    ready = state.lifecycle.ready and state.service
+    values = {
+        "models": _models(state.service) if ready and state.service else [],
+        "address": str(request.base_url).rstrip("/"),
+        "result": None,
+        "problem": None,
+    }
+    response = render(request, "index.html", status if ready else 503, **{**values, **shown})
+    if not ready:
+        response.headers["Retry-After"] = str(problems.RETRY_AFTER_S)
+    return response
+
+
+def _models(service: Service) -> list[dict[str, Any]]:
+    return [
+        {
+            "value": f"{classifier.name}@{classifier.version}",
+            "label": f"{classifier.name} (version {classifier.version}, {len(classifier.classes)} classes)",
+            "default": classifier is service.default,
+        }
+        for classifier in service.catalog.classifiers
+    ]

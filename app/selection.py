@@ -1,0 +1,50 @@
+"""`?model=` and `?version=` -> the classifiers that are asked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.errors import BadParameter
+from models.catalog import Catalog
+from models.classifier import Classifier
+
+_NAMED = re.compile(r"(?P<name>[^@]+)(?:@(?P<version>[0-9]{1,9}))?")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The classifiers, each once, and whether the answer is a list."""
+
+    classifiers: tuple[Classifier, ...]
+    many: bool
+
+
+def select(catalog: Catalog, default: Classifier, model: str | None, version: int | None) -> Selection:
+    """Find the classifiers that a request names.
+
+    Args:
+        catalog: what there is.
+        default: which one answers when none is named.
+        model: `a`, `a@2`, `a,b` or `a@2,b@1`; a comma asks for a list of results.
+        version: of the one model that is named, or of the default.
+
+    Raises:
+        ModelNotFound: lists those there are.
+        BadParameter: a name is empty, or a version is given twice or for several models.
+    """
+    many = model is not None and "," in model
+    names = (model or default.name).strip(",").split(",")
+    if version is not None and (many or "@" in names[0]):
+        raise BadParameter("version: give the versions with the names, as in model=a@2,b@1.")
+    if not model and version is None:
+        return Selection((default,), many=False)
+    found = (_find(catalog, name.strip(), version) for name in names)
+    return Selection(tuple(dict.fromkeys(found)), many)
+
+
+def _find(catalog: Catalog, name: str, version: int | None) -> Classifier:
+    named = _NAMED.fullmatch(name)
+    if named is None:
+        raise BadParameter(f"model: {name!r} is no name of a model; write NAME, NAME@VERSION or NAME,NAME.")
+    return catalog.find(named["name"], int(named["version"]) if named["version"] else version)

@@ -1,0 +1,138 @@
+"""The process: one listener, our own signals, and an end that loses no request.
+
+On SIGTERM or SIGINT the server is no longer ready, but goes on listening: new work is refused with 503 while
+what was accepted finishes, then it exits with 0. uvicorn alone would close its listener at once and exit 143.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from app.lifecycle import Lifecycle
+from app.main import create_app
+from app.service import Loaded
+from app.settings import Settings
+from models.catalog import Catalog
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_BACKLOG = 2048
+
+logger = structlog.get_logger("app")
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with a drain, and with an exit code."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain_s: float) -> None:
+        """Serve `config.app`, whose phase is `lifecycle`, and give it `drain_s` seconds to finish."""
+        super().__init__(config)
+        self.exit_code = 0
+        self._lifecycle, self._drain_s = lifecycle, drain_s
+        self._drain_until = float("inf")
+
+    def fail(self) -> None:
+        """Stop now, and exit with 1."""
+        self.exit_code = 1
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Hear signals on the event loop while the server runs."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: is it over?"""
+        if await super().on_tick(counter):
+            return True
+        if not self._lifecycle.draining:
+            return False
+        late = time.monotonic() >= self._drain_until
+        if late and self._lifecycle.in_flight:
+            logger.warning("gave up waiting for requests", unfinished=self._lifecycle.in_flight)
+        return late or not self._lifecycle.in_flight
+
+    def _on_signal(self, number: int) -> None:
+        if self._lifecycle.draining:
+            logger.warning("a second signal: stopping at once", unfinished=self._lifecycle.in_flight)
+            os._exit(128 + number)
+        self._lifecycle.drain()
+        self._drain_until = time.monotonic() + self._drain_s
+        logger.info("draining", signal=signal.Signals(number).name, in_flight=self._lifecycle.in_flight)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listener; raises OSError."""
+    is_ipv6 = ":" in host
+    return socket.create_server(
+        (host, port),
+        family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
+        backlog=_BACKLOG,
+        dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+    )
+
+
+def serve(settings: Settings, load_models: Callable[[Settings], Catalog]) -> int:
+    """Run the server until a signal or a failure ends it; the process's exit code."""
+    began = time.monotonic()
+    try:
+        listener = listen(settings.host, settings.port)
+    except OSError as error:
+        logger.critical(_cannot_listen(settings, error))
+        return 1
+    address = _address(settings.host, listener)
+
+    def announce(loaded: Loaded) -> None:
+        names = ", ".join(f"{model.name}@{model.version}" for model in loaded.catalog.classifiers)
+        line = f"Ready after {time.monotonic() - began:.1f} s with {names}. Open {address}"
+        logger.info(line)
+
+    app = create_app(settings, load_models=load_models, on_ready=announce, on_failure=lambda: server.fail())
+    server = Server(_config(app, settings), app.state.held.lifecycle, settings.drain_s)
+    logger.info("Loading the models.")
+    server.run([listener])
+    return server.exit_code
+
+
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        root_path=settings.root_path,
+        timeout_graceful_shutdown=1,  # the drain is over by then
+    )
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> str:
+    other = settings.port + 1 if settings.port else 8000
+    where, why = f"{settings.host} port {settings.port}", error.strerror or error
+    return f"Cannot listen on {where}: {why}. Choose another: APP_PORT={other}"
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    shown = "127.0.0.1" if everywhere else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}/"

@@ -1,0 +1,195 @@
+"""The catalog, a batcher for each extractor, and the threads that decode: bytes -> probabilities."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from app.batcher import Batcher, Outcome
+from app.errors import DeadlineExceeded
+from app.metrics import Metrics
+from app.settings import Settings
+from models import catalog as catalogs
+from models.artifacts import Store
+from models.catalog import Catalog
+from models.classifier import Classifier, Extractor, Row, classify, prepare
+from models.cores import available_cores
+from models.errors import ModelNotFound
+from models.heads import Floats
+from models.image import Limits, Pixels
+from models.preprocess import PreprocessSpec
+
+Prepared = dict[PreprocessSpec, Pixels]
+Probabilities = tuple[Floats, ...]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Probabilities [classes] of each classifier that was asked, in order, and what they took (seconds)."""
+
+    answers: tuple[tuple[Classifier, Floats], ...]
+    decode_s: float
+    queue_s: float
+    inference_s: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Models that are loaded and warm, and the one that answers when none is named."""
+
+    catalog: Catalog
+    default: Classifier
+
+
+def load_catalog(settings: Settings) -> Catalog:
+    """Load and verify the whole store; raises ModelNotFound, ArtifactError."""
+    return catalogs.load(Store(settings.store), threads=settings.threads)
+
+
+def load(settings: Settings, loader: Callable[[Settings], Catalog] = load_catalog) -> Loaded:
+    """Load the models, choose the default and warm every engine. Blocks for seconds.
+
+    Raises:
+        ModelNotFound, ArtifactError: with one line that says what to do.
+    """
+    catalog = loader(settings)
+    default = _default(catalog, settings)
+    for extractor in catalog.extractors:
+        readers = [classifier for classifier in catalog.classifiers if classifier.extractor is extractor]
+        for size in sorted({1, settings.max_batch}):
+            warm(extractor, readers, size)
+    return Loaded(catalog, default)
+
+
+def warm(extractor: Extractor, readers: Iterable[Classifier], size: int) -> None:
+    """Run one batch of black pictures through a network and all its heads."""
+    side = extractor.manifest.input_size
+    row = Row(np.zeros((side, side, 3), np.uint8), tuple(readers))
+    classify(extractor.engine, [row] * size)
+
+
+class Service:
+    """Answers what an image shows. Lives on one event loop."""
+
+    def __init__(self, loaded: Loaded, settings: Settings, metrics: Metrics) -> None:
+        """Start a batcher for each extractor, and the threads that decode."""
+        self.catalog, self.default = loaded.catalog, loaded.default
+        self._limits, self._metrics = settings.limits, metrics
+        self._threads = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
+        self._batchers = {each: _start(each, settings, metrics) for each in self.catalog.extractors}
+        for model in self.catalog.classifiers:
+            extractor = model.extractor
+            metrics.describe(model.name, model.version, extractor.manifest.name, extractor.engine.name)
+
+    async def classify(
+        self, data: bytes, classifiers: Sequence[Classifier], deadline: float | None = None
+    ) -> Classified:
+        """Decode an image once and ask classifiers what it shows.
+
+        Those that share an extractor and a preprocess spec share one row of a batch.
+
+        Args:
+            data: the encoded image.
+            classifiers: at least one of the catalog's.
+            deadline: `time.monotonic()` after which nobody wants the answer.
+
+        Raises:
+            Overloaded: refused before anything was decoded.
+            ImageError: the image cannot be taken.
+            DeadlineExceeded, BatchFailed, Closed: no answer came.
+        """
+        groups = catalogs.group(classifiers)
+        with ExitStack() as places:
+            for extractor, rows in Counter(extractor for extractor, _ in groups).items():
+                places.enter_context(self._batchers[extractor].reserve(rows))
+            async with _until(deadline):
+                began = time.monotonic()
+                specs = {spec for _, spec in groups}
+                pixels, decode_s = await self.in_thread(_prepare, data, specs, self._limits)
+                waited_s = time.monotonic() - began - decode_s
+                self._metrics.decode.observe(decode_s)
+                outcomes = await asyncio.gather(
+                    *(
+                        self._ask(extractor, Row(pixels[spec], readers), deadline)
+                        for (extractor, spec), readers in groups.items()
+                    )
+                )
+        found = {
+            classifier: probabilities
+            for readers, outcome in zip(groups.values(), outcomes, strict=True)
+            for classifier, probabilities in zip(readers, outcome.result, strict=True)
+        }
+        return Classified(
+            tuple((classifier, found[classifier]) for classifier in classifiers),
+            decode_s,
+            waited_s + max(outcome.queue_s for outcome in outcomes),
+            max(outcome.run_s for outcome in outcomes),
+            max(outcome.batch_size for outcome in outcomes),
+        )
+
+    async def in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run work on pixels off the event loop, on as many threads as there are cores."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def close(self, timeout_s: float) -> None:
+        """Stop every thread; a batch that runs longer than `timeout_s` is left to itself. Blocks."""
+        for batcher in self._batchers.values():
+            batcher.close(timeout_s)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask(self, extractor: Extractor, row: Row, deadline: float | None) -> Outcome[Probabilities]:
+        outcome = await self._batchers[extractor].submit(row, deadline)
+        self._metrics.queue.labels(extractor.manifest.name).observe(outcome.queue_s)
+        return outcome
+
+
+def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Probabilities]:
+    name = extractor.manifest.name
+    batcher: Batcher[Row, Probabilities] = Batcher(
+        functools.partial(classify, extractor.engine),
+        name=f"engine-{name}",
+        max_batch=settings.max_batch,
+        places=settings.queue_size,
+        max_delay_s=settings.max_delay_ms / 1000,
+        on_batch=metrics.batch_observer(name),
+    )
+    metrics.queue_depth.labels(name).set_function(lambda: batcher.depth)
+    return batcher
+
+
+def _prepare(data: bytes, specs: set[PreprocessSpec], limits: Limits) -> tuple[Prepared, float]:
+    began = time.monotonic()
+    pixels = prepare(data, specs, limits)
+    return pixels, time.monotonic() - began
+
+
+@asynccontextmanager
+async def _until(deadline: float | None) -> AsyncIterator[None]:
+    """Give up what runs within when the deadline passes."""
+    remaining = None if deadline is None else deadline - time.monotonic()
+    try:
+        async with asyncio.timeout(remaining):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceeded("The deadline passed before there was an answer. Allow more time.") from error
+
+
+def _default(catalog: Catalog, settings: Settings) -> Classifier:
+    name, _, version = settings.default_model.partition("@")
+    try:
+        return catalog.find(name, int(version) if version.isdigit() else None)
+    except ModelNotFound as error:
+        if settings.has_chosen_default:
+            raise ModelNotFound(f"APP_DEFAULT_MODEL={settings.default_model}: {error}") from error
+        return min(catalog.classifiers, key=lambda classifier: (classifier.name, -classifier.version))

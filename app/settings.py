@@ -1,0 +1,109 @@
+"""What can be set from outside, by environment variables APP_*."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.artifacts import DEFAULT_STORE
+from models.image import DEFAULT_LIMITS, Limits
+
+PREFIX = "APP_"
+
+
+class Settings(BaseSettings):
+    """All settings of the server; each field is the variable APP_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, validate_default=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for every network of the machine.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; `0` takes any that is free.")
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[^/]+)*$",
+        description="Prefix that a proxy removes before it forwards, such as `/vision`.",
+    )
+    store: Path = Field(DEFAULT_STORE, description="Folder of extractors and classifiers (default: the shipped one).")
+    default_model: str = Field(
+        "cifar10",
+        description="Classifier that answers if none is named: `NAME` or `NAME@VERSION`, which must be there. "
+        "Not set, and no `cifar10` there: the first by name.",
+    )
+    max_body_bytes: int = Field(
+        DEFAULT_LIMITS.max_bytes,
+        ge=1,
+        description="Bytes that a request's body may have, counted as they arrive.",
+    )
+    max_pixels: int = Field(
+        DEFAULT_LIMITS.max_pixels,
+        ge=1,
+        le=DEFAULT_LIMITS.max_pixels * 3,
+        description="Width times height that a picture may have, checked before it is decoded.",
+    )
+    max_side: int = Field(DEFAULT_LIMITS.max_side, ge=1, description="Pixels that a picture's longer side may have.")
+    max_batch: int = Field(32, ge=1, description="Pictures that one run of a network takes at most.")
+    max_delay_ms: float = Field(
+        0,
+        ge=0,
+        description="How long a batch waits for more pictures; at `0` it runs as soon as the engine is free.",
+    )
+    queue_size: int = Field(
+        256, ge=1, description="Pictures that one network may have admitted; more are refused with 503."
+    )
+    deadline_ms: float | None = Field(
+        None,
+        ge=0,
+        description="Time for an answer where `X-Request-Timeout-Ms` gives none; empty or `0`: no limit.",
+    )
+    threads: int | None = Field(None, ge=1, description="Threads of the CPU engine; empty: every core it may use.")
+    drain_s: float = Field(30, ge=0, description="Seconds that accepted requests have to finish after SIGTERM.")
+    metrics_public: bool = Field(True, description="Serve `/metrics`.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe entries to log; `debug` adds probes and scrapes to the access log."
+    )
+    log_json: bool | None = Field(
+        None, description="Log one JSON object a line; empty: on a terminal readable lines, elsewhere JSON."
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """What a picture may cost."""
+        return Limits(self.max_body_bytes, self.max_pixels, self.max_side)
+
+    @property
+    def has_chosen_default(self) -> bool:
+        """Whether the default model was set, and not merely left as it is."""
+        return "default_model" in self.model_fields_set
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return f"{PREFIX}{field.upper()}"
+
+
+def explain(error: ValidationError) -> list[str]:
+    """One line for each wrong setting, naming its variable."""
+    lines = []
+    for problem in error.errors():
+        name = variable(str(problem["loc"][0]))
+        lines.append(f"{name}={problem['input']}: {problem['msg']}. All settings: docs/operations.md.")
+    return lines
+
+
+def unknown_variables() -> list[str]:
+    """One line for each APP_* variable that is no setting: most likely it is misspelt."""
+    known = [variable(field) for field in Settings.model_fields]
+    lines = []
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            lines.append(f"{name} is no setting and was ignored.{hint}")
+    return lines

@@ -1,0 +1,74 @@
+"""What an app holds, and how its routes come by it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Request
+
+from app.errors import Draining, NotReady
+from app.lifecycle import Lifecycle
+from app.metrics import Metrics
+from app.service import Service
+from app.settings import Settings
+
+
+@dataclass
+class State:
+    """One app's settings, phase, metrics, and its service once the models are loaded."""
+
+    settings: Settings
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    metrics: Metrics = field(default_factory=Metrics)
+    service: Service | None = None
+
+    def working_service(self) -> Service:
+        """The service, if new work is taken; raises NotReady, Draining."""
+        if self.lifecycle.draining:
+            raise Draining("The server is shutting down. Send the request again; another one may take it.")
+        if self.service is None:
+            raise NotReady("The models are still being loaded. Try again in a few seconds.")
+        return self.service
+
+
+def get_state(request: Request) -> State:
+    """The state of the app that a request came to."""
+    return cast(State, request.app.state.held)
+
+
+async def _state(request: Request) -> State:
+    return get_state(request)
+
+
+async def _service(request: Request) -> Service:
+    return get_state(request).working_service()
+
+
+async def _deadline(
+    request: Request,
+    timeout_ms: Annotated[
+        float | None,
+        Header(
+            alias="X-Request-Timeout-Ms",
+            gt=0,
+            allow_inf_nan=False,
+            description="give up after this many milliseconds: 504",
+        ),
+    ] = None,
+) -> float | None:
+    """When nobody wants the answer any more, as `time.monotonic()`; none if that is never."""
+    allowed_ms = timeout_ms or get_state(request).settings.deadline_ms
+    began: float = request.state.began
+    return began + allowed_ms / 1000 if allowed_ms else None
+
+
+def elapsed_s(request: Request) -> float:
+    """Seconds since the request's first byte."""
+    return time.monotonic() - cast(float, request.state.began)
+
+
+StateDep = Annotated[State, Depends(_state)]
+ServiceDep = Annotated[Service, Depends(_service)]
+DeadlineDep = Annotated[float | None, Depends(_deadline)]

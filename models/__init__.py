@@ -1,0 +1,1 @@
+"""The one definition of image -> probabilities, shared by training and serving."""

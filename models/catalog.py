@@ -1,0 +1,128 @@
+"""The store, loaded: engines running, heads read back, both proved against their golden outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from models import engines, golden, heads, networks
+from models.artifacts import ClassifierArtifact, ExtractorArtifact, Store, parse_name
+from models.classifier import Classifier, Extractor
+from models.cores import available_cores
+from models.errors import ArtifactError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
+from models.heads import Head
+from models.manifests import CARD_FILE, GOLDEN_FILE, WEIGHTS_FILE
+from models.preprocess import PreprocessSpec
+
+
+def load_extractor(artifact: ExtractorArtifact, threads: int | None = None) -> Extractor:
+    """Verify an extractor, compile it for this machine, and replay its golden outputs.
+
+    Raises:
+        ArtifactError: a file was changed, the weights do not fit, or the outputs differ; says which.
+    """
+    artifact.verify()
+    manifest = artifact.manifest
+    engine = engines.create(manifest, networks.from_bytes(artifact.read(WEIGHTS_FILE)), threads or available_cores())
+    agreement = manifest.engines.get(engine.name)
+    if agreement is None:
+        raise ArtifactError(
+            f"{artifact.label} was never proved on {engine.name}; it was on {', '.join(manifest.engines)}."
+        )
+    try:
+        golden.replay_extractor(artifact.read(GOLDEN_FILE), engine, agreement)
+    except GoldenMismatch as error:
+        raise GoldenMismatch(f"Refusing {artifact.label} in {artifact.folder}: {error}") from error
+    return Extractor(manifest, engine)
+
+
+def load_classifier(artifact: ClassifierArtifact, extractor: Extractor) -> Classifier:
+    """Verify a classifier, read its head back, and replay its golden outputs.
+
+    Raises:
+        ArtifactError: a file was changed, the pickle is unsafe, or the outputs differ; says which.
+    """
+    artifact.verify()
+    reference = artifact.manifest.head
+    try:
+        head = Head(heads.load(artifact.read(reference.file)), reference.temperature)
+        golden.replay_head(artifact.read(GOLDEN_FILE), head)
+    except (UnsafePickle, GoldenMismatch) as error:
+        raise type(error)(f"Refusing {artifact.label} in {artifact.folder}: {error}") from error
+    return Classifier(artifact.manifest, extractor, head, artifact.read(CARD_FILE).decode())
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All classifiers that are ready, by name, the newest version first."""
+
+    classifiers: tuple[Classifier, ...]
+
+    def find(self, name: str, version: int | None = None) -> Classifier:
+        """A classifier by name, by default its newest version; raises ModelNotFound, which lists them all."""
+        for classifier in self.classifiers:
+            if classifier.name == name and version in (None, classifier.version):
+                return classifier
+        wanted = name if version is None else f"{name}@{version}"
+        there = ", ".join(f"{classifier.name}@{classifier.version}" for classifier in self.classifiers)
+        raise ModelNotFound(f"There is no model {wanted}. There is: {there or 'none'}.")
+
+    @property
+    def extractors(self) -> tuple[Extractor, ...]:
+        """The distinct extractors below the classifiers."""
+        return tuple(dict.fromkeys(classifier.extractor for classifier in self.classifiers))
+
+
+def load(store: Store, names: Sequence[str] = (), threads: int | None = None) -> Catalog:
+    """Load classifiers and, once each, the extractors that they stand on.
+
+    Args:
+        store: where they lie.
+        names: `name` (the newest version) or `name@version`; none means every version of every classifier.
+        threads: of an engine on the CPU; none means all cores this process may use.
+
+    Raises:
+        ModelNotFound, ArtifactError: with one line that says what to do.
+    """
+    artifacts = [store.classifier(*parse_name(name)) for name in names] or store.classifiers()
+    if not artifacts:
+        raise ModelNotFound(f"There is no classifier in {store.root}. Make one: python -m training run --help")
+    extractors: dict[str, Extractor] = {}
+    loaded = []
+    for artifact in artifacts:
+        weights = artifact.manifest.extractor.weights_sha256
+        if weights not in extractors:
+            extractors[weights] = load_extractor(store.extractor_of(artifact), threads)
+        loaded.append(load_classifier(artifact, extractors[weights]))
+    return Catalog(tuple(loaded))
+
+
+def group(
+    classifiers: Iterable[Classifier],
+) -> dict[tuple[Extractor, PreprocessSpec], tuple[Classifier, ...]]:
+    """Classifiers that can share a row: those of the same extractor and the same preprocess spec."""
+    groups: dict[tuple[Extractor, PreprocessSpec], tuple[Classifier, ...]] = {}
+    for classifier in classifiers:
+        key = (classifier.extractor, classifier.spec)
+        groups[key] = (*groups.get(key, ()), classifier)
+    return groups
+
+
+def check(store: Store) -> Iterator[tuple[str, ModelsError | None]]:
+    """Load everything in a store; each artifact's label, and why it is refused or None."""
+    ready: dict[str, Extractor] = {}
+    for below in store.extractors():
+        try:
+            ready[below.manifest.weights_sha256] = load_extractor(below)
+            yield f"extractor {below.label}", None
+        except ModelsError as error:
+            yield f"extractor {below.label}", error
+    for artifact in store.classifiers():
+        try:
+            extractor = ready.get(store.extractor_of(artifact).manifest.weights_sha256)
+            if extractor is None:
+                raise ArtifactError("the extractor that it stands on is refused.")
+            load_classifier(artifact, extractor)
+            yield f"classifier {artifact.label}", None
+        except ModelsError as error:
+            yield f"classifier {artifact.label}", error

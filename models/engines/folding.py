@@ -1,0 +1,60 @@
+"""Batch normalisation folded into the convolution before it.
+
+At inference a batch normalisation is a scale and a shift for each channel. The scale goes into the kernel of
+the convolution and the shift becomes a bias, which TensorFlow fuses with the convolution and its activation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def fold_batch_normalization(model: keras.Model) -> keras.Model:
+    """Copy a model for inference, each batch normalisation replaced by a shift.
+
+    Args:
+        model: every batch normalisation in it follows a convolution without bias directly.
+
+    Returns:
+        Model of the same inputs and outputs, with weights of its own.
+    """
+    folded = keras.models.clone_model(model, clone_function=_shift_for_normalization)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            convolution = layer.input._keras_history.operation
+            scale = _scale(layer)
+            shift = layer.beta.numpy() - layer.moving_mean.numpy() * scale
+            folded.get_layer(convolution.name).set_weights([convolution.kernel.numpy() * scale])
+            folded.get_layer(layer.name).set_weights([shift])
+        elif layer.weights and not _is_normalized(layer):
+            folded.get_layer(layer.name).set_weights(layer.get_weights())
+    return folded
+
+
+class _Shift(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.bias = self.add_weight(shape=shape[-1:], name="bias", initializer="zeros")
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:  # noqa: ARG002 -- Keras passes what it passed before
+        return tf.nn.bias_add(inputs, self.bias)
+
+
+def _shift_for_normalization(layer: keras.Layer) -> keras.Layer:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return _Shift(name=layer.name)
+    return type(layer).from_config(layer.get_config())
+
+
+def _scale(layer: keras.layers.BatchNormalization) -> np.ndarray[Any, Any]:
+    gamma = layer.gamma.numpy() if layer.scale else 1.0
+    scale: np.ndarray[Any, Any] = gamma / np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
+    return scale
+
+
+def _is_normalized(layer: keras.Layer) -> bool:
+    followers = [node.operation for node in layer._outbound_nodes]
+    return any(isinstance(follower, keras.layers.BatchNormalization) for follower in followers)

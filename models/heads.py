@@ -1,0 +1,173 @@
+"""Heads: features -> probabilities.
+
+A head is a pickled estimator with `predict_proba`, as users of scikit-learn and XGBoost expect. A pickle
+runs code when it is read, so one is read only after its SHA-256 has matched the manifest's, and only
+through an unpickler that knows the exact names it may load.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.errors import UnsafePickle
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+_ALLOWED = {
+    ("builtins", "bytearray"),
+    ("models.heads", "TopSoftmax"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("sklearn.linear_model._logistic", "LogisticRegression"),
+    ("xgboost.core", "Booster"),
+    ("xgboost.sklearn", "XGBClassifier"),
+}
+
+
+class Estimator(Protocol):
+    """What every pickled head can do."""
+
+    def predict_proba(self, features: Floats) -> npt.NDArray[np.floating[Any]]:
+        """[images, features] -> [images, classes], rows that sum to 1."""
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class XGBoost(_Parameters):
+    """Boosted trees on the features: the second level of the stack."""
+
+    kind: Literal["xgboost"]
+    n_estimators: int = Field(100, ge=1)
+    max_depth: int = Field(4, ge=1)
+    learning_rate: float = Field(0.1, gt=0)
+
+    def fit(self, features: Floats, labels: Integers, seed: int) -> Estimator:
+        """Fit on [images, features] and class indices [images]."""
+        from xgboost import XGBClassifier
+
+        model = XGBClassifier(
+            n_estimators=self.n_estimators,
+            max_depth=self.max_depth,
+            learning_rate=self.learning_rate,
+            tree_method="hist",
+            random_state=seed,
+        )
+        fitted: Estimator = model.fit(features, labels)
+        return fitted
+
+
+class Logistic(_Parameters):
+    """Multinomial logistic regression on standardised features."""
+
+    kind: Literal["logistic"]
+    C: float = Field(0.01, gt=0, description="inverse strength of the L2 penalty")
+    max_iter: int = Field(300, ge=1)
+
+    def fit(self, features: Floats, labels: Integers, seed: int) -> Estimator:
+        """Fit on [images, features] and class indices [images]; the standardisation is folded in."""
+        from sklearn.linear_model import LogisticRegression
+
+        mean, deviation = features.mean(axis=0), features.std(axis=0) + np.float32(1e-6)
+        model = LogisticRegression(C=self.C, max_iter=self.max_iter, random_state=seed)
+        model.fit((features - mean) / deviation, labels)
+        model.coef_ = (model.coef_ / deviation).astype(np.float32)
+        model.intercept_ = (model.intercept_ - model.coef_ @ mean).astype(np.float32)
+        fitted: Estimator = model
+        return fitted
+
+
+class Softmax(_Parameters):
+    """The network's own top: the extractor's output is the answer, nothing is fitted."""
+
+    kind: Literal["softmax"]
+
+
+HeadParameters = XGBoost | Logistic | Softmax
+
+
+@dataclass(frozen=True)
+class TopSoftmax:
+    """Takes the probabilities of an extractor's top as they come, in the classifier's order of classes."""
+
+    columns: tuple[int, ...]
+
+    def predict_proba(self, probabilities: Floats) -> Floats:
+        """[images, columns of the top] -> [images, classes]."""
+        return probabilities[:, list(self.columns)]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A fitted estimator and the temperature that calibrates it (Guo et al., 2017)."""
+
+    estimator: Estimator
+    temperature: float = 1.0
+
+    def predict_proba(self, features: Floats) -> Floats:
+        """float32 [images, features] -> float32 [images, classes], rows that sum to 1."""
+        probabilities = np.asarray(self.estimator.predict_proba(features), dtype=np.float32)
+        return apply_temperature(probabilities, self.temperature)
+
+
+def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
+    """softmax(log p / T) of each row; T above 1 makes an answer less sure of itself."""
+    if temperature == 1.0:
+        return probabilities
+    scores = np.log(np.maximum(probabilities, np.float32(1e-12))) / np.float32(temperature)
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    scaled: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def top_softmax(top_classes: Sequence[str], classes: Sequence[str]) -> TopSoftmax:
+    """The estimator that puts a top's columns into the order of `classes`; raises ValueError if one is missing."""
+    return TopSoftmax(tuple(list(top_classes).index(name) for name in classes))
+
+
+def save(estimator: Estimator) -> bytes:
+    """Pickle an estimator; refuses what `load` would refuse, so that nothing unreadable is stored."""
+    data = pickle.dumps(estimator, protocol=5)
+    load(data)
+    return data
+
+
+def load(data: bytes) -> Estimator:
+    """Unpickle an estimator whose digest has been checked (`Artifact.read` does).
+
+    Raises:
+        UnsafePickle: it names anything outside the allow-list, or is no pickle of an estimator.
+    """
+    try:
+        estimator = _AllowListUnpickler(io.BytesIO(data)).load()
+    except UnsafePickle:
+        raise
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise UnsafePickle("The head cannot be read back: it is no pickle of a fitted estimator.") from error
+    if not callable(getattr(estimator, "predict_proba", None)):
+        raise UnsafePickle(f"The head is a {type(estimator).__name__}, which has no predict_proba.")
+    checked: Estimator = estimator
+    return checked
+
+
+class _AllowListUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise UnsafePickle(
+                f"The head wants to load {module}.{name}, which is not allowed. Do not trust its source."
+            )
+        return getattr(importlib.import_module(module), name)

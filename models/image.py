@@ -1,0 +1,175 @@
+"""Encoded image -> upright uint8 RGB.
+
+The only place, together with `preprocess`, that touches pixels, in training and in serving. What is
+allowed is decided from the first bytes and from the header, before anything is decoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, features
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
+
+from models.bounds import BoundedReader, check_structure
+from models.errors import EmptyImage, ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
+
+Pixels = npt.NDArray[np.uint8]
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+)
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF") + (("AVIF",) if features.check("avif") else ())
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WHITE_IS_ZERO = 0
+_WIDENED = {"L;2": 85, "L;4": 17}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an image may cost: encoded bytes, pixels, and the longer side in pixels."""
+
+    max_bytes: int = 20_000_000
+    max_pixels: int = 50_000_000
+    max_side: int = 30_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def sniff(data: bytes) -> str:
+    """Name Pillow's format for the first bytes of `data`.
+
+    Raises:
+        UnsupportedImage: no allowed format begins like this.
+    """
+    for magic, name in _MAGIC:
+        if data.startswith(magic):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp":
+        return _sniff_iso_media(data)
+    raise UnsupportedImage(f"This is not an image of a kind we read. Send one of: {', '.join(FORMATS)}.")
+
+
+def _sniff_iso_media(data: bytes) -> str:
+    """AVIF and HEIC share a container; its brands tell them apart (ISO/IEC 14496-12, 4.3)."""
+    box = data[: min(int.from_bytes(data[:4]), 256)]
+    brands = {box[8:12]} | {box[i : i + 4] for i in range(16, len(box), 4)}
+    if brands & _AVIF_BRANDS and "AVIF" in FORMATS:
+        return "AVIF"
+    if brands & _HEIC_BRANDS:
+        raise UnsupportedImage("HEIC images are not read here. Save the photo as JPEG and send that.")
+    raise UnsupportedImage(f"This is a video or an unknown kind of image. Send one of: {', '.join(FORMATS)}.")
+
+
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None = None) -> Pixels:
+    """Decode an image to upright RGB: transparency on white, first frame, 8 bits a channel.
+
+    Args:
+        data: the encoded file.
+        limits: checked on the bytes and on the header, before pixels are decoded.
+        needed_side: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (DCT scaling), as
+            long as both sides stay at least this many pixels.
+
+    Returns:
+        uint8 array [height, width, 3].
+
+    Raises:
+        EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: and no other error, whatever
+            Pillow raises on broken data.
+    """
+    if not data:
+        raise EmptyImage("The image is empty (0 bytes). Send the bytes of an image file.")
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(f"The image has {len(data):,} bytes; the limit is {limits.max_bytes:,} bytes.")
+    kind = sniff(data)
+    try:
+        check_structure(data, kind)
+        with Image.open(BoundedReader(data), formats=[kind]) as image:
+            _check_size(image.size, limits)
+            if kind == "JPEG" and needed_side is not None:
+                image.draft(None, (needed_side, needed_side))
+            _widen_transparent_level(image)
+            image.load()
+            return np.array(_to_rgb(_upright(image)))
+    except (ImageError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(f"The image has more pixels than the limit of {limits.max_pixels:,}.") from error
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
+        raise UndecodableImage(
+            f"This {kind} image cannot be decoded; the file may be cut short or damaged. Save it again and retry."
+        ) from error
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"The image has {width} x {height} = {width * height:,} pixels; the limit is {limits.max_pixels:,} pixels."
+        )
+    if max(size) > limits.max_side:
+        raise ImageTooLarge(f"The image is {width} x {height}; the limit for a side is {limits.max_side:,} pixels.")
+
+
+def _widen_transparent_level(image: ImageFile.ImageFile) -> None:
+    """Pillow widens grey of 2 and 4 bits to 8, but not the level that stands for transparent in a PNG."""
+    level = image.info.get("transparency")
+    if image.format == "PNG" and isinstance(level, int) and image.tile[0].args in _WIDENED:
+        image.info["transparency"] = level * _WIDENED[image.tile[0].args]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return _from_16_bit(image)
+    if image.mode in ("I", "F"):
+        raise UndecodableImage("This image has 32 bits a sample, which has no agreed white. Save it with 8 or 16 bits.")
+    if image.has_transparency_data:
+        return _on_white(image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    samples = np.asarray(image).astype(np.uint32)
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
+        samples = 65535 - samples  # Pillow does it for 8 bits only
+    grey = ((samples * 255 + 32767) // 65535).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[samples == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")

@@ -1,0 +1,77 @@
+"""Upright RGB of any size -> uint8 at the network's input size, as a manifest's spec says.
+
+One implementation for training and for serving. The spec is data: it lies in the classifier's
+manifest and is never taken from settings. Scaling to floats happens in the network's graph.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.image import Pixels
+
+Filter = Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
+
+_FILTERS = {name: Image.Resampling[name.upper()] for name in ("box", "bilinear", "hamming", "bicubic", "lanczos")}
+
+#: A JPEG may be decoded smaller as long as this many times the side that is kept remains. At 8 the
+#: antialiased reduction that follows hides what DCT scaling did; see tests/models/test_scaled_decoding.py.
+DECODE_MARGIN = 8
+
+
+class PreprocessSpec(BaseModel):
+    """How a picture becomes what the head was fitted on.
+
+    A head fitted on 32 px images does best on photographs that were first brought down to 32 px, so a
+    picture takes two steps: to `source` (what the training images were), then to `size`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(ge=32, le=1024, description="side of the network's input, px")
+    source: int | None = Field(None, ge=8, le=1024, description="side of the training images, px; none: `size`")
+    crop: Literal["center", "none"] = Field("center", description="centre square, or the whole picture squeezed")
+    shrink: Filter = Field("bicubic", description="antialiased filter of the first step")
+    enlarge: Filter = Field("bilinear", description="filter of the second step")
+
+    @property
+    def source_side(self) -> int:
+        """Side in pixels after the first step."""
+        return self.source or self.size
+
+    @property
+    def needed_side(self) -> int:
+        """Fewest pixels a side that a decoder has to deliver."""
+        return self.source_side * DECODE_MARGIN
+
+
+def preprocess(rgb: Pixels, spec: PreprocessSpec) -> Pixels:
+    """Both steps: uint8 [height, width, 3] -> uint8 [size, size, 3]."""
+    return to_input(to_source(rgb, spec), spec)
+
+
+def to_source(rgb: Pixels, spec: PreprocessSpec) -> Pixels:
+    """First step: crop and reduce to what the training images were, uint8 [source, source, 3]."""
+    height, width = rgb.shape[:2]
+    if spec.crop == "center":
+        side = min(height, width)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    else:
+        box = (0.0, 0.0, float(width), float(height))
+    return _resize(rgb, spec.source_side, spec.shrink, box)
+
+
+def to_input(source: Pixels, spec: PreprocessSpec) -> Pixels:
+    """Second step: to the network's input, uint8 [size, size, 3]."""
+    return _resize(source, spec.size, spec.enlarge, (0.0, 0.0, float(source.shape[1]), float(source.shape[0])))
+
+
+def _resize(rgb: Pixels, side: int, name: Filter, box: tuple[float, float, float, float]) -> Pixels:
+    if rgb.shape[:2] == (side, side) and box == (0.0, 0.0, side, side):
+        return rgb
+    return np.array(Image.fromarray(rgb).resize((side, side), _FILTERS[name], box=box))

@@ -1,0 +1,65 @@
+"""Many images from disk, prepared in threads a bounded number ahead and handed on in batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from models.classifier import prepare
+from models.cores import available_cores
+from models.errors import ImageError
+from models.image import Pixels
+from models.preprocess import PreprocessSpec
+
+BATCH = 64
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def prepared_batches(
+    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None]
+) -> Iterator[tuple[list[Key], Pixels]]:
+    """Prepare images in their order; memory does not grow with their number.
+
+    Args:
+        images: where each lies.
+        spec: the preprocessing.
+        failed: is told of each image that cannot be read, and why; it is left out.
+
+    Yields:
+        up to 64 keys, and their pixels as uint8 [n, size, size, 3].
+    """
+    rows = _prepared(images, spec, failed)
+    while batch := list(islice(rows, BATCH)):
+        yield [key for key, _ in batch], np.stack([pixels for _, pixels in batch])
+
+
+def _prepared(
+    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None]
+) -> Iterator[tuple[Key, Pixels]]:
+    """Decode two batches ahead at most."""
+    with ThreadPoolExecutor(available_cores()) as pool:
+        todo = iter(images.items())
+        window: deque[tuple[Key, Future[Pixels]]] = deque()
+        while True:
+            for key, path in islice(todo, 2 * BATCH - len(window)):
+                window.append((key, pool.submit(_prepare, path, spec)))
+            if not window:
+                return
+            key, future = window.popleft()
+            try:
+                yield key, future.result()
+            except ImageError as error:
+                failed(key, str(error))
+            except OSError as error:
+                failed(key, error.strerror or str(error))
+
+
+def _prepare(path: Path, spec: PreprocessSpec) -> Pixels:
+    return prepare(path.read_bytes(), [spec])[spec]

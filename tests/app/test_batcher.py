@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.batcher import Batcher, Outcome
+from app.errors import BatchFailed, Closed, DeadlineExceeded, Overloaded
+
+pytestmark = pytest.mark.anyio
+
+
+class Held:
+    """Doubles numbers, but only while it is let go."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.began = threading.Semaphore(0)
+        self.batches: list[list[int]] = []
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        self.began.release()
+        assert self.go.wait(10)
+        return [2 * item for item in items]
+
+
+def make(
+    run: Callable[[Sequence[int]], Sequence[int]], max_batch: int = 4, places: int = 64, max_delay_s: float = 0
+) -> Batcher[int, int]:
+    return Batcher(run, name="test", max_batch=max_batch, places=places, max_delay_s=max_delay_s)
+
+
+async def busy(batcher: Batcher[int, int], run: Held) -> asyncio.Task[Outcome[int]]:
+    """Have the batcher run a batch of one, so that what follows has to wait."""
+    first = asyncio.create_task(batcher.submit(0))
+    await asyncio.to_thread(run.began.acquire)
+    return first
+
+
+def submit(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[Outcome[int]]]:
+    return [asyncio.create_task(batcher.submit(item)) for item in items]
+
+
+async def test_each_caller_gets_its_own_result() -> None:
+    batcher = make(lambda items: [2 * item for item in items])
+    outcomes = await asyncio.gather(*(batcher.submit(number) for number in range(100)))
+    assert [outcome.result for outcome in outcomes] == [2 * number for number in range(100)]
+    batcher.close()
+
+
+async def test_what_arrives_while_a_batch_runs_makes_up_the_next() -> None:
+    run = Held()
+    batcher = make(run, max_batch=4)
+    first = await busy(batcher, run)
+    rest = submit(batcher, *range(1, 7))
+    await asyncio.sleep(0.01)
+    assert batcher.depth == 6
+    run.go.set()
+    outcomes = await asyncio.gather(first, *rest)
+    assert run.batches == [[0], [1, 2, 3, 4], [5, 6]]
+    assert [outcome.batch_size for outcome in outcomes] == [1, 4, 4, 4, 4, 2, 2]
+    batcher.close()
+
+
+async def test_times_of_waiting_and_running_are_told_apart() -> None:
+    run = Held()
+    batcher = make(run)
+    first = await busy(batcher, run)
+    (second,) = submit(batcher, 1)
+    await asyncio.sleep(0.05)
+    run.go.set()
+    assert (await first).run_s >= 0.05 > (await first).queue_s
+    assert (await second).queue_s >= 0.04 > (await second).run_s
+    batcher.close()
+
+
+async def test_without_a_delay_a_lone_item_runs_at_once() -> None:
+    batcher = make(lambda items: items)
+    assert (await batcher.submit(1)).queue_s < 0.05
+    batcher.close()
+
+
+async def test_with_a_delay_a_batch_waits_to_fill_but_not_longer() -> None:
+    batcher = make(lambda items: items, max_batch=2, max_delay_s=0.1)
+    assert (await batcher.submit(1)).queue_s >= 0.09
+    began = time.monotonic()
+    outcomes = await asyncio.gather(batcher.submit(1), batcher.submit(2))
+    assert time.monotonic() - began < 0.09
+    assert [outcome.batch_size for outcome in outcomes] == [2, 2]
+    batcher.close()
+
+
+async def test_places_are_bounded_and_come_back() -> None:
+    batcher = make(lambda items: items, places=3)
+    with batcher.reserve(2):
+        with pytest.raises(Overloaded), batcher.reserve(2):
+            pass
+        with batcher.reserve(1), pytest.raises(Overloaded), batcher.reserve():
+            pass
+    with batcher.reserve(3):
+        pass
+    batcher.close()
+
+
+async def test_a_place_comes_back_after_an_error() -> None:
+    batcher = make(lambda items: items, places=1)
+    with pytest.raises(ZeroDivisionError), batcher.reserve():
+        raise ZeroDivisionError
+    with batcher.reserve():
+        pass
+    batcher.close()
+
+
+async def test_a_cancelled_item_is_never_run() -> None:
+    run = Held()
+    batcher = make(run)
+    first = await busy(batcher, run)
+    gone, stays = submit(batcher, 1, 2)
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    assert batcher.depth == 1
+    run.go.set()
+    await asyncio.gather(first, stays)
+    assert run.batches == [[0], [2]]
+    batcher.close()
+
+
+async def test_cancelling_an_item_that_runs_harms_nobody() -> None:
+    run = Held()
+    batcher = make(run, max_batch=2)
+    first = await busy(batcher, run)
+    first.cancel()
+    run.go.set()
+    assert (await batcher.submit(5)).result == 10
+    batcher.close()
+
+
+async def test_cancelling_all_that_waits_leaves_the_batcher_working() -> None:
+    batcher = make(lambda items: items, max_delay_s=0.05)
+    waiting = submit(batcher, 1, 2)
+    await asyncio.sleep(0.01)
+    for each in waiting:
+        each.cancel()
+    assert (await batcher.submit(3)).result == 3
+    batcher.close()
+
+
+async def test_an_item_whose_deadline_passed_is_not_run() -> None:
+    run = Held()
+    batcher = make(run)
+    first = await busy(batcher, run)
+    late = asyncio.create_task(batcher.submit(1, deadline=time.monotonic() + 0.01))
+    in_time = asyncio.create_task(batcher.submit(2, deadline=time.monotonic() + 10))
+    await asyncio.sleep(0.03)
+    run.go.set()
+    with pytest.raises(DeadlineExceeded):
+        await late
+    await asyncio.gather(first, in_time)
+    assert run.batches == [[0], [2]]
+    batcher.close()
+
+
+@pytest.mark.parametrize("error", [ValueError, MemoryError, SystemExit, KeyboardInterrupt])
+async def test_an_error_reaches_everyone_in_its_batch_and_nobody_else(error: type[BaseException]) -> None:
+    run = Held()
+
+    def fail_on_three(items: Sequence[int]) -> Sequence[int]:
+        if 3 in items:
+            raise error("three")
+        return run(items)
+
+    batcher = make(fail_on_three, max_batch=2)
+    first = await busy(batcher, run)
+    rest = submit(batcher, 1, 2, 3, 4)
+    await asyncio.sleep(0.01)
+    run.go.set()
+    await first
+    results = await asyncio.gather(*rest, return_exceptions=True)
+    assert [isinstance(result, BatchFailed) for result in results] == [False, False, True, True]
+    assert isinstance(results[2], BatchFailed)
+    assert isinstance(results[2].__cause__, error)
+    assert (await batcher.submit(5)).result == 10
+    batcher.close()
+
+
+async def test_a_wrong_number_of_results_is_an_error() -> None:
+    batcher = make(lambda items: [1, 2, 3])
+    with pytest.raises(BatchFailed):
+        await batcher.submit(1)
+    batcher.close()
+
+
+async def test_nobody_waits_for_a_thread_that_died() -> None:
+    def broken(size: int, seconds: float) -> None:
+        raise ZeroDivisionError
+
+    batcher: Batcher[int, int] = Batcher(lambda items: items, name="test", max_batch=1, places=9, on_batch=broken)
+    results = await asyncio.gather(*submit(batcher, 1, 2, 3), return_exceptions=True)
+    assert all(isinstance(result, Closed) for result in results)
+    with pytest.raises(Closed):
+        await batcher.submit(4)
+    with pytest.raises(Closed), batcher.reserve():
+        pass
+
+
+async def test_closing_answers_what_waits_and_takes_nothing_more() -> None:
+    run = Held()
+    batcher = make(run, max_batch=1)
+    first = await busy(batcher, run)
+    waiting = submit(batcher, 1, 2)
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Closed):
+        await batcher.submit(3)
+    run.go.set()
+    outcomes = await asyncio.gather(first, *waiting)
+    assert [outcome.result for outcome in outcomes] == [0, 2, 4]
+    await closing
+
+
+async def test_batches_are_told_with_their_sizes() -> None:
+    seen: list[int] = []
+    batcher: Batcher[int, int] = Batcher(
+        lambda items: items, name="test", max_batch=4, places=9, on_batch=lambda size, _: seen.append(size)
+    )
+    await asyncio.gather(*submit(batcher, 1, 2, 3))
+    assert sum(seen) == 3
+    batcher.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    items=st.lists(st.tuples(st.integers(0, 99), st.booleans()), max_size=40),
+    max_batch=st.integers(1, 8),
+    bad=st.integers(0, 99),
+)
+def test_whatever_happens_every_caller_hears_its_own_outcome(
+    items: list[tuple[int, bool]], max_batch: int, bad: int
+) -> None:
+    """Items: a number, and whether its caller gives up; `bad` fails the batch that it is in."""
+    batches: list[list[int]] = []
+
+    def run(batch: Sequence[int]) -> list[int]:
+        batches.append(list(batch))
+        if bad in batch:
+            raise ValueError(bad)
+        return [2 * item for item in batch]
+
+    async def all_of_them() -> None:
+        batcher = make(run, max_batch=max_batch)
+        tasks = submit(batcher, *(number for number, _ in items))
+        await asyncio.sleep(0)
+        for task, (_, gives_up) in zip(tasks, items, strict=True):
+            if gives_up:
+                task.cancel()
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+        for (number, gives_up), result in zip(items, results, strict=True):
+            if isinstance(result, Outcome):
+                assert result.result == 2 * number
+                assert 1 <= result.batch_size <= max_batch
+            elif isinstance(result, BatchFailed):
+                assert any(bad in batch and number in batch for batch in batches)
+            else:
+                assert isinstance(result, asyncio.CancelledError)
+                assert gives_up
+        assert batcher.depth == 0
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(all_of_them())
+    assert all(len(batch) <= max_batch for batch in batches)
+    ran = [number for batch in batches for number in batch]
+    assert len(ran) <= len(items)
+    assert all(ran.count(number) <= [each for each, _ in items].count(number) for number in ran)

@@ -1,0 +1,228 @@
+"""Probes, ids, headers, metrics, settings: what people run the server by."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.main import create_app
+from app.settings import Settings, variable
+from models.catalog import Catalog
+from models.errors import CorruptArtifact
+from tests.app.conftest import Serve, running
+from tests.app.pictures import encoded
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
+PICTURE = encoded()
+
+
+def loaded_by(module: str) -> set[str]:
+    """Top-level packages that importing a module loads, in a process of its own."""
+    script = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True).split())
+
+
+def test_importing_the_app_loads_no_library_of_machine_learning() -> None:
+    assert not {"tensorflow", "keras", "openvino", "xgboost", "sklearn"} & loaded_by("app.server")
+
+
+def test_the_health_check_loads_nothing_of_the_app() -> None:
+    assert not {"fastapi", "pydantic", "numpy", "models"} & loaded_by("app.health")
+
+
+async def test_until_the_models_are_warm_only_liveness_is_200(tiny_store: Path) -> None:
+    go = threading.Event()
+
+    def wait(_settings: Settings) -> Catalog:
+        go.wait(10)
+        raise CorruptArtifact("a test")
+
+    async with running(create_app(Settings(store=tiny_store), load_models=wait)) as client:
+        assert (await client.get("/livez")).status_code == 200
+        for path in ("/readyz", "/healthz", "/v1/models"):
+            response = await client.get(path)
+            assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+            assert "Retry-After" in response.headers
+        page = await client.get("/")
+        assert page.status_code == 503
+        assert 'http-equiv="refresh"' in page.text
+        go.set()
+
+
+async def test_models_that_cannot_be_loaded_are_told_to_the_process(tiny_store: Path) -> None:
+    failed = threading.Event()
+
+    def refuse(_settings: Settings) -> Catalog:
+        raise CorruptArtifact("Refusing the test")
+
+    app = create_app(Settings(store=tiny_store), load_models=refuse, on_failure=failed.set)
+    async with running(app) as client:
+        assert await asyncio.to_thread(failed.wait, 10)
+        assert (await client.get("/readyz")).status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/"])
+async def test_head_is_answered_where_get_is(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.head(path)).status_code == 200
+
+
+@pytest.mark.parametrize("request_id", ["abc-123", "Root=1-67891233-abcdef012345678912345678", "x" * 128])
+async def test_a_request_id_is_echoed(client: httpx.AsyncClient, request_id: str) -> None:
+    response = await client.post("/v1/classify", content=PICTURE, headers={"X-Request-ID": request_id})
+    assert response.headers["X-Request-ID"] == request_id
+    assert response.json()["request_id"] == request_id
+
+
+@pytest.mark.parametrize("request_id", ["x" * 129, "a\tb", "é".encode(), b"\x1b[31m"])
+async def test_a_request_id_that_cannot_be_repeated_is_replaced(
+    client: httpx.AsyncClient, request_id: str | bytes
+) -> None:
+    response = await client.get("/livez", headers=[(b"X-Request-ID", request_id)])  # type: ignore[list-item]
+    made = response.headers["X-Request-ID"]
+    assert len(made) == 32
+    assert made.isalnum()
+
+
+async def test_ids_that_are_made_differ(client: httpx.AsyncClient) -> None:
+    ids = {(await client.get("/livez")).headers["X-Request-ID"] for _ in range(5)}
+    assert len(ids) == 5
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/v1/models", "/nowhere", "/static/page.css", "/metrics"])
+async def test_every_response_has_security_headers(client: httpx.AsyncClient, path: str) -> None:
+    headers = (await client.get(path)).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_models_are_listed(client: httpx.AsyncClient) -> None:
+    models = (await client.get("/v1/models")).json()["models"]
+    assert [(each["name"], each["version"], each["default"]) for each in models] == [
+        ("colours", 2, True),
+        ("colours", 1, False),
+        ("far", 1, False),
+        ("tones", 1, False),
+    ]
+    assert set(models[0]) == {"name", "version", "default", "classes", "extractor"}
+
+
+async def test_a_model_is_described_with_its_figures_and_its_card(client: httpx.AsyncClient) -> None:
+    model = (await client.get("/v1/models/colours")).json()
+    assert (model["version"], model["extractor"]) == (2, "near_net")
+    assert model["metrics"]["test"]["accuracy"] == 0.75
+    assert model["card"].startswith("# colours")
+    assert (await client.get("/v1/models/colours?version=1")).json()["version"] == 1
+
+
+def samples(text: str) -> dict[str, float]:
+    """Sample name and labels -> value; raises where the text is no valid exposition."""
+    return {
+        f"{sample.name}{sorted(sample.labels.values())}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_metrics_count_and_time_requests(client: httpx.AsyncClient) -> None:
+    for _ in range(3):
+        await client.post("/v1/classify", content=PICTURE)
+    await client.post("/v1/classify", content=b"text")
+    await client.get("/v1/models/colours")
+    await client.get("/nowhere/in/particular")
+    found = samples((await client.get("/metrics")).text)
+    assert found["classifier_requests_total['/v1/classify', '200', 'POST']"] == 3
+    assert found["classifier_requests_total['/v1/classify', '415', 'POST']"] == 1
+    assert found["classifier_requests_total['/v1/models/{name}', '200', 'GET']"] == 1
+    assert found["classifier_requests_total['404', 'GET', 'unmatched']"] == 1
+    assert found["classifier_request_duration_seconds_count['/v1/classify', 'POST']"] == 4
+    assert found["classifier_decode_duration_seconds_count[]"] == 3
+    assert found["classifier_queue_duration_seconds_count['near_net']"] == 3
+    assert found["classifier_inference_duration_seconds_count['near_net']"] == 3
+    assert found["classifier_batch_size_sum['near_net']"] == 3
+    assert found["classifier_queue_depth['near_net']"] == 0
+    assert found["classifier_model_info['1', 'fixture:float32', 'near_net', 'tones']"] == 1
+    assert found["process_resident_memory_bytes[]"] > 0
+
+
+async def test_metrics_can_be_turned_off(serve: Serve) -> None:
+    async with serve(metrics_public=False) as client:
+        assert (await client.get("/metrics")).status_code == 404
+
+
+async def test_two_apps_do_not_share_metrics(serve: Serve) -> None:
+    async with serve() as one, serve() as other:
+        await one.post("/v1/classify", content=PICTURE)
+        assert "classifier_decode_duration_seconds_count 0.0" in (await other.get("/metrics")).text
+
+
+async def test_openapi_describes_the_three_bodies_and_every_problem(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    operation = document["paths"]["/v1/classify"]["post"]
+    assert set(operation["requestBody"]["content"]) >= {"multipart/form-data", "application/json", "image/*"}
+    assert set(operation["responses"]) == {"200", "400", "404", "413", "415", "422", "503", "504"}
+    for path in document["paths"].values():
+        for each in path.values():
+            for status, response in each["responses"].items():
+                if status != "200":
+                    assert list(response["content"]) == ["application/problem+json"]
+    assert "Problem" in document["components"]["schemas"]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def references(part: Any) -> set[str]:
+    """Every $ref in an OpenAPI document."""
+    if isinstance(part, dict):
+        own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
+        return own.union(*(references(value) for value in part.values()))
+    return set().union(*(references(value) for value in part)) if isinstance(part, list) else set()
+
+
+def test_openapi_refers_to_nothing_that_is_missing(make_app: Callable[..., FastAPI]) -> None:
+    document = make_app().openapi()
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert references(document) <= known
+
+
+async def test_behind_a_prefix_every_address_has_it(make_app: Callable[..., FastAPI]) -> None:
+    transport = httpx.ASGITransport(make_app(root_path="/vision"), root_path="/vision")
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        assert (await client.get("/vision/livez")).status_code == 200
+        assert 'href="/vision/static/' in (await client.get("/vision/docs")).text
+        assert (await client.get("/vision/static/page.css")).status_code == 200
+
+
+def settings_table() -> str:
+    """The table of docs/operations.md, from the settings themselves."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = "`models/store`" if name == "store" else "" if field.default in (None, "") else f"`{field.default}`"
+        rows.append(f"| `{variable(name)}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def test_every_setting_is_documented() -> None:
+    document = (ROOT / "docs" / "operations.md").read_text()
+    assert settings_table() in document, f"put this table into docs/operations.md:\n{settings_table()}"
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_MAX_BATCH", "7")
+    monkeypatch.setenv("APP_THREADS", "")
+    settings = Settings()
+    assert (settings.max_batch, settings.threads) == (7, None)
+    assert not settings.has_chosen_default

@@ -1,0 +1,246 @@
+"""Real processes, real sockets, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models.artifacts import DEFAULT_STORE
+from tests.app.pictures import encoded
+from tests.app.processes import ROOT, ServerProcess, get, post, server
+
+TINY = "tests.app.tiny_server"
+PICTURE = encoded("green", "JPEG", (640, 480))
+SHIPPED = pytest.mark.skipif(
+    not (DEFAULT_STORE / "classifiers" / "cifar10").is_dir(), reason="the shipped store is not there"
+)
+
+
+def terminate(started: ServerProcess) -> None:
+    started.process.send_signal(signal.SIGTERM)
+
+
+def test_a_picture_is_classified_and_sigterm_ends_with_0(tiny_store: Path) -> None:
+    with server(TINY, APP_STORE=str(tiny_store)) as started:
+        assert post(started.address(), PICTURE).json["predictions"][0]["label"] == "green"
+        terminate(started)
+        assert started.exit_code() == 0
+
+
+def test_control_c_ends_with_0_too(tiny_store: Path) -> None:
+    with server(TINY, APP_STORE=str(tiny_store)) as started:
+        started.address()
+        started.process.send_signal(signal.SIGINT)
+        assert started.exit_code() == 0
+
+
+def test_drain_under_load_loses_nothing(tiny_store: Path) -> None:
+    """Eight clients send without a pause; after SIGTERM every answer is a prediction or an orderly refusal."""
+    with server(TINY, APP_STORE=str(tiny_store), TINY_DELAY_S="0.5", APP_MAX_BATCH="4") as started:
+        address = started.address()
+        accepted: list[str] = []
+        refused: list[tuple[int, str]] = []
+        lost: list[str] = []
+        terminated = threading.Event()
+
+        def client() -> None:
+            while True:
+                sent_before = not terminated.is_set()
+                try:
+                    answer = post(address, PICTURE)
+                except OSError as error:  # the server has gone
+                    if sent_before:
+                        lost.append(repr(error))
+                    return
+                if answer.status == 200:
+                    accepted.append(answer.json["predictions"][0]["label"])
+                else:
+                    refused.append((answer.status, answer.json["code"]))
+                    time.sleep(0.02)
+
+        with ThreadPoolExecutor(8) as clients:
+            jobs = [clients.submit(client) for _ in range(8)]
+            time.sleep(1.2)
+            answered = len(accepted)
+            terminated.set()
+            terminate(started)
+            time.sleep(0.02)
+            readiness, liveness = get(address, "/readyz"), get(address, "/livez")
+            code = started.exit_code()
+            for job in jobs:
+                job.result()
+    assert code == 0
+    assert (readiness.status, readiness.json["code"]) == (503, "draining")
+    assert "Retry-After" in readiness.headers
+    assert liveness.status == 200
+    assert lost == []
+    assert set(accepted) == {"green"}
+    assert len(accepted) >= answered + 4, "what was in flight at the signal was answered"
+    assert set(refused) == {(503, "draining")}, "the listener stayed open and refused"
+
+
+def test_drain_is_bounded(tiny_store: Path) -> None:
+    with server(TINY, APP_STORE=str(tiny_store), TINY_DELAY_S="6", APP_DRAIN_S="0.5") as started:
+        address = started.address()
+        with ThreadPoolExecutor(1) as clients:
+            job = clients.submit(post, address, PICTURE)
+            time.sleep(0.3)
+            began = time.monotonic()
+            terminate(started)
+            assert started.exit_code() == 0
+            assert time.monotonic() - began < 4
+            cut_short = job.result()
+    assert (cut_short.status, cut_short.json["code"]) == (503, "draining")
+    assert "gave up waiting" in started.log
+
+
+def test_a_second_signal_stops_at_once(tiny_store: Path) -> None:
+    with server(TINY, APP_STORE=str(tiny_store), TINY_DELAY_S="5") as started:
+        address = started.address()
+        with ThreadPoolExecutor(1) as clients:
+            job = clients.submit(post, address, PICTURE)
+            time.sleep(0.3)
+            terminate(started)
+            time.sleep(0.3)
+            assert started.process.poll() is None
+            terminate(started)
+            assert started.exit_code(2) == 128 + signal.SIGTERM
+            assert isinstance(job.exception(5), OSError)
+
+
+def test_sigterm_while_loading_ends_with_0(tiny_store: Path) -> None:
+    with server(TINY, APP_STORE=str(tiny_store), TINY_LOAD_S="30") as started:
+        while "Loading the models" not in started.log:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        terminate(started)
+        assert started.exit_code(5) == 0
+
+
+def test_probes_answer_while_the_models_are_being_loaded(tiny_store: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with server(TINY, APP_STORE=str(tiny_store), APP_PORT=str(port), TINY_LOAD_S="2") as started:
+        while "Loading the models" not in started.log:
+            time.sleep(0.02)
+        address = f"http://127.0.0.1:{port}"
+        assert get(address, "/livez").status == 200
+        waiting = get(address, "/readyz")
+        assert (waiting.status, waiting.json["code"]) == (503, "not_ready")
+        assert post(address, PICTURE).json["code"] == "not_ready"
+        assert b"being loaded" in get(address, "/").body
+        assert health(port) == 1
+        started.address()
+        assert get(address, "/readyz").status == 200
+        assert health(port) == 0
+
+
+def health(port: int) -> int:
+    environment = {**os.environ, "APP_PORT": str(port)}
+    return subprocess.run([sys.executable, "-m", "app.health"], cwd=ROOT, env=environment, check=False).returncode
+
+
+def test_a_corrupted_store_is_refused_with_one_clear_line(tiny_store: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    head = store / "classifiers" / "tones" / "1" / "head.pkl"
+    head.write_bytes(head.read_bytes()[:-1] + b"!")
+    with server(TINY, APP_STORE=str(store)) as started:
+        assert started.exit_code() == 1
+    (line,) = (each for each in map(json.loads, started.lines) if each["level"] == "critical")
+    assert "Refusing tones@1" in line["event"]
+    assert "head.pkl was changed" in line["event"]
+    assert "Traceback" not in started.log
+
+
+def test_a_default_model_that_is_not_there_is_refused(tiny_store: Path) -> None:
+    with server(TINY, APP_STORE=str(tiny_store), APP_DEFAULT_MODEL="nosuch") as started:
+        assert started.exit_code() == 1
+    assert "APP_DEFAULT_MODEL=nosuch: There is no model nosuch. There is: colours@2" in started.log
+
+
+def test_an_empty_store_says_how_to_make_a_model(tmp_path: Path) -> None:
+    with server("app", APP_STORE=str(tmp_path)) as started:
+        assert started.exit_code() == 1
+    assert "There is no classifier in" in started.log
+    assert "Traceback" not in started.log
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with server("app", APP_PORT=str(port)) as started:
+            assert started.exit_code() == 1
+    (line,) = started.lines
+    assert f"Cannot listen on 127.0.0.1 port {port}" in line
+    assert f"APP_PORT={port + 1}" in line
+
+
+def test_wrong_settings_are_one_line_each_and_exit_with_2() -> None:
+    with server("app", APP_PORT="http", APP_MAX_BATCH="0") as started:
+        assert started.exit_code() == 2
+    assert [line.partition(":")[0] for line in started.lines] == ["APP_PORT=http", "APP_MAX_BATCH=0"]
+
+
+def test_a_misspelt_setting_is_pointed_out(tmp_path: Path) -> None:
+    with server("app", APP_STORE=str(tmp_path), APP_MAXBATCH="4") as started:
+        started.exit_code()
+    assert "APP_MAXBATCH is no setting and was ignored. Did you mean APP_MAX_BATCH?" in started.log
+
+
+def test_the_access_log_is_json_and_says_nothing_of_the_picture(tiny_store: Path) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with server(TINY, APP_STORE=str(tiny_store)) as started:
+        httpx.post(
+            f"{started.address()}/v1/classify?top_k=1",
+            files={"file": ("my-secret.jpg", PICTURE)},
+            headers={"X-Request-ID": "test-7", "traceparent": trace},
+        )
+        terminate(started)
+        started.exit_code()
+    (entry,) = (each for each in map(json.loads, started.lines) if each["event"] == "request")
+    assert entry["request_id"] == "test-7"
+    assert entry["traceparent"] == trace
+    assert (entry["method"], entry["path"], entry["status"]) == ("POST", "/v1/classify", 200)
+    assert entry["bytes_in"] > len(PICTURE)
+    assert entry["duration_ms"] > 0
+    assert "secret" not in started.log
+
+
+@SHIPPED
+def test_the_shipped_server_classifies_an_uploaded_picture() -> None:
+    with server("app") as started:
+        address = started.address(100)
+        answer = httpx.post(
+            f"{address}/v1/classify", files={"file": ("photo.jpg", PICTURE, "image/jpeg")}, timeout=20
+        ).json()
+        assert (answer["model"], len(answer["predictions"])) == ("cifar10", 5)
+        assert post(address, PICTURE).json["predictions"] == answer["predictions"]
+        terminate(started)
+        assert started.exit_code() == 0
+
+
+@SHIPPED
+def test_a_changed_byte_in_the_shipped_store_is_refused(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(DEFAULT_STORE, store)
+    weights = next(store.glob("extractors/*/*/weights.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with server("app", APP_STORE=str(store)) as started:
+        assert started.exit_code(60) == 1
+    assert "weights.safetensors was changed" in started.log
+    assert "Traceback" not in started.log

@@ -1,0 +1,25 @@
+"""`python -m tests.app.tiny_server`: the real server process on the tiny store that APP_STORE names.
+
+TINY_LOAD_S slows the start down, TINY_DELAY_S every batch after it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from app.__main__ import end, main
+from app.settings import Settings
+from models.catalog import Catalog
+from tests.app import tiny
+
+
+def load(settings: Settings) -> Catalog:
+    time.sleep(float(os.environ.get("TINY_LOAD_S", "0")))
+    delay_s = float(os.environ.get("TINY_DELAY_S", "0"))
+    engines = {name: tiny.ColourEngine(delay_s=delay_s) for name in ("near_net", "far_net")}
+    return tiny.load(settings, engines)
+
+
+if __name__ == "__main__":
+    end(main(load))

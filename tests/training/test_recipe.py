@@ -1,0 +1,117 @@
+"""Recipes: those that are shipped are whole, and what is wrong with others is said in one line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from models.artifacts import check_name
+from tests.training import drawn
+from training import recipe as recipes
+from training.errors import RecipeError
+from training.recipe import RECIPES, Fit, Recipe
+
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_recipe_is_whole(name: str) -> None:
+    recipe = recipes.load(name)
+    check_name(recipe.name)
+    check_name(recipe.extractor.name)
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe, "a manifest keeps all of it"
+    assert "todo" not in recipe.card.about.lower()
+    if recipe.network and recipe.preprocess:
+        assert recipe.preprocess.size == recipe.network.size
+
+
+def test_the_recipes_that_are_promised_are_there() -> None:
+    assert {"cifar10", "cifar10_stacked", "imagenet", "tiny_imagenet"} <= set(SHIPPED)
+
+
+def test_the_stacked_recipe_is_the_one_of_the_post() -> None:
+    recipe = recipes.load("cifar10_stacked")
+    assert recipe.network is not None
+    assert (recipe.network.architecture, recipe.network.size, recipe.network.weights) == (
+        "inception_v3",
+        299,
+        "imagenet",
+    )
+    assert recipe.head is not None
+    assert recipe.head.model_dump() == {"kind": "xgboost", "n_estimators": 100, "max_depth": 4, "learning_rate": 0.1}
+
+
+def test_a_recipe_is_found_by_path_or_by_name(tmp_path: Path) -> None:
+    assert recipes.load(written(tmp_path, drawn.RECIPE)) == drawn.recipe()
+    assert recipes.find("cifar10") == RECIPES / "cifar10.toml"
+
+
+def test_an_unknown_recipe_is_answered_with_the_shipped_ones(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"'nosuch'.*one of: .*cifar10, .*imagenet") as refused:
+        recipes.load("nosuch")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param(
+            'kind = "xgboost"', 'kind = "xgboost"\ntrees = 9', r"head: xgboost: trees: Extra", id="unknown key"
+        ),
+        pytest.param("[card]", "[cards]", r"card: Field required; cards: Extra inputs", id="unknown part"),
+        pytest.param("size = 32\nweights", 'size = "big"\nweights', r"network: size: .*integer", id="wrong type"),
+        pytest.param('kind = "xgboost"', 'kind = "magic"', r"head: .*'magic'.*'xgboost'", id="unknown head"),
+        pytest.param(
+            '[data]\npath = "colours"', "", r"xgboost head is fitted and therefore needs \[data\]", id="no data"
+        ),
+        pytest.param("[preprocess]\nsize = 32", "", r"\[head\] needs a \[preprocess\]", id="no preprocess"),
+        pytest.param("size = 32\nweights", "size = \nweights", r"no valid TOML: .*line 6", id="no TOML"),
+        pytest.param("", None, r"no valid TOML: .*decode", id="no text"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, old: str, new: str | None, expected: str) -> None:
+    assert old in drawn.RECIPE
+    path = written(tmp_path, drawn.RECIPE if new is None else drawn.RECIPE.replace(old, new))
+    if new is None:
+        Path(path).write_bytes(b'name = "\xff"')
+    with pytest.raises(RecipeError) as refused:
+        recipes.load(path)
+    assert re.search(expected, str(refused.value))
+    assert str(refused.value).startswith(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_task_of_another_size_than_its_network_is_refused(tmp_path: Path) -> None:
+    task = '[[network.tasks]]\ntop = "t"\nbatch = 8\ndata = { path = "t" }\npreprocess = { size = 48 }\n[extractor]'
+    with pytest.raises(RecipeError, match="task t gives 48 px to a network of 32 px"):
+        recipes.load(written(tmp_path, drawn.RECIPE.replace("[extractor]", task)))
+
+
+def test_the_command_line_changes_name_weights_and_passes() -> None:
+    recipe = drawn.recipe()
+    assert recipe.changed() == recipe
+    assert recipe.changed(name="mine") == drawn.recipe(name="mine")
+    weights = recipe.changed(weights="file.h5").network
+    assert weights is not None
+    assert weights.weights == "file.h5"
+    assert recipe.network is not None
+    fitted = recipe.network.model_copy(update={"fit": Fit(passes=5, learning_rate=0.1)})
+    passes = recipe.model_copy(update={"network": fitted}).changed(passes=2).network
+    assert passes is not None
+    assert passes.fit == Fit(passes=2, learning_rate=0.1)
+    assert recipe == drawn.recipe(), "the recipe itself stays"
+
+
+def test_what_a_recipe_does_not_do_cannot_be_changed() -> None:
+    with pytest.raises(RecipeError, match="makes no network"):
+        recipes.load("cifar10").changed(weights="random")
+    with pytest.raises(RecipeError, match="does not fit its network"):
+        drawn.recipe().changed(passes=1)

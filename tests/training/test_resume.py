@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.training import tiny_fit
+from training.datasets import PROJECT
+from training.history import HISTORY_FILE, Record
+
+#: Steps of 20 images: after the checkpoint of step 10 and the record of step 19, before the checkpoint of step 20.
+_DEADLY = 20 * 20
+
+
+def _start(data: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.training.fit_process", str(data), str(cache), *more]
+    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+
+
+def _history(cache: Path) -> list[Record]:
+    (file,) = (cache / "fits").glob(f"*/{HISTORY_FILE}")
+    return [
+        Record.model_validate_json(line).model_copy(update={"images_per_second": None})
+        for line in file.read_text().splitlines()
+    ]
+
+
+def test_a_killed_fit_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    tiny_fit.write(tmp_path)
+    with _start(tmp_path, tmp_path / "a") as whole, _start(tmp_path, tmp_path / "b", str(_DEADLY)) as killed:
+        whole.communicate()
+        killed.communicate()
+    assert whole.returncode == 0
+    assert killed.returncode == -signal.SIGKILL
+    assert _history(tmp_path / "b")[-1].step == 19
+
+    with _start(tmp_path, tmp_path / "b") as resumed:
+        said, _ = resumed.communicate()
+    assert resumed.returncode == 0
+    assert "Going on from the checkpoint after step 10 of 28" in said
+    assert [record.step for record in _history(tmp_path / "b")] == [0, 10, 19, 20, 28]
+    assert _history(tmp_path / "b") == _history(tmp_path / "a")

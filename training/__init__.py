@@ -1,0 +1,1 @@
+"""Offline training: datasets -> network -> features -> head -> report -> store. Knows no web."""

@@ -1,0 +1,147 @@
+"""`python -m training`: from labelled images to a classifier in the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from models.artifacts import DEFAULT_STORE, Store, parse_name
+from models.errors import ModelsError
+from models.manifests import ClassifierManifest
+from training import cifar10
+from training import recipe as recipes
+from training.cifar10 import import_cifar10
+from training.datasets import CACHE_FOLDER, DATA_FOLDER, unpacked
+from training.errors import TrainingError
+from training.figures import metrics_table
+from training.importing import import_folders
+from training.progress import track
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+out = Console()
+errors = Console(stderr=True)
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder or archive of the dataset.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the artifacts.")]
+CacheOption = Annotated[Path, typer.Option("--cache", help="Features, checkpoints, unpacked archives.")]
+
+
+@app.command("run")
+def run_recipe(
+    recipe: Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")],
+    data: DataOption = None,
+    name: Annotated[str | None, typer.Option(help="Name of the classifier, instead of the recipe's.")] = None,
+    weights: Annotated[str | None, typer.Option(help="imagenet, random, or a file; instead of the recipe's.")] = None,
+    passes: Annotated[
+        float | None, typer.Option(min=0, help="Of fitting the network; 0 takes the weights as they are.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    cache: CacheOption = CACHE_FOLDER,
+) -> None:
+    """Run a recipe: dataset, network, features, head, test report, store. After a kill, run it again: it goes on."""
+    from training.run import run
+    from training.workplace import Workplace
+
+    chosen = recipes.load(recipe).changed(name=name, weights=weights, passes=passes)
+    made = run(chosen, Workplace(Store(store), track, _say, data, cache))
+    if isinstance(made.manifest, ClassifierManifest):
+        out.print(metrics_table(made.manifest.metrics))
+
+
+@app.command("import")
+def import_dataset(
+    name: Annotated[str, typer.Argument(help="`cifar10` for the official archive, or a name of yours.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder or archive; cifar10 is downloaded without.")
+    ] = None,
+    replace: Annotated[bool, typer.Option(help="Put it in the place of a dataset of that name.")] = False,
+    url: Annotated[str, typer.Option(help="Another place of the official archive.")] = cifar10.URL,
+    checksum: Annotated[str | None, typer.Option(help="MD5 or SHA-256 of the archive.")] = None,
+    folder: Annotated[Path, typer.Option("--into", help="Folder of all datasets.")] = DATA_FOLDER,
+) -> None:
+    """Bring a dataset into the data folder; files that are broken or twice there are left out and listed."""
+    if name == "cifar10":
+        report = import_cifar10(source, folder, url=url, checksum=checksum, replace=replace, track=track)
+    elif source is None:
+        raise typer.BadParameter(f"say with --from where {name} lies; only cifar10 can be downloaded")
+    else:
+        report = import_folders(name, source, folder, replace=replace, track=track)
+    out.print(report.summary())
+
+
+@app.command("overview")
+def overview(
+    data: Annotated[Path, typer.Option("--data", help="Folder or archive of the dataset.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")] = Path("runs/overview"),
+) -> None:
+    """Count and draw a dataset: images of each class, sizes, a grid of samples."""
+    from training.overview import survey
+    from training.overview_pictures import draw
+
+    found = survey(unpacked(data), data.name, track)
+    out.print(found.tables())
+    for picture in draw(found, to):
+        out.print(f"picture: {picture}", highlight=False)
+
+
+@app.command("evaluate")
+def evaluate_model(
+    model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder or archive of a labelled dataset.")],
+    split: Annotated[str | None, typer.Option(help="Its folder below that; none: the recipe's test set.")] = None,
+    rename: Annotated[list[str] | None, typer.Option(help="FOLDER=CLASS, where a folder is named otherwise.")] = None,
+    url: Annotated[str | None, typer.Option(help="Ask a running server instead of this process.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    cache: CacheOption = CACHE_FOLDER,
+) -> None:
+    """Measure a classifier on a labelled set by the serving path: accuracy, top 5, log loss, calibration error."""
+    from models.catalog import load_classifier, load_extractor
+    from training import evaluate
+    from training.metrics import measure
+
+    artifact = Store(store).classifier(*parse_name(model))
+    chosen = split or evaluate.test_split(artifact.manifest)
+    images = evaluate.labelled_split(data, chosen, artifact.manifest, _pairs(rename or []), cache)
+    with track(f"{artifact.label} on {chosen}", len(images)) as advance:
+        if url:
+            probabilities = evaluate.answer_by_http(url, artifact.manifest, images, advance)
+        else:
+            classifier = load_classifier(artifact, load_extractor(Store(store).extractor_of(artifact)))
+            probabilities = evaluate.answer(classifier, images, advance)
+    measured = measure(probabilities, images.labels, artifact.manifest.classes)
+    if as_json:
+        sys.stdout.write(json.dumps(measured.model_dump(), ensure_ascii=False, indent=2) + "\n")
+    else:
+        out.print(metrics_table({chosen: measured}))
+
+
+def _say(line: str) -> None:
+    out.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    if not all(pairs.values()):
+        raise typer.BadParameter("write --rename FOLDER=CLASS")
+    return pairs
+
+
+def main() -> None:
+    """Run the command; an error of use is one line, never a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is first imported
+    try:
+        app()
+    except (TrainingError, ModelsError, OSError) as error:
+        errors.print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Model cards: what a model was made of, what was measured, and what it is not good for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from models.manifests import ClassifierManifest, ExtractorManifest
+from training.recipe import Card
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,  # noqa: S701 -- Markdown from our own recipes, never shown as HTML without escaping
+)
+_TEMPLATES.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+
+
+def extractor(manifest: ExtractorManifest, card: Card) -> str:
+    """The card of an extractor, as Markdown."""
+    return _TEMPLATES.get_template("extractor.md").render(manifest=manifest, card=card)
+
+
+def classifier(manifest: ClassifierManifest, card: Card) -> str:
+    """The card of a classifier, as Markdown."""
+    return _TEMPLATES.get_template("classifier.md").render(manifest=manifest, card=card)

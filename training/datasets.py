@@ -1,0 +1,208 @@
+"""Labelled images on disk: `ROOT/SPLIT/CLASS/FILE`, in a folder or an archive of one.
+
+Only paths, labels and digests are held; images are read when they are needed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.heads import Integers
+from training.archives import unpack
+from training.errors import DatasetError
+from training.recipe import Data
+
+PROJECT = Path(__file__).parent.parent
+DATA_FOLDER = PROJECT / "data"
+CACHE_FOLDER = PROJECT / "cache"
+
+HOLDOUT_SHARE = 0.05
+_HOLDOUT_SEED = 20_151_211
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images of one split, sorted by path."""
+
+    paths: tuple[Path, ...]
+    labels: Integers
+    digests: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, indices: Integers) -> Split:
+        """The images at `indices`."""
+        return Split(
+            tuple(self.paths[i] for i in indices),
+            self.labels[indices],
+            tuple(self.digests[i] for i in indices),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training split, and where there is one a test split, over the same classes."""
+
+    root: Path
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+    train: Split
+    test: Split | None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over every image's bytes and label, independent of file names and order."""
+        lines = [
+            f"{split} {self.ids[label]} {digest}"
+            for split, images in (("train", self.train), ("test", self.test))
+            if images is not None
+            for label, digest in zip(images.labels, images.digests, strict=True)
+        ]
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def load(data: Data, location: Path | None = None, ids: Sequence[str] = (), cache: Path = CACHE_FOLDER) -> Dataset:
+    """Open a dataset.
+
+    Args:
+        data: the recipe's part that names the dataset and its splits.
+        location: a folder or an archive; none means `data.path` below the project's data folder.
+        ids: order of the classes; none means sorted by their folders' names.
+        cache: where archives are unpacked.
+
+    Raises:
+        DatasetError: nothing is there, or it has no class folders with images.
+    """
+    root = unpacked(location or DATA_FOLDER / data.path, data.train, cache)
+    train = class_folders(root / data.train)
+    order = tuple(ids) or tuple(sorted(train))
+    if set(order) != set(train):
+        raise DatasetError(f"{root / data.train} has other classes than the recipe: {_difference(order, train)}.")
+    test = class_folders(root / data.test) if data.test else None
+    if test is not None and not set(test) <= set(order):
+        extra = ", ".join(sorted(set(test) - set(order))[:_SHOWN])
+        raise DatasetError(f"{root / str(data.test)} has classes without training images: {extra}.")
+    names = class_names(root, order, data.names)
+    return Dataset(root, order, names, split(train, order), None if test is None else split(test, order))
+
+
+def class_names(root: Path, ids: Sequence[str], overrides: dict[str, str]) -> tuple[str, ...]:
+    """Plain names of classes: the recipe's, else the first in ROOT/classes.tsv, else the folder's.
+
+    Raises:
+        DatasetError: two classes would have the same name.
+    """
+    names = dict(overrides)
+    table = root / "classes.tsv"
+    if table.is_file():
+        with table.open(encoding="utf-8", newline="") as rows:
+            for key, *synonyms in filter(None, csv.reader(rows, delimiter="\t", quoting=csv.QUOTE_NONE)):
+                names.setdefault(key, "".join(synonyms[:1]).partition(",")[0].strip())
+    plain = tuple(names.get(key) or key for key in ids)
+    twice = {name for name in plain if plain.count(name) > 1}
+    if twice:
+        raise DatasetError(f"Two classes are named {min(twice)!r}; tell them apart in the recipe's data.names.")
+    return plain
+
+
+def class_folders(folder: Path) -> dict[str, list[Path]]:
+    """Files by class folder, sorted; hidden ones do not count. Raises DatasetError where there are none."""
+    if not folder.is_dir():
+        raise DatasetError(
+            f"There is no folder {folder}. A dataset has one folder for each split, with one for each class."
+        )
+    classes = {
+        entry.name: sorted(file for file in entry.rglob("*") if file.is_file() and not _is_hidden(file, entry))
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and not _is_hidden(entry, folder)
+    }
+    found = {name: files for name, files in classes.items() if files}
+    if not found:
+        raise DatasetError(f"{folder} holds no folders of images. It needs one folder for each class.")
+    return found
+
+
+def split(classes: Mapping[str, list[Path]], order: Sequence[str]) -> Split:
+    """The files of some or all classes, labelled by their place in `order`."""
+    paths = [path for key in order for path in classes.get(key, [])]
+    labels = [label for label, key in enumerate(order) for _ in classes.get(key, [])]
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(_digest, paths, chunksize=256))
+    return Split(tuple(paths), np.array(labels, dtype=np.int64), tuple(digests))
+
+
+def holdout(split: Split) -> Integers:
+    """Indices of the fixed 5 % of a training split that calibrate and stop early; the same in every run.
+
+    At least one image of each class that has two.
+    """
+    random = np.random.default_rng(_HOLDOUT_SEED)
+    chosen = []
+    for label in np.unique(split.labels):
+        indices = np.flatnonzero(split.labels == label)
+        count = min(max(1, round(len(indices) * HOLDOUT_SHARE)), len(indices) - 1)
+        chosen.append(random.permutation(indices)[:count])
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def fitting(split: Split) -> Integers:
+    """Indices of all images of a training split but the held-out ones."""
+    return np.setdiff1d(np.arange(len(split), dtype=np.int64), holdout(split))
+
+
+def unpacked(location: Path, split: str, cache: Path = CACHE_FOLDER) -> Path:
+    """The folder of a dataset; an archive (.tar, .tar.gz, .zip ...) is unpacked into the cache first.
+
+    Folders that hold nothing but one other folder are passed through, down to the one that holds `split`.
+
+    Raises:
+        DatasetError: there is nothing, or no such archive.
+    """
+    if location.is_dir():
+        return _holder(location, split)
+    if not location.is_file():
+        raise DatasetError(
+            f"There is no dataset at {location}. Say where it lies with --data, or see: training import --help"
+        )
+    stat = location.stat()
+    key = hashlib.sha256(f"{location.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    folder = cache / "archives" / key
+    if not folder.is_dir():
+        staging = folder.with_name(f".unpacking-{key}")
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        unpack(location, staging)
+        staging.rename(folder)
+    return _holder(folder, split)
+
+
+def _holder(folder: Path, split: str) -> Path:
+    entries = [entry for entry in folder.iterdir() if not _is_hidden(entry, folder)]
+    deeper = len(entries) == 1 and entries[0].is_dir() and entries[0].name != split
+    return _holder(entries[0], split) if deeper else folder
+
+
+def _is_hidden(path: Path, below: Path) -> bool:
+    parts = path.relative_to(below).parts
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)  # macOS adds the latter to archives
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _difference(expected: Sequence[str], found: Collection[str]) -> str:
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    parts = [f"missing {', '.join(missing[:_SHOWN])}"] if missing else []
+    parts += [f"not expected {', '.join(extra[:_SHOWN])}"] if extra else []
+    return "; ".join(parts)

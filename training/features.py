@@ -1,0 +1,119 @@
+"""Images -> features, streamed through the serving path and cached on disk.
+
+A cache belongs to one extractor (by the digest of its weights), engine, output and preprocess spec, and holds
+one row for each image by the digest of its bytes; so a row is never used for anything else. Rows are appended as
+they come: after a kill, the next run goes on behind the last whole row. A second run on the same cache waits for the
+first, since rows and index have to grow in the same order.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from models.classifier import Extractor
+from models.heads import Floats
+from models.preprocess import PreprocessSpec
+from training.datasets import Split
+from training.progress import ignore
+from training.streaming import prepared_batches
+
+_DIGEST_BYTES = 32
+
+
+class FeatureCache:
+    """Rows of float32 features by the digest of their image, in two files that only grow."""
+
+    def __init__(self, folder: Path, width: int) -> None:
+        """Open or begin a cache; half a row that a killed run left is cut off."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._width = width
+        self._index_file = (folder / "index.sha256").open("a+b")
+        self._rows_file = (folder / "rows.float32").open("a+b")
+        fcntl.flock(self._index_file, fcntl.LOCK_EX)
+        self._index_file.seek(0, os.SEEK_END)
+        self._rows_file.seek(0, os.SEEK_END)
+        rows = min(self._index_file.tell() // _DIGEST_BYTES, self._rows_file.tell() // (4 * width))
+        self._index_file.truncate(rows * _DIGEST_BYTES)
+        self._rows_file.truncate(rows * 4 * width)
+        self._index_file.seek(0)
+        keys = self._index_file.read()
+        self._rows = {keys[i * _DIGEST_BYTES : (i + 1) * _DIGEST_BYTES].hex(): i for i in range(rows)}
+
+    def __enter__(self) -> FeatureCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._index_file.close()
+        self._rows_file.close()
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._rows
+
+    def append(self, digests: Iterable[str], features: Floats) -> None:
+        """Add rows, features first: an index entry without its row cannot come to be."""
+        digests = list(digests)
+        self._rows_file.write(np.ascontiguousarray(features, dtype=np.float32).tobytes())
+        self._rows_file.flush()
+        self._index_file.write(b"".join(bytes.fromhex(digest) for digest in digests))
+        self._index_file.flush()
+        for digest in digests:
+            self._rows[digest] = len(self._rows)
+
+    def read(self, digests: Iterable[str]) -> Floats:
+        """The rows of these images, float32 [images, width]."""
+        indices = [self._rows[digest] for digest in digests]
+        if not indices:
+            return np.empty((0, self._width), np.float32)
+        rows = np.memmap(self._rows_file.name, np.float32, "r", shape=(len(self._rows), self._width))
+        return np.array(rows[indices])
+
+
+def extract(
+    split: Split,
+    extractor: Extractor,
+    output: str,
+    spec: PreprocessSpec,
+    cache: Path,
+    advance: Callable[[int], None] = ignore,
+) -> Floats:
+    """Features of all images of a split, in their order.
+
+    Args:
+        split: the images.
+        extractor: the network as saved and loaded again.
+        output: which of its outputs.
+        spec: the preprocessing before it.
+        cache: folder of all feature caches.
+        advance: is told of images done, for a progress bar; cached ones at once.
+
+    Returns:
+        float32 [images, width].
+
+    Raises:
+        DatasetError: images cannot be read; lists them.
+    """
+    with FeatureCache(cache / _key(extractor, output, spec), extractor.manifest.outputs[output]) as rows:
+        missing: dict[str, list[Path]] = {}
+        for digest, path in zip(split.digests, split.paths, strict=True):
+            if digest not in rows:
+                missing.setdefault(digest, []).append(path)
+        advance(len(split) - len(missing))
+        first = {digest: paths[0] for digest, paths in missing.items()}
+        for digests, pixels in prepared_batches(first, spec, {digest: paths[1:] for digest, paths in missing.items()}):
+            rows.append(digests, extractor.engine.run(pixels)[output])
+            advance(len(digests))
+        return rows.read(split.digests)
+
+
+def _key(extractor: Extractor, output: str, spec: PreprocessSpec) -> str:
+    parts = (extractor.manifest.weights_sha256, extractor.engine.name, output, spec.model_dump_json())
+    return "features/" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]

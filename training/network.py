@@ -1,0 +1,186 @@
+"""Fits one network on several datasets at once, each with a softmax of its own.
+
+datasets -> sources -> batches -> learner -> history, checkpoints -> tensors
+
+After a kill, the same call goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from models import networks
+from models.manifests import sha256
+from models.networks import Tensors
+from training import datasets
+from training.batches import Images, Share, ahead, mixed
+from training.datasets import Dataset
+from training.history import Figures, History, Record
+from training.precision import fastest_precision
+from training.progress import Advance, Track, silent
+from training.recipe import Network, Task
+from training.schedule import Schedule, schedule
+from training.sources import load_source
+
+if TYPE_CHECKING:
+    from training.checkpoints import Checkpoints
+    from training.learner import Learner
+
+logger = logging.getLogger(__name__)
+
+_MEASURE_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A fitted network: its weights as they are saved, how the fit went, and where its files lie."""
+
+    tensors: Tensors
+    history: tuple[Record, ...] = ()
+    folder: Path | None = None
+
+
+def fit(
+    network: Network,
+    seed: int,
+    sets: Sequence[Dataset],
+    start: Tensors | None,
+    cache: Path,
+    track: Track = silent,
+    say: Callable[[str], None] = logger.info,
+) -> FitResult:
+    """Fit a network jointly on its tasks, or go on with a fit that was interrupted.
+
+    The arguments alone decide what comes out: the same ones find the checkpoints of the run before, others never
+    do. The held-out share of each dataset is not fitted on, but measured at the start and after each pass.
+
+    Args:
+        network: from the recipe.
+        seed: of random weights, order of images, augmentation and dropout.
+        sets: the datasets of the network's tasks, in their order.
+        start: weights to start from; tops that they lack start at random, and everything does where it is None.
+        cache: folder for decoded images, checkpoints, history and its picture.
+        track: shows progress.
+        say: is told in a line what precision is used, and where an interrupted fit goes on.
+
+    Returns:
+        The weights after the last step; with `passes = 0` the start weights as they were given.
+
+    Raises:
+        RecipeError: there is nothing to fit.
+        DatasetError: images cannot be read.
+        WeightsError: there is no such network, or the start weights are not of it.
+        TrainingError: checkpoints are there, but cannot be read.
+    """
+    planned = schedule(network, sets)
+    if start is not None and not planned.steps:
+        return FitResult(start)
+    from training.checkpoints import Checkpoints
+    from training.learner import Learner
+
+    tops = {task.top: len(data.ids) for task, data in zip(network.tasks, sets, strict=True)}
+    learner = Learner(network, planned.fit, tops, seed, start, planned.steps)
+    if not planned.steps:
+        return FitResult(learner.tensors())
+    folder = cache / "fits" / _key(network, seed, sets, start)
+    checkpoints = Checkpoints(folder, learner.variables)
+    resumed = checkpoints.restore()
+    if resumed:
+        say(f"Going on from the checkpoint after step {learner.step:,} of {planned.steps:,} in {folder}")
+    history = History(folder, learner.step if resumed else None)
+    shares, held_out = _sources(network.tasks, sets, planned.fit.flip, cache, track)
+    with fastest_precision() as precision, track("Fitting", planned.steps * planned.images_in_step) as advance:
+        say(f"Fitting in {precision}")
+        _Run(planned, learner, checkpoints, history, shares, held_out, seed).finish(advance)
+    return FitResult(learner.tensors(), tuple(history.records), folder)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    schedule: Schedule
+    learner: Learner
+    checkpoints: Checkpoints
+    history: History
+    shares: Sequence[Share]
+    held_out: Mapping[str, Images]
+    seed: int
+
+    def finish(self, advance: Advance) -> None:
+        """Take all steps that are left."""
+        begun = self.learner.step
+        advance(begun * self.schedule.images_in_step)
+        stretch = _Stretch()
+        if begun == 0:
+            self._record(0, stretch)
+        batches = ahead(partial(mixed, self.shares, self.seed), range(begun, self.schedule.steps))
+        for step, batch in enumerate(batches, begun + 1):
+            stretch.add(self.learner.fit(batch), len(batch.pixels))
+            advance(len(batch.pixels))
+            if self.schedule.records(step):
+                self._record(step, stretch)
+                stretch = _Stretch()
+            if self.schedule.saves(step):
+                self.checkpoints.save(step)
+
+    def _record(self, step: int, stretch: _Stretch) -> None:
+        record = Record(
+            step=step,
+            passes=round(step / self.schedule.steps_in_pass, 4),
+            learning_rate=self.learner.learning_rate,
+            loss=stretch.mean_losses(),
+            images_per_second=stretch.images_per_second(),
+            holdout=self._measure() if self.schedule.measures(step) else None,
+        )
+        self.history.append(record)
+        logger.info("%s", record)
+
+    def _measure(self) -> dict[str, Figures]:
+        return {top: self.learner.measure(top, images.chunks(_MEASURE_BATCH)) for top, images in self.held_out.items()}
+
+
+class _Stretch:
+    """Consecutive steps, averaged into one record."""
+
+    def __init__(self) -> None:
+        self._losses: list[dict[str, float]] = []
+        self._images = 0
+        self._begun = time.perf_counter()
+
+    def add(self, losses: dict[str, float], images: int) -> None:
+        self._losses.append(losses)
+        self._images += images
+
+    def mean_losses(self) -> dict[str, float]:
+        tops = self._losses[0] if self._losses else {}
+        return {top: fmean(losses[top] for losses in self._losses) for top in tops}
+
+    def images_per_second(self) -> float | None:
+        return round(self._images / (time.perf_counter() - self._begun), 1) if self._losses else None
+
+
+def _sources(
+    tasks: Sequence[Task], sets: Sequence[Dataset], flip: bool, cache: Path, track: Track
+) -> tuple[list[Share], dict[str, Images]]:
+    """What is fitted on, and what is measured on for each top."""
+    shares, held_out = [], {}
+    for task, data in zip(tasks, sets, strict=True):
+        pixels = load_source(data.train, task.preprocess, cache, task.top, track)
+        fitted = Images(pixels, data.train.labels, datasets.fitting(data.train), task.preprocess)
+        shares.append(Share(fitted, task.batch, task.crop_border, flip))
+        held_out[task.top] = Images(pixels, data.train.labels, datasets.holdout(data.train), task.preprocess)
+    return shares, held_out
+
+
+def _key(network: Network, seed: int, sets: Sequence[Dataset], start: Tensors | None) -> str:
+    """Digest of all that decides the outcome: recipe, seed, images in their order, start weights."""
+    parts = [network.model_dump_json(exclude={"weights"}), str(seed)]
+    parts += [f"{data.ids} {data.train.labels.tolist()} {data.train.digests}" for data in sets]
+    parts += [sha256(networks.to_bytes(start)) if start is not None else "random"]
+    return sha256("\n".join(parts).encode())[:24]

@@ -1,0 +1,37 @@
+"""bfloat16 for fitting on processors that have it: oneDNN's automatic mixed precision, about 1.6 times as fast.
+
+TensorFlow holds it as a setting of the process. It is taken back after the fit, since features are then
+extracted, perhaps by the same process, in the float32 that their engine promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CPUINFO = Path("/proc/cpuinfo")
+_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
+_OPTION = "auto_mixed_precision_onednn_bfloat16"
+
+
+def has_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether the processor multiplies in bfloat16, as Linux lists its flags; elsewhere: no."""
+    if not cpuinfo.is_file():
+        return False
+    flags = [line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")]
+    return bool(flags) and bool(_INSTRUCTIONS & set(flags[0].split()))
+
+
+@contextmanager
+def fastest_precision(cpuinfo: Path = _CPUINFO) -> Iterator[str]:
+    """While it lasts, fit in `bfloat16` where the processor has it, else in `float32`; gives the name of the one."""
+    import tensorflow as tf
+
+    precision = "bfloat16" if has_bfloat16(cpuinfo) else "float32"
+    before = tf.config.optimizer.get_experimental_options().get(_OPTION, False)
+    tf.config.optimizer.set_experimental_options({_OPTION: precision == "bfloat16"})
+    try:
+        yield precision
+    finally:
+        tf.config.optimizer.set_experimental_options({_OPTION: before})

@@ -1,0 +1,169 @@
+"""A recipe: everything that decides what comes out of a training run, as data.
+
+Recipes are TOML files. They are stored whole in the manifests of what they make.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.heads import Logistic, Softmax, XGBoost
+from models.preprocess import PreprocessSpec
+from training.errors import RecipeError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(_Part):
+    """A labelled set: a folder or archive with one folder for each split, and in it one for each class."""
+
+    path: str = Field(description="below the data folder, unless --data says where it lies")
+    train: str = "train"
+    test: str | None = Field("test", description="empty where there is none")
+    names: dict[str, str] = Field({}, description="class folder -> plain name, where classes.tsv has a worse one")
+
+
+class Task(_Part):
+    """One dataset in a joint fit: it has a softmax of its own (a top) on the shared network."""
+
+    top: str
+    data: Data
+    preprocess: PreprocessSpec
+    batch: int = Field(ge=1, description="images of this set in every step")
+    loss_weight: float = Field(1.0, gt=0)
+    crop_border: int = Field(0, ge=0, description="px of reflected border for random crops, at the source size")
+    classes: tuple[str, ...] = Field((), description="order of the top's columns; none: sorted")
+
+
+class Fit(_Part):
+    """How a network is fitted on its tasks."""
+
+    passes: float = Field(ge=0, description="over the largest of the datasets")
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(0.02, ge=0)
+    beta_2: float = Field(0.99, gt=0, lt=1)
+    warmup_steps: int = Field(200, ge=0)
+    clip_norm: float = Field(1.0, gt=0, description="of the global gradient")
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    batch_norm_momentum: float = Field(0.97, gt=0, lt=1)
+    flip: bool = True
+    checkpoint_steps: int = Field(500, ge=1)
+
+
+class Network(_Part):
+    """The network that becomes an extractor. It starts from `weights` and is fitted if there is a `fit`."""
+
+    architecture: str
+    size: int = Field(ge=32, description="side of the input, px; inception_v3 needs 75")
+    weights: str = Field(description="`imagenet`, `random`, or the path of a .safetensors or Keras .h5 file")
+    tasks: tuple[Task, ...] = ()
+    fit: Fit | None = None
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Network:
+        for task in self.tasks:
+            if task.preprocess.size != self.size:
+                raise ValueError(f"task {task.top} gives {task.preprocess.size} px to a network of {self.size} px")
+        return self
+
+
+class Extractor(_Part):
+    """The extractor by its name in the store, and which of its outputs the head reads."""
+
+    name: str
+    version: int | None = None
+    output: str = "pooled"
+
+
+class Card(_Part):
+    """What the model card says that no program can know."""
+
+    title: str
+    about: str
+    limits: tuple[str, ...] = ()
+    notices: str = ""
+
+
+class Probe(_Part):
+    """A labelled set of another origin that is measured too and reported beside the test set."""
+
+    name: str
+    path: str = Field(description="below the folder in which the recipe's own dataset lies")
+    split: str
+    names: dict[str, str] = Field({}, description="class folder -> class of this classifier")
+
+
+class Recipe(_Part):
+    """One training run."""
+
+    name: str = Field(description="of the classifier, or of the recipe where there is no head")
+    seed: int = 0
+    card: Card
+    network: Network | None = Field(None, description="makes the extractor first")
+    extractor: Extractor
+    data: Data | None = None
+    preprocess: PreprocessSpec | None = None
+    head: Annotated[XGBoost | Logistic | Softmax, Field(discriminator="kind")] | None = None
+    probes: tuple[Probe, ...] = ()
+    calibrate: bool = Field(True, description="fit a temperature on the held-out images")
+    refit: bool = Field(False, description="after calibration, fit the head again with the held-out images too")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Recipe:
+        if self.head is not None and self.preprocess is None:
+            raise ValueError("a recipe with a [head] needs a [preprocess]")
+        if self.head is not None and self.head.kind != "softmax" and self.data is None:
+            raise ValueError(f"a {self.head.kind} head is fitted and therefore needs [data]")
+        return self
+
+    def changed(self, name: str | None = None, weights: str | None = None, passes: float | None = None) -> Recipe:
+        """The recipe with what the command line says instead.
+
+        Raises:
+            RecipeError: it has no network that weights or passes could be of.
+        """
+        recipe = self if name is None else self.model_copy(update={"name": name})
+        if weights is None and passes is None:
+            return recipe
+        if recipe.network is None:
+            raise RecipeError(f"{self.name} makes no network, so it takes neither --weights nor --passes.")
+        network = recipe.network if weights is None else recipe.network.model_copy(update={"weights": weights})
+        if passes is not None:
+            if network.fit is None:
+                raise RecipeError(f"{self.name} does not fit its network, so it takes no --passes.")
+            network = network.model_copy(update={"fit": network.fit.model_copy(update={"passes": passes})})
+        return recipe.model_copy(update={"network": network})
+
+
+def load(recipe: str) -> Recipe:
+    """Read a recipe by path or by the name of one that is shipped.
+
+    Raises:
+        RecipeError: there is none, or it is not valid; says which line of it.
+    """
+    path = find(recipe)
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is no valid TOML: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(": ".join((*map(str, item["loc"]), item["msg"])) for item in error.errors())
+        raise RecipeError(f"{path} is no valid recipe: {problems}") from error
+
+
+def find(recipe: str) -> Path:
+    """The file of a recipe given by path or name; raises RecipeError, which lists the shipped ones."""
+    for path in (Path(recipe), RECIPES / f"{recipe}.toml"):
+        if path.is_file():
+            return path
+    shipped = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
+    raise RecipeError(f"There is no recipe {recipe!r}. Give the path of a TOML file, or one of: {shipped}.")

@@ -1,0 +1,38 @@
+"""The images of a dataset in batches; one that cannot be read is an error, since the labels have to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from models import streaming
+from models.image import Pixels
+from models.preprocess import PreprocessSpec
+from models.streaming import Key
+from training.errors import DatasetError
+
+_SHOWN = 20
+
+
+def prepared_batches(
+    images: Mapping[Key, Path], spec: PreprocessSpec, copies: Mapping[Key, Sequence[Path]] | None = None
+) -> Iterator[tuple[list[Key], Pixels]]:
+    """Batches of (keys, uint8 [n, size, size, 3]) in the order of `images`.
+
+    Args:
+        images: where each lies.
+        spec: the preprocessing.
+        copies: other files with the same bytes, which are not read, but listed where those are broken.
+
+    Raises:
+        DatasetError: at the end, if files could not be read; lists them.
+    """
+    broken: list[str] = []
+
+    def failed(key: Key, why: str) -> None:
+        broken.extend(f"{path}: {why}" for path in (images[key], *(copies or {}).get(key, ())))
+
+    yield from streaming.prepared_batches(images, spec, failed)
+    if broken:
+        shown = "\n  ".join(broken[:_SHOWN])
+        raise DatasetError(f"{len(broken)} files are no images that can be read. Remove or replace them:\n  {shown}")

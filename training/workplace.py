@@ -1,0 +1,34 @@
+"""Where a run reads and writes, and how it tells of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.artifacts import Store
+from training.datasets import CACHE_FOLDER
+from training.progress import Track
+from training.weights import Downloads
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a run reads and writes, and how it tells of itself.
+
+    Attributes:
+        store: where extractors are found and results go.
+        track: shows progress.
+        say: is told each step in a line.
+        location: the dataset, a folder or an archive; none means the recipe's path below the project's data
+            folder. For a recipe that fits a network: the folder that holds its datasets.
+        cache: features, checkpoints, unpacked archives.
+        downloads: where ImageNet's files are, if not where Keras has them.
+    """
+
+    store: Store
+    track: Track
+    say: Callable[[str], None]
+    location: Path | None = None
+    cache: Path = CACHE_FOLDER
+    downloads: Downloads | None = None

@@ -4,16 +4,16 @@ ARG PYTHON=3.12-slim-trixie
 FROM python:${PYTHON} AS builder
 ARG LOCK=cpu
 
-# The libraries first: this layer lasts until the lock changes. Bytecode is made here, since nothing can be written later, and is "unchecked",
-# since no source can change later.
+# The libraries first: this layer lasts until the lock changes. Bytecode is made here, since nothing can be written
+# later, and "unchecked", since no source can change later.
 COPY requirements/${LOCK}.lock /tmp/requirements.lock
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile \
         --only-binary :all: --require-hashes --requirement /tmp/requirements.lock \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
-# The shipped store stands apart from the code, so that another can be mounted in its place. Readable by everybody, however strict the
-# umask of the checkout was; writable by root alone.
+# The shipped store stands apart from the code, so that another can be mounted in its place. All is readable by
+# everybody, however strict the umask of the checkout was, and writable by root alone.
 COPY LICENSE /srv/
 COPY app /srv/app
 COPY models /srv/models

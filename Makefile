@@ -1,4 +1,5 @@
-# Everything starts here, with nothing installed but make and Python 3.11, 3.12 or 3.13: each target first brings .venv up to the lock.
+# Everything starts here, with nothing installed but make and Python 3.11, 3.12 or 3.13: each target first brings .venv
+# up to the lock.
 
 # Candidates; the first that fits is taken. One's own: make serve PYTHON=/path/to/python3.12
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -6,8 +7,9 @@ UV := uv==0.13.9
 
 PY := .venv/bin/python
 
-# A stamp says which content of a lock .venv holds. Its name carries the content's checksum, so that a checkout which only touches the
-# file installs nothing again. dev.lock contains cpu.lock, version for version: both stamps can stand side by side.
+# A stamp says which content of a lock .venv holds. Its name carries the content's checksum, so that a checkout which
+# only touches the file installs nothing again. dev.lock contains cpu.lock, version for version: both stamps can stand
+# side by side.
 stamp = .venv/$(1)-$(shell cksum <requirements/$(1).lock | tr ' ' -).stamp
 CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
@@ -26,7 +28,7 @@ imagenet: $(CPU) ## ImageNet's InceptionV3, fetched once (or WEIGHTS=file), and 
 	@APP_DEFAULT_MODEL=imagenet exec $(PY) -m app
 
 train: $(if $(RECIPE),$(CPU)) ## from a dataset to a classifier in the store: make train RECIPE=name-or-file [DATA=folder-or-archive]
-	@test -n "$$RECIPE" || { echo 'Which recipe? make train RECIPE=cifar10 DATA=path (training/recipes has them)' >&2; exit 2; }
+	@test -n "$$RECIPE" || { echo 'Which one of training/recipes? make train RECIPE=cifar10 DATA=path' >&2; exit 2; }
 	$(PY) -m training run "$$RECIPE" $(if $(DATA),--data "$$DATA")
 
 test: check ## every check, and every test that is not marked slow
@@ -41,11 +43,11 @@ check: $(DEV) ## lint, format, types, import contracts
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
 
-# All locks hold the same versions: dev.lock is resolved first, the others start from its pins. "fewest" keeps one version of each library
-# for all Pythons, because a pickled head is bound to the versions that wrote it.
-compile = $(PY) -m uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \
-	--generate-hashes --custom-compile-command "make lock"
-lock: ## the locks from pyproject.toml, keeping versions where possible; newest versions: make lock UPGRADE=1
+# All locks hold the same versions: dev.lock is resolved first, the others start from its pins. "fewest" keeps one
+# version of each library for all Pythons, because a pickled head is bound to the versions that wrote it.
+compile = $(PY) -m uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--fork-strategy fewest --generate-hashes --custom-compile-command "make lock"
+lock: ## the locks from pyproject.toml, keeping what is pinned; the newest of everything: make lock UPGRADE=1
 	$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
 	$(compile) $(if $(UPGRADE),--upgrade) --extra cpu --extra dev --output-file requirements/dev.lock
 	cp requirements/dev.lock requirements/cpu.lock
@@ -57,18 +59,24 @@ clean: ## removes .venv and the caches of the tools
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find app models training tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The mark "unfinished" outlives an installation that was interrupted; then, as when the interpreter has gone or changed, .venv is made anew.
+# The mark "unfinished" outlives an installation that was interrupted; then, as when the interpreter has gone or
+# changed, .venv is made anew.
 ifneq ($(shell test ! -e .venv/unfinished && $(PY) -c 'import pip' 2>/dev/null && echo whole),whole)
 $(CPU) $(DEV) lock: venv
 endif
 
-$(CPU): lock := requirements/cpu.lock
-$(DEV): lock := requirements/dev.lock
+# As dev.lock contains cpu.lock, it counts for both.
+$(CPU): from := cpu
+$(CPU): holds := $(CPU)
+$(DEV): from := dev
+$(DEV): holds := $(CPU) $(DEV)
 $(CPU) $(DEV):
+	@echo 'Installing requirements/$(from).lock into .venv: once, some minutes, about 0.5 GB to download'
 	@touch .venv/unfinished
-	$(PY) -m pip install --disable-pip-version-check --only-binary :all: --require-hashes --requirement $(lock)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+		--requirement requirements/$(from).lock
 	@rm -f $(filter-out $(CPU) $(DEV),$(wildcard .venv/*.stamp))
-	@touch $@
+	@touch $(holds)
 	@rm .venv/unfinished
 
 venv:
@@ -80,6 +88,6 @@ venv:
 	if test -n "$$found"; then \
 		echo "$$found cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
 	else \
-		echo "Python 3.11, 3.12 or 3.13 is needed; none of these is one: $(PYTHON). Yours: make PYTHON=/path/to/python3.12" >&2; \
+		echo "Python 3.11, 3.12 or 3.13 is needed; found none as $(PYTHON). Name yours: make PYTHON=path" >&2; \
 	fi; \
 	exit 1

@@ -18,7 +18,7 @@ from app import problems
 from app.errors import Draining
 from app.state import State
 
-PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -41,7 +41,7 @@ access = structlog.get_logger("access")
 
 
 class Identify:
-    """Gives a request its id and the moment it began; and every response its id and the security headers."""
+    """Notes what a request is and when it began, and gives every response its id and the security headers."""
 
     def __init__(self, app: ASGIApp, state: State) -> None:
         """Wrap an app."""
@@ -54,7 +54,9 @@ class Identify:
             return
         headers = Headers(scope=scope)
         request_id = _request_id(headers.get("x-request-id"))
-        scope.setdefault("state", {}).update(request_id=request_id, began=time.monotonic())
+        scope.setdefault("state", {}).update(
+            request_id=request_id, began=time.monotonic(), is_probe=_path(scope) in _PROBES
+        )
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -82,7 +84,7 @@ class Record:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send)
-        is_probe = _path(scope) in PROBES
+        is_probe = scope["state"]["is_probe"]
         if not is_probe:
             self._lifecycle.in_flight += 1
         try:

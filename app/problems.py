@@ -70,7 +70,7 @@ def note(request: Request, error: Exception) -> Problem:
     problem = describe(error, request)
     if problem.status == 500:
         logger.error("request failed", exc_info=error)
-    elif problem.status in (503, 504):
+    elif problem.status in (503, 504) and not request.state.is_probe:
         get_state(request).metrics.shed.labels(problem.code).inc()
     return problem
 

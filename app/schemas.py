@@ -36,20 +36,24 @@ class ModelAnswer(_Schema):
     predictions: list[Prediction] = Field(description="likeliest first")
 
 
-class _Measured(_Schema):
+class Classification(_Schema):
+    """What one model makes of the picture, and what it took."""
+
+    model: str = Field(examples=["cifar10"])
+    version: int = Field(examples=[1])
     request_id: str = Field(description="the `X-Request-ID` sent, or one made here")
+    predictions: list[Prediction] = Field(description="likeliest first")
     timing_ms: Timing
     batch_size: int = Field(description="pictures that shared the run of the network")
 
 
-class Classification(_Measured, ModelAnswer):
-    """What one model makes of the picture, and what it took."""
+class Comparison(_Schema):
+    """What several models make of the picture (`?model=a,b`), and what it took."""
 
-
-class Comparison(_Measured):
-    """What several models make of the picture (`?model=a,b`)."""
-
+    request_id: str = Field(description="the `X-Request-ID` sent, or one made here")
     results: list[ModelAnswer] = Field(description="in the order in which the models were named")
+    timing_ms: Timing
+    batch_size: int = Field(description="pictures that shared the run of the network")
 
 
 class ModelSummary(_Schema):

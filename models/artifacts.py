@@ -32,6 +32,7 @@ MANIFEST_FILE = "manifest.json"
 
 _STAGING = ".writing-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_VERSION = re.compile(r"[0-9]{1,9}")
 _FOLDERS: dict[type, str] = {ExtractorManifest: "extractors", ClassifierManifest: "classifiers"}
 
 
@@ -176,7 +177,7 @@ def check_name(name: str) -> None:
 def parse_name(model: str) -> tuple[str, int | None]:
     """`name` or `name@version` -> (name, version); raises ModelNotFound for anything else."""
     name, at, version = model.partition("@")
-    if at and not (version.isascii() and version.isdigit()):
+    if at and not _VERSION.fullmatch(version):
         raise ModelNotFound(f"{model!r} is no model: write NAME or NAME@VERSION, for example cifar10@1.")
     return name, int(version) if at else None
 
@@ -192,7 +193,7 @@ def _only_writer(folder: Path) -> Iterator[None]:
 
 
 def _is_version(folder: Path) -> bool:
-    return folder.name.isascii() and folder.name.isdigit() and folder.is_dir()
+    return _VERSION.fullmatch(folder.name) is not None and folder.is_dir()
 
 
 def _read_manifest(folder: Path, kind: type[M]) -> Artifact[M]:

@@ -60,7 +60,8 @@ class Classifier:
     def top(self, probabilities: Floats, k: int, threshold: float = 0.0) -> list[tuple[str, int, float]]:
         """The (label, index, probability) of up to `k` likeliest classes at or above `threshold`, descending."""
         order = np.argsort(-probabilities, kind="stable")[:k]
-        return [(self.classes[i], int(i), float(probabilities[i])) for i in order if probabilities[i] >= threshold]
+        found = [(self.classes[i], int(i), float(probabilities[i])) for i in order]
+        return [(label, index, score) for label, index, score in found if score >= threshold]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,8 @@ def prepare(
         ImageError: the image cannot be taken; see `models.errors`.
     """
     distinct = set(specs)
-    rgb = decode(data, limits, max(spec.needed_side for spec in distinct))
+    sides = [spec.needed_side for spec in distinct if spec.needed_side is not None]
+    rgb = decode(data, limits, max(sides) if len(sides) == len(distinct) else None)
     return {spec: preprocess(rgb, spec) for spec in distinct}
 
 

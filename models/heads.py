@@ -30,7 +30,6 @@ _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
     ("sklearn.linear_model._logistic", "LogisticRegression"),
     ("xgboost.core", "Booster"),
     ("xgboost.sklearn", "XGBClassifier"),
@@ -75,7 +74,7 @@ class Logistic(_Parameters):
     """Multinomial logistic regression on standardised features."""
 
     kind: Literal["logistic"]
-    C: float = Field(0.01, gt=0, description="inverse strength of the L2 penalty")
+    C: float = Field(0.001, gt=0, description="inverse strength of the L2 penalty")
     max_iter: int = Field(300, ge=1)
 
     def fit(self, features: Floats, labels: Integers, seed: int) -> Estimator:
@@ -100,7 +99,7 @@ class Softmax(_Parameters):
 HeadParameters = XGBoost | Logistic | Softmax
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # slots: a pickle cannot set attributes of the class itself
 class TopSoftmax:
     """Takes the probabilities of an extractor's top as they come, in the classifier's order of classes."""
 
@@ -141,7 +140,7 @@ def top_softmax(top_classes: Sequence[str], classes: Sequence[str]) -> TopSoftma
 
 def save(estimator: Estimator) -> bytes:
     """Pickle an estimator; refuses what `load` would refuse, so that nothing unreadable is stored."""
-    data = pickle.dumps(estimator, protocol=5)
+    data = pickle.dumps(estimator, protocol=4)  # 5 reads arrays back by a Python function, which a pickle can change
     load(data)
     return data
 
@@ -158,7 +157,7 @@ def load(data: bytes) -> Estimator:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise UnsafePickle("The head cannot be read back: it is no pickle of a fitted estimator.") from error
-    if not callable(getattr(estimator, "predict_proba", None)):
+    if isinstance(estimator, type) or not callable(getattr(estimator, "predict_proba", None)):
         raise UnsafePickle(f"The head is a {type(estimator).__name__}, which has no predict_proba.")
     checked: Estimator = estimator
     return checked

@@ -133,7 +133,7 @@ def parse(data: bytes, model: type[M]) -> M:
         if _with_digest(content) != data:
             raise ValueError("its digest does not match")
         return model.model_validate(content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptArtifact(f"its manifest.json was changed or is damaged ({_first_line(error)})") from error
 
 

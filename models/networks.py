@@ -138,8 +138,8 @@ def from_bytes(data: bytes) -> Tensors:
     """Tensors of a safetensors file; raises WeightsError."""
     try:
         return safetensors.load(data)
-    except SafetensorError as error:
-        raise WeightsError(f"The weights are no safetensors file ({error}).") from error
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type of number that NumPy has not
+        raise WeightsError(f"The weights are no safetensors file that can be read ({error}).") from error
 
 
 def _variables(model: keras.Model) -> dict[str, Any]:

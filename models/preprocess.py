@@ -18,10 +18,6 @@ Filter = Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 _FILTERS = {name: Image.Resampling[name.upper()] for name in ("box", "bilinear", "hamming", "bicubic", "lanczos")}
 
-#: A JPEG may be decoded smaller as long as this many times the side that is kept remains. At 8 the
-#: antialiased reduction that follows hides what DCT scaling did; see tests/models/test_scaled_decoding.py.
-DECODE_MARGIN = 8
-
 
 class PreprocessSpec(BaseModel):
     """How a picture becomes what the head was fitted on.
@@ -37,6 +33,15 @@ class PreprocessSpec(BaseModel):
     crop: Literal["center", "none"] = Field("center", description="centre square, or the whole picture squeezed")
     shrink: Filter = Field("bicubic", description="antialiased filter of the first step")
     enlarge: Filter = Field("bilinear", description="filter of the second step")
+    # A JPEG decoded at 1/2, 1/4 or 1/8 of its size comes out of the first step with every tenth sample changed by 1.
+    # A softmax hardly notices; boosted trees jump, even at a single sample. So it is allowed by classifier, where
+    # tests/models/test_scaled_decoding.py shows that its answers stay.
+    decode_margin: int | None = Field(
+        None,
+        ge=1,
+        exclude_if=lambda margin: margin is None,
+        description="a JPEG may be decoded smaller while this many times `source` remains; none: never",
+    )
 
     @property
     def source_side(self) -> int:
@@ -44,9 +49,9 @@ class PreprocessSpec(BaseModel):
         return self.source or self.size
 
     @property
-    def needed_side(self) -> int:
-        """Fewest pixels a side that a decoder has to deliver."""
-        return self.source_side * DECODE_MARGIN
+    def needed_side(self) -> int | None:
+        """Fewest pixels a side that a decoder has to deliver; none: all there are."""
+        return self.source_side * self.decode_margin if self.decode_margin else None
 
 
 def preprocess(rgb: Pixels, spec: PreprocessSpec) -> Pixels:

@@ -1,12 +1,12 @@
-"""Replays the Dockerfile where there is no Docker: `python tests/replay_dockerfile.py`, as root on Debian with debootstrap and a network.
+"""Replays the Dockerfile where there is no Docker: `python tests/replay_dockerfile.py`, as root on Debian.
 
-The steps are read from the Dockerfile and carried out in chroots that stand for its stages; a stage `FROM python:3.12-slim-trixie` begins
-with a minimal Debian trixie and that release's own Python. Then the command of the last stage runs as its container would: under its
-user without any capability, on a read-only root with an empty /tmp, until it has answered /readyz and a picture, and has ended on SIGTERM.
+The steps are read from the Dockerfile and carried out in chroots that stand for its stages; a stage that begins
+`FROM python:3.12-slim-trixie` begins here with a minimal Debian trixie and that release's own Python. Then the command
+of the last stage runs as its container would, under its user without any capability, on a read-only root with an empty
+/tmp, until it has answered /readyz and a picture and has ended on SIGTERM. Needs debootstrap and a network.
 """
 
 import argparse
-import fnmatch
 import json
 import os
 import re
@@ -80,7 +80,8 @@ class Stage:
         if uid != "0":
             drop += ["--bounding-set=-all", "--inh-caps=-all"]
         variables = [f"{name}={value}" for name, value in self.env.items()]
-        return ["chroot", str(self.root), *drop, "env", "--ignore-environment", f"--chdir={self.workdir}", *variables, *command]
+        environment = ["env", "--ignore-environment", f"--chdir={self.workdir}", *variables]
+        return ["chroot", str(self.root), *drop, *environment, *command]
 
 
 def say(text: str) -> None:
@@ -107,7 +108,7 @@ class Build:
         arguments: dict[str, str] = {}
         stage: Stage | None = None
         for step in instructions(self.context / "Dockerfile"):
-            say(f"{step.name} {step.text}")
+            say(" ".join([step.name, *step.text.split()]))
             if step.name == "FROM":
                 stage = self.begin(string.Template(step.text).substitute(arguments))
             elif step.name == "ARG":
@@ -125,8 +126,8 @@ class Build:
         assert match, f"{image}: only python:VERSION-slim-SUITE can be stood in for"
         base = self.workshop / f"debian-{match[1]}"
         if not base.exists():
-            packages = "--include=ca-certificates,python3,python3-venv"
-            subprocess.run(["debootstrap", "--variant=minbase", packages, match[1], base], check=True, stdout=subprocess.DEVNULL)
+            options = ["--variant=minbase", "--include=ca-certificates,python3,python3-venv"]
+            subprocess.run(["debootstrap", *options, match[1], base], check=True, stdout=subprocess.DEVNULL)
             (base / "usr/local/bin/python").symlink_to("/usr/bin/python3")
             # What Docker, or whoever runs it, arranges: names are resolved, and the host's certificates are trusted.
             for file in (Path("/etc/resolv.conf"), Path("/etc/hosts"), CERTIFICATES):
@@ -142,7 +143,7 @@ class Build:
     def step(self, stage: Stage, step: Instruction) -> None:
         match step.name:
             case "RUN":
-                # The arguments are variables of the step, and pip brings its own certificates unless it is told of the system's.
+                # Arguments are variables of the step; pip brings its own certificates unless it is told of the host's.
                 extra = [f"{name}={value}" for name, value in {**stage.args, "PIP_CERT": str(CERTIFICATES)}.items()]
                 subprocess.run(stage.run(["env", *extra, "/bin/sh", "-c", step.text]), check=True)
             case "COPY":
@@ -177,8 +178,8 @@ class Build:
                 origin = self.context / source
             place = stage.at(target)
             if origin.is_dir():
-                ignored = [] if "from" in flags else self.left_out
-                shutil.copytree(origin, place, symlinks=True, ignore=shutil.ignore_patterns(*ignored), dirs_exist_ok=True)
+                ignore = None if "from" in flags else shutil.ignore_patterns(*self.left_out)
+                shutil.copytree(origin, place, symlinks=True, ignore=ignore, dirs_exist_ok=True)
             else:
                 place = place / origin.name if target.endswith("/") else place
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -245,14 +246,15 @@ def serve(stage: Stage) -> None:
         say("SIGTERM: ended with 0")
     finally:
         server.kill()
-    assert subprocess.run(stage.run(stage.health), check=False).returncode != 0, "the health check passes without a server"
+    health = subprocess.run(stage.run(stage.health), check=False)
+    assert health.returncode != 0, "the health check passes without a server"
     say("the health check fails without a server")
 
 
 def sizes(stage: Stage) -> Iterator[str]:
     for place in ("opt", "srv", "store"):
-        size = subprocess.run(["du", "-sm", stage.root / place], check=True, capture_output=True, text=True).stdout.split()[0]
-        yield f"/{place} {size} MB"
+        usage = subprocess.run(["du", "-sm", stage.root / place], check=True, capture_output=True, text=True)
+        yield f"/{place} {usage.stdout.split()[0]} MB"
 
 
 def main() -> int:
@@ -268,8 +270,8 @@ def main() -> int:
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         print("Needs root and debootstrap (apt-get install debootstrap).", file=sys.stderr)
         return 2
-    # Mounts and processes live in namespaces of their own: both are gone when the child ends, however it ends, and the folder holds
-    # nothing but files when it is removed.
+    # Mounts and processes live in namespaces of their own: both are gone when the child ends, however it ends, and the
+    # folder holds nothing but files when it is removed.
     with tempfile.TemporaryDirectory(prefix="replay-") as workshop:
         Path(workshop).chmod(0o755)
         alone = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]

@@ -1,4 +1,4 @@
-"""What can be known of the container without Docker: the files are valid, agree with one another, and keep their promises of safety."""
+"""What can be known of the container without Docker: its files are valid, agree with one another and confine it."""
 
 import re
 import shutil
@@ -53,7 +53,7 @@ def test_dockerfile_passes_hadolint() -> None:
 
 
 def test_compose_file_is_valid() -> None:
-    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", COMPOSE]
+    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
 

@@ -84,7 +84,7 @@ def overview(
     from training.overview import survey
     from training.overview_pictures import draw
 
-    found = survey(unpacked(data), data.name, track)
+    found = survey(unpacked(data, "train"), data.name, track)
     out.print(found.tables())
     for picture in draw(found, to):
         out.print(f"picture: {picture}", highlight=False)

@@ -1,32 +1,51 @@
-"""The last states of a fit, on disk."""
+"""The last states of a fit, on disk; save() and restore() side by side."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
 from training.errors import TrainingError
 
 logger = logging.getLogger(__name__)
 
 _KEPT = 2
+_SUFFIX = ".checkpoint.safetensors"
 
 
 class Checkpoints:
-    """Keeps the last two states of some variables; TensorFlow writes each one whole or not at all."""
+    """Keeps the last two states of some variables, each written whole or not at all."""
 
     def __init__(self, folder: Path, variables: Sequence[tf.Variable]) -> None:
-        # A list, not the objects that hold them: Keras's models do not show TensorFlow all of their variables; the
-        # statistics of batch normalisation and dropout's random state would be missing.
-        self._state = tf.train.Checkpoint(variables=list(variables))
-        self._manager = tf.train.CheckpointManager(self._state, str(folder), max_to_keep=_KEPT)
+        """Begin or find checkpoints.
+
+        Args:
+            folder: where they lie; of nothing but this fit.
+            variables: always the same ones in the same order. They are not named: Keras's names depend on what else
+                was built in a process.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._variables = list(variables)
 
     def save(self, step: int) -> None:
-        """Write the variables as they are after `step` steps."""
-        self._manager.save(checkpoint_number=step)
+        """Write the variables as they are after `step` steps, then remove all but the last two."""
+        path = self._folder / f"{step:09d}{_SUFFIX}"
+        staging = path.with_suffix(".writing")
+        with staging.open("wb") as file:
+            file.write(save({str(i): np.asarray(variable.numpy()) for i, variable in enumerate(self._variables)}))
+            file.flush()
+            os.fsync(file.fileno())
+        staging.rename(path)
+        for old in self._newest_first()[_KEPT:]:
+            old.unlink()
 
     def restore(self) -> bool:
         """Set the variables to the newest state that can be read; False where there is none.
@@ -34,13 +53,19 @@ class Checkpoints:
         Raises:
             TrainingError: there are checkpoints, but none can be read.
         """
-        for path in reversed(self._manager.checkpoints):
+        paths = self._newest_first()
+        for path in paths:
             try:
-                self._state.restore(path).assert_consumed()
-                return True
-            except tf.errors.OpError:
-                logger.warning("The checkpoint %s cannot be read; trying the one before", path)
-        if self._manager.checkpoints:
-            folder = self._manager.directory
-            raise TrainingError(f"No checkpoint in {folder} can be read. Remove that folder to begin anew.")
+                values = load_file(path)
+            except (SafetensorError, OSError) as error:
+                logger.warning("The checkpoint %s cannot be read (%s); trying the one before", path, error)
+                continue
+            for i, variable in enumerate(self._variables):
+                variable.assign(values[str(i)])
+            return True
+        if paths:
+            raise TrainingError(f"No checkpoint in {self._folder} can be read. Remove that folder to begin anew.")
         return False
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self._folder.glob(f"*{_SUFFIX}"), reverse=True)

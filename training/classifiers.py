@@ -74,7 +74,7 @@ def save(
                 temperature=fitted.head.temperature,
             ),
             metrics=fitted.metrics,
-            recipe=recipe.model_dump(mode="json"),
+            recipe=recipe.record(),
             data=fitted.data,
             seed=recipe.seed,
             libraries=versions(),

@@ -56,7 +56,7 @@ def make(recipe: Recipe, network: Network, at: Workplace) -> ExtractorArtifact:
             tops=made.tops,
             engines={_PROVED: _FLOAT32},
             fitted_on=made.fitted_on,
-            recipe=recipe.model_dump(mode="json"),
+            recipe=recipe.record(),
             seed=recipe.seed,
             libraries=versions(),
             files={},

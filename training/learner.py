@@ -23,6 +23,7 @@ from models.networks import Tensors
 from training.batches import Batch
 from training.history import Figures
 from training.recipe import Fit, Network, Task
+from training.threads import one_operation_at_a_time
 
 
 class Learner:
@@ -44,6 +45,7 @@ class Learner:
         Raises:
             WeightsError: there is no such network, or the weights are not of it.
         """
+        one_operation_at_a_time()
         keras.utils.set_random_seed(seed)
         self._model = networks.build(network.architecture, network.size, tops, dropout=fit.dropout)
         if start is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -124,6 +124,13 @@ class Recipe(_Part):
         if self.head is not None and self.head.kind != "softmax" and self.data is None:
             raise ValueError(f"a {self.head.kind} head is fitted and therefore needs [data]")
         return self
+
+    def record(self) -> dict[str, Any]:
+        """The recipe as a manifest keeps it; of a weights file its name, not where it lay."""
+        record = self.model_dump(mode="json")
+        if record["network"]:
+            record["network"]["weights"] = Path(record["network"]["weights"]).name
+        return record
 
     def changed(self, name: str | None = None, weights: str | None = None, passes: float | None = None) -> Recipe:
         """The recipe with what the command line says instead.

@@ -77,7 +77,7 @@ def _from_data(recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extr
     head, on_holdout = fitting.fit_head(recipe, data, extractor, extract, at.say)
     measured = {"holdout": on_holdout}
     for name, split in sets.items():
-        probabilities = head.predict_proba(extract(split, f"{name} images"))
+        probabilities = head.predict_proba(extract(split, f"{name} set"))
         measured[name] = metrics.measure(probabilities, split.labels, data.names)
     return Fitted(head, data.names, measured, _description(recipe, part, data), datasets.holdout(data.train))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,22 +40,39 @@ def staged(destination: Path, *, replace: bool = False) -> Iterator[Staging]:
         replace: put it in the place of the dataset that is there.
 
     Raises:
-        DatasetError: there is a dataset already, or the disk refuses.
+        DatasetError: there is a dataset already, another import of it is under way, or the disk refuses.
     """
     if destination.exists() and not replace:
         raise DatasetError(f"{destination} exists already. Choose another name, or replace it with --replace.")
     workshop = destination.with_name(f".importing-{destination.name}")
-    shutil.rmtree(workshop, ignore_errors=True)  # what a killed import left
     staging = Staging(workshop / "dataset", workshop / "scratch")
     try:
-        for folder in staging:
-            folder.mkdir(parents=True)
-        yield staging
-        _exchange(staging.dataset, destination)
+        workshop.mkdir(parents=True, exist_ok=True)
+        with _only_import(workshop, destination):
+            try:
+                for folder in staging:
+                    shutil.rmtree(folder, ignore_errors=True)  # what a killed import left
+                    folder.mkdir()
+                yield staging
+                _exchange(staging.dataset, destination)
+            finally:
+                shutil.rmtree(workshop, ignore_errors=True)
     except OSError as error:
         raise DatasetError(f"The import to {destination} stopped, nothing was changed: {error}.") from error
+
+
+@contextmanager
+def _only_import(workshop: Path, destination: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process, however it ends."""
+    descriptor = os.open(workshop, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DatasetError(f"Another import to {destination} is under way. Wait for its end.") from error
+    else:
+        yield
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _exchange(new: Path, destination: Path) -> None:

@@ -12,8 +12,9 @@ from app.disconnect import unless_gone
 from app.page import render
 from app.routes.classify import answer, server_timing, timed
 from app.selection import select
-from app.service import Service
 from app.state import DeadlineDep, State, StateDep, elapsed_s
+from models.classifier import Classifier
+from models.image import FORMATS
 
 router = APIRouter(include_in_schema=False)
 
@@ -35,7 +36,8 @@ async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Re
     except problems.EXPECTED as error:
         problem = problems.note(request, error)
         return _page(request, state, problem.status, problem=problem)
-    response = _page(request, state, result=result)
+    answered = f"{result['answer'].model}@{result['answer'].version}"
+    response = _page(request, state, result=result, chosen=answered)
     response.headers["Server-Timing"] = server_timing(result["timing"])
     return response
 
@@ -65,25 +67,25 @@ async def _classify(request: Request, state: State, deadline: float | None) -> d
 
 
 def _page(request: Request, state: State, status: int = 200, **shown: object) -> Response:
-    ready = state.lifecycle.ready and state.service
+    service = state.service if state.lifecycle.ready else None
     values = {
-        "models": _models(state.service) if ready and state.service else [],
+        "models": [_option(classifier) for classifier in service.catalog.classifiers] if service else [],
+        "chosen": _option(service.default)["value"] if service else None,
+        "formats": FORMATS,
         "address": str(request.base_url).rstrip("/"),
         "result": None,
         "problem": None,
+        **shown,
     }
-    response = render(request, "index.html", status if ready else 503, **{**values, **shown})
-    if not ready:
+    response = render(request, "index.html", status if service else 503, **values)
+    if not service:
         response.headers["Retry-After"] = str(problems.RETRY_AFTER_S)
     return response
 
 
-def _models(service: Service) -> list[dict[str, Any]]:
-    return [
-        {
-            "value": f"{classifier.name}@{classifier.version}",
-            "label": f"{classifier.name} (version {classifier.version}, {len(classifier.classes)} classes)",
-            "default": classifier is service.default,
-        }
-        for classifier in service.catalog.classifiers
-    ]
+def _option(classifier: Classifier) -> dict[str, str]:
+    classes = len(classifier.classes)
+    return {
+        "value": f"{classifier.name}@{classifier.version}",
+        "label": f"{classifier.name} (version {classifier.version}, {classes} classes)",
+    }

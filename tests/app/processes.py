@@ -46,14 +46,22 @@ class ServerProcess:
         """Everything on standard error so far."""
         return "".join(self.lines)
 
-    def address(self, timeout_s: float = 60) -> str:
-        """Wait until the server says that it is ready, and where."""
+    def wait_for_log(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
+        """Wait until the log matches."""
         until = time.monotonic() + timeout_s
-        while time.monotonic() < until and self.process.poll() is None:
-            if found := re.search(r"Ready .* Open (http://[^\s\"]+)/", self.log):
-                return found[1]
-            time.sleep(0.02)
-        raise AssertionError(f"the server did not become ready:\n{self.log}")
+        while time.monotonic() < until and self._reader.is_alive():
+            if found := re.search(pattern, self.log):
+                return found
+            time.sleep(0.01)
+        raise AssertionError(f"{pattern!r} did not appear in the log:\n{self.log}")
+
+    def address(self, timeout_s: float = 100) -> str:
+        """Wait until the server says that it is ready, and where."""
+        return self.wait_for_log(r"Ready .* Open (http://[^\s\"]+)/", timeout_s)[1]
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.process.terminate()
 
     def exit_code(self, timeout_s: float = 20) -> int:
         """Wait for the end."""

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.main import create_app
-from app.settings import Settings, variable
+from app.settings import Settings
 from models.catalog import Catalog
 from models.errors import CorruptArtifact
 from tests.app.conftest import Serve, running
@@ -40,6 +40,21 @@ def test_importing_the_app_loads_no_library_of_machine_learning() -> None:
 
 def test_the_health_check_loads_nothing_of_the_app() -> None:
     assert not {"fastapi", "pydantic", "numpy", "models"} & loaded_by("app.health")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_logged_fault_does_not_show_the_values_of_variables(as_json: bool) -> None:
+    script = f"""
+import structlog
+from app import logs
+logs.configure("info", {as_json})
+def fail(picture): raise ZeroDivisionError
+try: fail("sec" + "ret")
+except ZeroDivisionError as error: structlog.get_logger("app").error("request failed", exc_info=error)
+"""
+    log = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+    assert "ZeroDivisionError" in log
+    assert "secret" not in log
 
 
 async def test_until_the_models_are_warm_only_liveness_is_200(tiny_store: Path) -> None:
@@ -85,11 +100,9 @@ async def test_a_request_id_is_echoed(client: httpx.AsyncClient, request_id: str
     assert response.json()["request_id"] == request_id
 
 
-@pytest.mark.parametrize("request_id", ["x" * 129, "a\tb", "é".encode(), b"\x1b[31m"])
-async def test_a_request_id_that_cannot_be_repeated_is_replaced(
-    client: httpx.AsyncClient, request_id: str | bytes
-) -> None:
-    response = await client.get("/livez", headers=[(b"X-Request-ID", request_id)])  # type: ignore[list-item]
+@pytest.mark.parametrize("request_id", [b"x" * 129, b"a\tb", "é".encode(), b"\x1b[31m"])
+async def test_a_request_id_that_cannot_be_repeated_is_replaced(client: httpx.AsyncClient, request_id: bytes) -> None:
+    response = await client.get("/livez", headers=[(b"X-Request-ID", request_id)])
     made = response.headers["X-Request-ID"]
     assert len(made) == 32
     assert made.isalnum()
@@ -159,6 +172,16 @@ async def test_metrics_count_and_time_requests(client: httpx.AsyncClient) -> Non
     assert found["process_resident_memory_bytes[]"] > 0
 
 
+async def test_probes_do_not_count_as_work_that_was_refused(make_app: Callable[..., FastAPI]) -> None:
+    app = make_app()
+    async with running(app) as client:
+        app.state.held.lifecycle.drain()
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/v1/models")).status_code == 503
+        found = samples((await client.get("/metrics")).text)
+    assert found["classifier_shed_total['draining']"] == 1
+
+
 async def test_metrics_can_be_turned_off(serve: Serve) -> None:
     async with serve(metrics_public=False) as client:
         assert (await client.get("/metrics")).status_code == 404
@@ -204,25 +227,3 @@ async def test_behind_a_prefix_every_address_has_it(make_app: Callable[..., Fast
         assert (await client.get("/vision/livez")).status_code == 200
         assert 'href="/vision/static/' in (await client.get("/vision/docs")).text
         assert (await client.get("/vision/static/page.css")).status_code == 200
-
-
-def settings_table() -> str:
-    """The table of docs/operations.md, from the settings themselves."""
-    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        default = "`models/store`" if name == "store" else "" if field.default in (None, "") else f"`{field.default}`"
-        rows.append(f"| `{variable(name)}` | {default} | {field.description} |")
-    return "\n".join(rows)
-
-
-def test_every_setting_is_documented() -> None:
-    document = (ROOT / "docs" / "operations.md").read_text()
-    assert settings_table() in document, f"put this table into docs/operations.md:\n{settings_table()}"
-
-
-def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("APP_MAX_BATCH", "7")
-    monkeypatch.setenv("APP_THREADS", "")
-    settings = Settings()
-    assert (settings.max_batch, settings.threads) == (7, None)
-    assert not settings.has_chosen_default

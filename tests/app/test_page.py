@@ -64,6 +64,7 @@ async def test_an_upload_shows_the_picture_and_five_bars(client: httpx.AsyncClie
     assert "Most likely: yellow" in response.text
     assert len(re.findall(r"\d+\.\d %", response.text)) == 5
     assert "Model tones, version 1." in response.text
+    assert [option["value"] for option in page.all("option") if "selected" in option] == ["tones@1"]
 
 
 async def test_the_page_and_the_api_agree(client: httpx.AsyncClient) -> None:

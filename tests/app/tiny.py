@@ -74,8 +74,8 @@ class ColourEngine:
 def pool(batch: Pixels) -> Floats:
     """uint8 [n, size, size, 3] -> float32 [n, 12]."""
     half = batch.shape[1] // 2
-    grid = batch.reshape(len(batch), 2, half, 2, half, 3).mean(axis=(2, 4))
-    return (grid.reshape(len(batch), 12) / 255).astype(np.float32)
+    grid = batch.reshape(len(batch), 2, half, 2, half, 3).mean(axis=(2, 4), dtype=np.float32)
+    return np.asarray(grid.reshape(len(batch), 12) / np.float32(255))
 
 
 def load(settings: Settings, engines: dict[str, ColourEngine]) -> Catalog:

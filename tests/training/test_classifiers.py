@@ -51,7 +51,7 @@ def test_what_is_saved_loads_again_and_answers_alike(tmp_path: Path) -> None:
     manifest = artifact.manifest
     assert (manifest.classes, manifest.preprocess, manifest.seed) == (drawn.CLASSES, SPEC, 7)
     assert manifest.extractor.model_dump() == {"name": "mean_colour", "weights_sha256": "0" * 64, "output": "pooled"}
-    assert manifest.recipe == drawn.recipe(seed=7).model_dump(mode="json")
+    assert manifest.recipe == drawn.recipe(seed=7).record()
     assert {"python", "numpy", "keras", "scikit-learn"} <= set(manifest.libraries)
     assert np.load(io.BytesIO(artifact.read(HOLDOUT_FILE))).tolist() == [3, 14, 15]
 

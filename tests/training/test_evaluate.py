@@ -15,8 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
+from models.artifacts import Store
 from models.catalog import load_classifier
-from models.classifier import Classifier
+from models.classifier import Classifier, Row, classify, prepare
 from models.heads import Head, Logistic
 from models.manifests import ClassifierManifest
 from models.preprocess import PreprocessSpec
@@ -37,8 +38,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def classifier(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    from models.artifacts import Store
-
     root = tmp_path_factory.mktemp("store")
     train = datasets.load(Data(path="colours"), folder).train
     rows = features.extract(train, drawn.extractor(), "pooled", SPEC, root / "cache")
@@ -62,7 +61,7 @@ def images(folder: Path, manifest: ClassifierManifest) -> Split:
 def test_images_are_labelled_by_the_classes_of_the_classifier(images: Split, folder: Path) -> None:
     assert images.labels.tolist() == [label for label in range(4) for _ in range(9)]
     assert [path.parent.name for path in images.paths[::9]] == list(drawn.CLASSES)
-    assert np.array_equal(images.paths, datasets.load(Data(path="colours", train="test", test=""), folder).train.paths)
+    assert images.paths == datasets.load(Data(path="colours", train="test", test=""), folder).train.paths
 
 
 def test_the_recipe_names_the_test_set(manifest: ClassifierManifest) -> None:
@@ -126,8 +125,6 @@ class Answering:
     url: str = ""
 
     def answer(self, picture: bytes, top_k: int) -> bytes:
-        from models.classifier import Row, classify, prepare
-
         pixels = prepare(picture, [SPEC])[SPEC]
         (row,) = classify(self.classifier.extractor.engine, [Row(pixels, (self.classifier,))])
         best = self.classifier.top(row[0], top_k)
@@ -242,7 +239,7 @@ def test_something_else_that_answers_there_is_told_apart(
 ) -> None:
     with (
         serving(Answering(classifier, body=body)) as url,
-        pytest.raises(TrainingError, match="does not answer as this service does. Is it the right address"),
+        pytest.raises(TrainingError, match=r"does not answer as this service does\. Is it the right"),
     ):
         evaluate.answer_by_http(url, manifest, images)
 

@@ -1,74 +1,25 @@
-"""Class folders and archives of them: what is kept, what is rejected, and that nothing half-done stays."""
+"""Class folders: what is kept, what is rejected, and that nothing half-done stays."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from rich.console import Console
 
+from tests.training.class_folders import GOOD, contents, png, write
 from training import datasets
-from training.archives import unpack
 from training.errors import DatasetError
 from training.import_report import ImportReport
 from training.importing import Checked, import_folders, settle
 from training.layout import SPLITS, ImageFile
-from training.progress import Advance
 from training.recipe import Data
-
-Pack = Callable[[Path, dict[str, bytes]], Path]
-
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-def png(seed: int) -> bytes:
-    """A picture that no other seed gives."""
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 9, 3), np.uint8)
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return folder
-
-
-def zipped(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as members:
-        for name, content in files.items():
-            members.writestr(name, content)
-    return path
-
-
-def tarred(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
-    with tarfile.open(path, mode) as members:  # type: ignore[call-overload]
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            members.addfile(member, io.BytesIO(content))
-    return path
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }
 
 
 def reasons(report: ImportReport) -> dict[str, str]:
@@ -89,15 +40,6 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
-
-
-GOOD = {
-    "train/cats/1.png": png(1),
-    "train/cats/deeper/still/2.png": png(2),
-    "train/dogs/1.png": png(3),
-    "valid/cats/1.png": png(4),
-    "test/dogs/1.png": png(5),
-}
 
 
 class TestKept:
@@ -247,116 +189,13 @@ class TestRefused:
         with pytest.raises(DatasetError, match="cannot name a folder"):
             import_folders(name, write(source, GOOD), data)
 
-    def test_existing_dataset(self, source: Path, data: Path) -> None:
-        write(data / "pets", {"mine": b"x"})
-        with pytest.raises(DatasetError, match="--replace"):
-            import_folders("pets", write(source, GOOD), data)
-        assert contents(data / "pets") == {"mine": b"x"}
-        import_folders("pets", source, data, replace=True)
-        assert contents(data / "pets") == GOOD
-        assert [entry.name for entry in data.iterdir()] == ["pets"]
-
-    def test_data_folder_that_is_a_file(self, source: Path, data: Path) -> None:
-        data.write_bytes(b"")
-        with pytest.raises(DatasetError, match="nothing was changed"):
-            import_folders("pets", write(source, GOOD), data)
-
-    @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-    def test_import_that_stops_half_way_leaves_nothing(self, source: Path, data: Path, error: BaseException) -> None:
-        @contextmanager
-        def failing(description: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
-            def advance(count: int) -> NoReturn:
-                raise error
-
-            yield advance if description == "Storing" else lambda count: None
-
-        write(data / "pets", {"mine": b"x"})
-        with pytest.raises((DatasetError, KeyboardInterrupt)):
-            import_folders("pets", write(source, GOOD), data, replace=True, track=failing)
-        assert contents(data) == {"pets/mine": b"x"}
-
-    def test_what_a_killed_import_left_is_removed(self, source: Path, data: Path) -> None:
-        write(data / ".importing-pets" / "dataset", {"train/cats/half.png": b"x"})
-        import_folders("pets", write(source, GOOD), data)
-        assert contents(data / "pets") == GOOD
-        assert [entry.name for entry in data.iterdir()] == ["pets"]
-
-
-class TestArchives:
-    @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-    def test_tar(self, tmp_path: Path, data: Path, mode: str) -> None:
-        import_folders("pets", tarred(tmp_path / "pets.tar", {f"pets/{k}": v for k, v in GOOD.items()}, mode), data)
-        assert contents(data / "pets") == GOOD
-        assert [entry.name for entry in data.iterdir()] == ["pets"]
-
-    def test_zip(self, tmp_path: Path, data: Path) -> None:
-        files = GOOD | {"train/犬/1.png": png(7)}
-        import_folders("pets", zipped(tmp_path / "pets.zip", files), data)
-        assert contents(data / "pets") == files
-
-    @pytest.mark.parametrize("pack", [zipped, tarred])
-    @pytest.mark.parametrize("name", ["../evil.png", "train/cats/../../../../evil.png", "/tmp/evil-import.png"])
-    def test_member_outside_is_refused(self, tmp_path: Path, data: Path, pack: Pack, name: str) -> None:
-        archive = pack(tmp_path / "archive", GOOD | {name: png(7)})
-        with pytest.raises(DatasetError, match="outside its folder"):
-            import_folders("pets", archive, data)
-        assert not list(data.iterdir())
-        assert not list(tmp_path.rglob("evil*"))
-        assert not Path("/tmp/evil-import.png").exists()
-
-    @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-    def test_links_and_devices_are_refused(self, tmp_path: Path, data: Path, kind: bytes) -> None:
-        archive = tmp_path / "links.tar"
-        with tarfile.open(archive, "w") as members:
-            member = tarfile.TarInfo("train/cats")
-            member.type, member.linkname = kind, "/etc"
-            members.addfile(member)
-        with pytest.raises(DatasetError, match=r"link or device|outside its folder"):
-            import_folders("pets", archive, data)
-        assert not list(data.iterdir())
-
-    @pytest.mark.parametrize("pack", [zipped, tarred])
-    @pytest.mark.parametrize("share", [0, 0.3, 0.95])
-    def test_archive_cut_short(self, tmp_path: Path, data: Path, pack: Pack, share: float) -> None:
-        archive = pack(tmp_path / "archive", GOOD)
-        content = archive.read_bytes()
-        archive.write_bytes(content[: int(share * len(content))])
-        with pytest.raises(DatasetError, match="cannot be unpacked"):
-            import_folders("pets", archive, data)
-        assert not list(data.iterdir())
-
-    def test_file_and_folder_of_one_name(self, tmp_path: Path) -> None:
-        with pytest.raises(DatasetError, match="cannot be unpacked"):
-            unpack(zipped(tmp_path / "a.zip", {"a": b"", "a/b": b""}), tmp_path / "folder")
-
-    def test_shared_photographs(self, data: Path) -> None:
-        archive = SHARED / "kangaroo-wallaby.tar"
-        if not archive.is_file():
-            pytest.skip(f"needs {archive.name} in ../shared/data")
-        report = import_folders("kangaroo-wallaby", archive, data)
-        assert {split: sum(classes.values()) for split, classes in report.images.items()} == {
-            "train": 463,
-            "valid": 100,
-            "test": 99,
-        }
-        assert sorted(reasons(report).values()) == [
-            "the same image as train/kangaroos/eastern_grey_kangaroo_09.jpg",
-            "the same image as train/wallabies/brush-tailed_rock-wallaby_518.jpg",
-        ]
-
-    def test_shared_hostile_images(self, tmp_path: Path, data: Path) -> None:
-        archive = SHARED / "hostile-images.tar.gz"
-        if not archive.is_file():
-            pytest.skip(f"needs {archive.name} in ../shared/data")
-        report = import_folders("hostile", archive, data)
-        assert report.total + len(report.rejected) == 454
-
 
 checked_files = st.lists(
     st.tuples(st.sampled_from(SPLITS), st.sampled_from("abc"), st.sampled_from(["", "1", "2", "3", "4"])), max_size=30
 )
 
 
+@settings(deadline=None)
 @given(checked_files)
 def test_each_image_is_kept_once_unless_its_label_is_in_doubt(files: Sequence[tuple[str, str, str]]) -> None:
     root = Path("/source")

@@ -110,6 +110,14 @@ def test_the_command_line_changes_name_weights_and_passes() -> None:
     assert recipe == drawn.recipe(), "the recipe itself stays"
 
 
+def test_a_manifest_keeps_the_name_of_a_weights_file_and_not_where_it_lay() -> None:
+    recipe = drawn.recipe().changed(weights="/home/somebody/file.h5")
+    record = recipe.record()
+    assert record["network"]["weights"] == "file.h5"
+    assert "somebody" not in str(record)
+    assert Recipe.model_validate(record) == recipe.changed(weights="file.h5")
+
+
 def test_what_a_recipe_does_not_do_cannot_be_changed() -> None:
     with pytest.raises(RecipeError, match="makes no network"):
         recipes.load("cifar10").changed(weights="random")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.training import tiny_fit
 from training.datasets import PROJECT
 from training.history import HISTORY_FILE, Record
@@ -26,6 +28,7 @@ def _history(cache: Path) -> list[Record]:
     ]
 
 
+@pytest.mark.timeout(300)  # three processes that load TensorFlow: ten seconds each, more on a busy machine
 def test_a_killed_fit_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     tiny_fit.write(tmp_path)
     with _start(tmp_path, tmp_path / "a") as whole, _start(tmp_path, tmp_path / "b", str(_DEADLY)) as killed:

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import builtins
+import copyreg
+import functools
+import operator
+import os
+import pickle
+import posix
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from models import heads
+from models.errors import UnsafePickle
+from models.heads import Floats, Head, Integers, Logistic, TopSoftmax, XGBoost, apply_temperature, top_softmax
+
+FITS: list[XGBoost | Logistic] = [
+    XGBoost(kind="xgboost", n_estimators=5, max_depth=2),
+    Logistic(kind="logistic", C=1.0),
+]
+
+
+def examples(classes: int, each: int = 20) -> tuple[Floats, Integers]:
+    """Clouds of points around a centre for each class; the features have very different scales."""
+    random = np.random.default_rng(3)
+    centres = random.normal(0, 2, (classes, 1, 6))
+    points = (centres + random.normal(0, 1, (classes, each, 6))).reshape(-1, 6)
+    scales, shifts = np.array([0.01, 1, 30, 1, 5, 0.2]), np.array([3, 0, -70, 0, 1, 0])
+    return (points * scales + shifts).astype(np.float32), np.repeat(np.arange(classes), each)
+
+
+# --- fitting
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("parameters", FITS, ids=lambda parameters: parameters.kind)
+def test_a_fitted_head_gives_probabilities_that_know_its_examples(parameters: XGBoost | Logistic, classes: int) -> None:
+    features, labels = examples(classes)
+    found = Head(parameters.fit(features, labels, seed=0)).predict_proba(features)
+    assert found.shape == (len(features), classes)
+    assert found.dtype == np.float32
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-5), "a row of probabilities does not sum to 1"
+    assert (found.argmax(axis=1) == labels).mean() > 0.85, "the head did not learn what it was shown"
+
+
+@pytest.mark.parametrize("parameters", FITS, ids=lambda parameters: parameters.kind)
+def test_the_same_seed_gives_the_same_bytes(parameters: XGBoost | Logistic) -> None:
+    features, labels = examples(3)
+    first, second = (heads.save(parameters.fit(features, labels, seed=5)) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("parameters", FITS, ids=lambda parameters: parameters.kind)
+def test_one_row_gives_what_it_gives_in_a_batch(parameters: XGBoost | Logistic) -> None:
+    features, labels = examples(3)
+    head = Head(parameters.fit(features, labels, seed=0), temperature=1.7)
+    together = head.predict_proba(features)
+    alone = np.concatenate([head.predict_proba(features[i : i + 1]) for i in range(len(features))])
+    assert np.allclose(together, alone, atol=1e-6), "an image's answer depends on the images beside it"
+
+
+def test_the_folded_standardisation_equals_the_pipeline_of_scikit_learn() -> None:
+    features, labels = examples(4)
+    found = Logistic(kind="logistic", C=0.5).fit(features, labels, seed=0).predict_proba(features)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, max_iter=300))
+    assert np.allclose(found, pipeline.fit(features, labels).predict_proba(features), atol=2e-4)
+
+
+def test_a_feature_that_never_changes_is_harmless() -> None:
+    features, labels = examples(3)
+    features[:, 2] = 0
+    estimator = Logistic(kind="logistic", C=1.0).fit(features, labels, seed=0)
+    assert np.isfinite(estimator.predict_proba(features)).all()
+
+
+def test_parameters_are_checked() -> None:
+    for wrong in ({"n_estimators": 0}, {"max_depth": 0}, {"learning_rate": 0}, {"depth": 4}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            XGBoost.model_validate({"kind": "xgboost", **wrong})
+    with pytest.raises(ValueError, match="C"):
+        Logistic.model_validate({"kind": "logistic", "C": -1})
+
+
+# --- the network's own softmax
+
+
+def test_a_top_s_columns_come_in_the_classifier_s_order() -> None:
+    estimator = top_softmax(["n3", "n1", "n2"], ["n1", "n2", "n3"])
+    assert np.allclose(estimator.predict_proba(np.array([[0.5, 0.2, 0.3]], np.float32)), [[0.2, 0.3, 0.5]])
+    assert heads.load(heads.save(estimator)) == estimator
+
+
+def test_a_class_that_the_top_does_not_know_is_an_error() -> None:
+    with pytest.raises(ValueError, match="n9"):
+        top_softmax(["n1", "n2"], ["n1", "n9"])
+
+
+# --- saving and loading
+
+
+@pytest.mark.parametrize("parameters", FITS, ids=lambda parameters: parameters.kind)
+def test_a_head_answers_the_same_after_it_was_saved_and_loaded(parameters: XGBoost | Logistic) -> None:
+    features, labels = examples(3)
+    estimator = parameters.fit(features, labels, seed=0)
+    loaded = heads.load(heads.save(estimator))
+    assert np.array_equal(loaded.predict_proba(features), estimator.predict_proba(features))
+
+
+def test_what_could_not_be_loaded_is_not_saved() -> None:
+    features, labels = examples(2)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, labels)
+    with pytest.raises(UnsafePickle, match=r"sklearn\.pipeline\.Pipeline"):
+        heads.save(pipeline)
+
+
+# --- hostile pickles
+
+
+class Reduces:
+    """Pickles as a call of anything."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.call
+
+
+def text(value: str) -> bytes:
+    """SHORT_BINUNICODE."""
+    return b"\x8c" + bytes([len(value)]) + value.encode()
+
+
+def stack_global(module: str, name: str) -> bytes:
+    return text(module) + text(name) + b"\x93"
+
+
+def program(*operations: bytes) -> bytes:
+    return b"\x80\x04" + b"".join(operations) + b"."
+
+
+def hostile(canary: Path) -> dict[str, bytes]:
+    """Pickles that would make `canary`, if anything in them were called."""
+    touch = f"touch {canary}"
+    python = f"open({str(canary)!r}, 'w')"
+    argument = text(touch) + b"\x85R"  # TUPLE1, REDUCE
+    dump = functools.partial(pickle.dumps, protocol=5)
+    call_in_array = np.empty(1, dtype=object)
+    call_in_array[0] = Reduces(os.system, touch)
+    return {
+        "os.system": dump(Reduces(os.system, touch)),
+        "os.system, protocol 0": pickle.dumps(Reduces(os.system, touch), protocol=0),
+        "posix.system": dump(Reduces(posix.system, touch)),
+        "subprocess.Popen": dump(Reduces(subprocess.Popen, ["touch", str(canary)])),
+        "subprocess.check_output": dump(Reduces(subprocess.check_output, ["touch", str(canary)])),
+        "builtins.eval": dump(Reduces(builtins.eval, python)),
+        "builtins.exec": dump(Reduces(builtins.exec, python)),
+        "builtins.open": dump(Reduces(builtins.open, str(canary), "w")),
+        "builtins.eval by its name in Python 2": b"c__builtin__\neval\n(V" + python.encode() + b"\ntR.",
+        "builtins.__import__": dump(Reduces(builtins.__import__, "os")),
+        "builtins.getattr": dump(Reduces(getattr, Reduces(builtins.__import__, "os"), "system")),
+        "operator.attrgetter": dump(operator.attrgetter("system")),
+        "functools.partial": dump(functools.partial(os.system, touch)),
+        "pathlib.Path.touch": dump(Reduces(Path.touch, canary)),
+        "pickle.loads": dump(Reduces(pickle.loads, dump(Reduces(os.system, touch)))),
+        "in a list": dump([1, Reduces(os.system, touch)]),
+        "in an array of objects": dump(call_in_array),
+        "in an array in an array": dump(np.array([call_in_array, None], dtype=object)),
+        "in the state of an estimator": dump(TopSoftmax(Reduces(os.system, touch))),  # type: ignore[arg-type]
+        "numpy.load": dump(Reduces(np.load, str(canary), None, True)),
+        "numpy.ndarray.tofile, dotted": program(
+            stack_global("numpy", "ndarray.tofile"), stack_global("numpy", "ndarray"), text(str(canary)), b"\x86R"
+        ),
+        "os.system through an allowed module": program(stack_global("models.heads", "importlib.os.system"), argument),
+        "a module of an allowed module": program(stack_global("models.heads", "importlib"), argument),
+        "another name of an allowed module": program(
+            stack_global("models.heads", "load"), b"C" + bytes([len(s := pickle.dumps(1))]) + s + b"\x85R"
+        ),
+        "importlib.import_module": program(stack_global("importlib", "import_module"), text("antigravity"), b"\x85R"),
+        "sys.modules": program(stack_global("sys", "modules")),
+        "INST": b"(V" + touch.encode() + b"\nios\nsystem\n.",
+        "OBJ": b"(cos\nsystem\nV" + touch.encode() + b"\no.",
+        "NEWOBJ": program(stack_global("subprocess", "Popen"), text(touch), b"\x85\x81"),
+        "NEWOBJ_EX": program(stack_global("subprocess", "Popen"), text(touch), b"\x85}\x92"),
+        "persistent id": b"\x80\x04" + text("os.system") + b"Q.",
+        "persistent id, protocol 0": b"Pos.system\n.",
+        "a name that is a number": program(text("numpy"), b"K\x01\x93"),
+    }
+
+
+NAMES = list(hostile(Path("x")))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hostile_pickle_is_refused_and_nothing_in_it_runs(name: str, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    data = hostile(canary)[name]
+    modules = set(sys.modules)
+    with pytest.raises(UnsafePickle):
+        heads.load(data)
+    assert not canary.exists(), "the pickle ran code"
+    assert "antigravity" not in set(sys.modules) - modules, "the pickle imported a module"
+
+
+def test_the_canary_would_have_shown_it(tmp_path: Path) -> None:
+    """The same bytes, read by plain pickle."""
+    canary = tmp_path / "canary"
+    for name in ("os.system", "subprocess.check_output", "in an array of objects", "INST", "pathlib.Path.touch"):
+        pickle.loads(hostile(canary)[name])
+        assert canary.exists(), f"the hostile pickle {name!r} does nothing, so its test proves nothing"
+        canary.unlink()
+
+
+def test_a_refusal_names_what_the_pickle_wanted() -> None:
+    with pytest.raises(UnsafePickle, match=r"posix\.system, which is not allowed\. Do not trust its source"):
+        heads.load(pickle.dumps(Reduces(os.system, "true")))
+
+
+def test_a_registered_extension_is_refused(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    copyreg.add_extension("posix", "system", 240)
+    try:
+        with pytest.raises(UnsafePickle):
+            heads.load(program(b"\x82\xf0", text(f"touch {canary}"), b"\x85R"))
+    finally:
+        copyreg.remove_extension("posix", "system", 240)
+    with pytest.raises(UnsafePickle):
+        heads.load(program(b"\x82\xf1"))  # one that nobody registered
+    assert not canary.exists()
+
+
+ALLOWED_NAMES = sorted(heads._ALLOWED)
+
+
+@pytest.mark.parametrize(("module", "name"), ALLOWED_NAMES)
+@pytest.mark.parametrize("state", ["attributes", "slots"])
+def test_no_pickle_can_change_what_is_allowed(
+    module: str, name: str, state: Literal["attributes", "slots"], tmp_path: Path
+) -> None:
+    """BUILD sets attributes, and of a class as well: then all later heads would be other ones."""
+    allowed = getattr(__import__(module, fromlist=[name]), name)
+    before = {key: getattr(allowed, key, None) for key in ("predict_proba", "__init__", "__defaults__", "evil")}
+    values = b"}(" + b"".join(text(key) + b"N" for key in before) + b"u"
+    pair = values if state == "attributes" else b"N" + values + b"\x86"
+    with pytest.raises(UnsafePickle):
+        heads.load(program(stack_global(module, name), pair, b"b"))
+    for key, value in before.items():
+        assert getattr(allowed, key, None) == value, f"the pickle changed {module}.{name}.{key} for the whole process"
+
+
+def test_an_estimator_with_an_evil_state_runs_nothing(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    for module, name in ALLOWED_NAMES:
+        made = program(stack_global(module, name), b")\x81}", text("predict_proba"), text(f"touch {canary}"), b"sb")
+        with suppress(UnsafePickle):
+            heads.load(made)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [({"predict_proba": 1}, "dict"), ([1, 2], "list"), (None, "NoneType"), (np.zeros(3), "ndarray")]
+)
+def test_a_pickle_of_something_else_is_refused(value: object, kind: str) -> None:
+    with pytest.raises(UnsafePickle, match=f"is a {kind}, which has no predict_proba"):
+        heads.load(pickle.dumps(value))
+
+
+def test_a_class_instead_of_an_estimator_is_refused() -> None:
+    with pytest.raises(UnsafePickle):
+        heads.load(program(stack_global("models.heads", "TopSoftmax")))
+
+
+def test_nothing_and_a_part_are_refused() -> None:
+    features, labels = examples(2)
+    data = heads.save(Logistic(kind="logistic").fit(features, labels, seed=0))
+    for length in range(len(data)):
+        with pytest.raises(UnsafePickle):
+            heads.load(data[:length])
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_changed_bytes_give_an_estimator_or_a_refusal(data: st.DataObject) -> None:
+    """Behind the digest, which refuses each of them already."""
+    image = bytearray(heads.save(TopSoftmax((2, 0, 1))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        estimator = heads.load(bytes(image))
+    except UnsafePickle:
+        return
+    assert callable(estimator.predict_proba)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_or_an_estimator(data: bytes) -> None:
+    with pytest.raises(UnsafePickle):
+        heads.load(data)
+
+
+# --- temperature
+
+ROWS = (
+    arrays.arrays(np.float32, (3, 5), elements=st.floats(2**-10, 1, width=32))
+    .map(lambda rows: (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32))
+)  # fmt: skip
+
+
+@given(ROWS)
+def test_a_temperature_of_one_changes_nothing(rows: Floats) -> None:
+    assert np.array_equal(apply_temperature(rows, 1.0), rows)
+    assert np.allclose(apply_temperature(rows, 1.000001), rows, atol=1e-5), "1 is no special case of the law"
+
+
+@given(ROWS, st.floats(0.05, 20))
+def test_a_temperature_keeps_rows_that_sum_to_one_in_their_order(rows: Floats, temperature: float) -> None:
+    found = apply_temperature(rows, temperature)
+    assert found.dtype == np.float32
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
+    for before, after in zip(rows, found, strict=True):
+        order = np.argsort(before)
+        assert (np.diff(after[order]) >= -1e-6).all(), "a temperature must not change which class is likelier"
+
+
+@given(ROWS, st.floats(1.01, 20))
+def test_a_temperature_above_one_makes_answers_less_sure(rows: Floats, temperature: float) -> None:
+    assert (apply_temperature(rows, temperature).max(axis=1) <= rows.max(axis=1) + 1e-6).all()
+
+
+def test_a_temperature_takes_a_certain_answer() -> None:
+    found = apply_temperature(np.array([[1, 0, 0]], np.float32), 3.0)
+    assert np.isfinite(found).all()
+    assert found.argmax() == 0

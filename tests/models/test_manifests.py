@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.errors import CorruptArtifact
+from models.manifests import (
+    Agreement,
+    ClassifierManifest,
+    ExtractorManifest,
+    ExtractorReference,
+    HeadReference,
+    Manifest,
+    Metrics,
+    parse,
+    render,
+)
+from models.preprocess import PreprocessSpec
+from tests.models.tiny import classifier_manifest, extractor_manifest
+
+TEXT = st.text(max_size=8)
+SHARE = st.floats(0, 1)
+DIGESTS = st.dictionaries(TEXT, TEXT, max_size=3)
+ANYTHING = st.dictionaries(
+    TEXT,
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=3,
+)
+EXTRACTORS = st.builds(
+    ExtractorManifest,
+    name=TEXT,
+    version=st.integers(1),
+    created=TEXT,
+    network=TEXT,
+    input_size=st.integers(),
+    outputs=st.dictionaries(TEXT, st.integers(), max_size=3),
+    tops=st.dictionaries(TEXT, st.lists(TEXT, max_size=3).map(tuple), max_size=2),
+    engines=st.dictionaries(TEXT, st.builds(Agreement, min_cosine=SHARE, min_top1=SHARE), max_size=2),
+    fitted_on=ANYTHING,
+    recipe=ANYTHING,
+    seed=st.integers(),
+    libraries=DIGESTS,
+    files=DIGESTS,
+)
+CLASSIFIERS = st.builds(
+    ClassifierManifest,
+    name=TEXT,
+    version=st.integers(1),
+    created=TEXT,
+    classes=st.lists(TEXT, max_size=4).map(tuple),
+    preprocess=st.builds(PreprocessSpec, size=st.integers(32, 1024), source=st.none() | st.integers(8, 1024)),
+    extractor=st.builds(ExtractorReference, name=TEXT, weights_sha256=TEXT, output=TEXT),
+    head=st.builds(HeadReference, kind=TEXT, file=TEXT, sha256=TEXT, temperature=st.floats(0.01, 100)),
+    metrics=st.dictionaries(
+        TEXT,
+        st.builds(
+            Metrics,
+            images=st.integers(),
+            accuracy=SHARE,
+            accuracy_interval=st.tuples(SHARE, SHARE),
+            top5_accuracy=SHARE,
+            log_loss=st.floats(0, 100),
+            expected_calibration_error=SHARE,
+            accuracy_by_class=st.dictionaries(TEXT, SHARE, max_size=3),
+        ),
+        max_size=2,
+    ),
+    recipe=ANYTHING,
+    data=ANYTHING,
+    seed=st.integers(),
+    libraries=DIGESTS,
+    files=DIGESTS,
+)
+
+
+def read_back(data: bytes, like: Manifest) -> Manifest:
+    return parse(data, ExtractorManifest) if isinstance(like, ExtractorManifest) else parse(data, ClassifierManifest)
+
+
+@settings(deadline=None, max_examples=40)
+@given(EXTRACTORS | CLASSIFIERS)
+def test_a_manifest_is_read_back_as_it_was_written(manifest: Manifest) -> None:
+    written = render(manifest)
+    found = read_back(written, manifest)
+    assert found == manifest
+    assert render(found) == written
+
+
+@pytest.mark.parametrize("manifest", [extractor_manifest({"a": b"1"}), classifier_manifest({"a": b"1"})])
+def test_any_changed_byte_is_refused(manifest: Manifest) -> None:
+    written = render(manifest)
+    for position in range(len(written)):
+        for change in (0x01, 0x20, 0x80):
+            damaged = bytearray(written)
+            damaged[position] ^= change
+            with pytest.raises(CorruptArtifact, match=r"its manifest\.json was changed or is damaged"):
+                read_back(bytes(damaged), manifest)
+
+
+def test_a_byte_more_or_less_is_refused() -> None:
+    written = render(classifier_manifest({}))
+    for position in range(len(written)):
+        for damaged in (written[:position], written[:position] + written[position + 1 :]):
+            with pytest.raises(CorruptArtifact):
+                parse(damaged, ClassifierManifest)
+    for damaged in (written + b"\n", b" " + written, b"\xef\xbb\xbf" + written):
+        with pytest.raises(CorruptArtifact):
+            parse(damaged, ClassifierManifest)
+
+
+def test_the_digest_is_of_the_content() -> None:
+    content = json.loads(render(classifier_manifest({})))
+    assert next(iter(content)) == "digest", "the digest comes first, so that people see it"
+    content["classes"][0] = "purple"
+    with pytest.raises(CorruptArtifact, match="its digest does not match"):
+        parse((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(), ClassifierManifest)
+
+
+@pytest.mark.parametrize("manifest", [extractor_manifest({}), classifier_manifest({})])
+def test_a_manifest_of_the_other_kind_is_refused(manifest: Manifest) -> None:
+    other = classifier_manifest({}) if isinstance(manifest, ExtractorManifest) else extractor_manifest({})
+    with pytest.raises(CorruptArtifact):
+        read_back(render(manifest), like=other)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"null", b"[]", b"{}", b'"text"', b"1", b"\xff", b"[" * 100_000, b'{"digest": 1}', b"9" * 5_000],
+    ids=lambda damaged: repr(damaged[:20]),
+)
+def test_other_json_is_refused(damaged: bytes) -> None:
+    with pytest.raises(CorruptArtifact) as caught:
+        parse(damaged, ClassifierManifest)
+    assert "\n" not in str(caught.value), "an error is one line"
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=100))
+def test_any_bytes_are_refused(damaged: bytes) -> None:
+    with pytest.raises(CorruptArtifact):
+        parse(damaged, ExtractorManifest)
+
+
+def test_a_manifest_is_frozen_and_knows_its_fields() -> None:
+    manifest = classifier_manifest({})
+    with pytest.raises(ValueError, match="frozen"):
+        manifest.name = "other"  # type: ignore[misc]
+    with pytest.raises(ValueError, match="extra"):
+        classifier_manifest({}, extra=1)
+    with pytest.raises(ValueError, match="version"):
+        classifier_manifest({}, version=0)

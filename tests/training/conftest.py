@@ -1,0 +1,22 @@
+"""What is costly to make and shared by several tests; none of them changes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training import drawn, keras_weights
+from tests.training.keras_weights import Distributed
+
+
+@pytest.fixture(scope="session")
+def distributed(tmp_path_factory: pytest.TempPathFactory) -> Distributed:
+    """ImageNet's InceptionV3 as Keras distributes it, with random weights."""
+    return keras_weights.distribute(tmp_path_factory.mktemp("distributed"))
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset of four classes."""
+    return drawn.colours(tmp_path_factory.mktemp("data") / "colours")

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training import tiny_fit
+from training.batches import Batch
+from training.checkpoints import Checkpoints
+from training.learner import Learner
+from training.recipe import Fit
+
+_TOPS = {"colours": 3, "stripes": 2}
+
+
+def _learner(steps: int = 40, seed: int = 1, **settings: object) -> Learner:
+    network = tiny_fit.network(**settings)
+    assert network.fit is not None
+    return Learner(network, network.fit, _TOPS, seed, None, steps)
+
+
+def _batch(seed: int = 0) -> Batch:
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (20, tiny_fit.SIZE, tiny_fit.SIZE, 3), dtype=np.uint8)
+    return Batch(pixels, (random.integers(0, 3, 12), random.integers(0, 2, 8)))
+
+
+def test_the_rate_climbs_in_a_line_and_falls_to_nothing_on_a_cosine() -> None:
+    learner = _learner(steps=13, warmup_steps=4, learning_rate=0.01)
+    rates = []
+    for _ in range(13):
+        rates.append(learner.learning_rate)
+        learner.fit(_batch())
+    np.testing.assert_allclose(rates[:5], [0, 0.0025, 0.005, 0.0075, 0.01], atol=1e-6)
+    np.testing.assert_allclose(rates[7], 0.01 * (1 + np.cos(np.pi * 3 / 9)) / 2, rtol=1e-5)
+    assert learner.learning_rate == pytest.approx(0, abs=1e-8)
+
+
+def test_a_fit_shorter_than_its_warm_up_still_reaches_its_rate() -> None:
+    learner = _learner(steps=4, warmup_steps=200, learning_rate=0.01)
+    learner.fit(_batch())
+    learner.fit(_batch())
+    assert learner.learning_rate == pytest.approx(0.01)
+
+
+def test_it_learns_a_batch_by_heart() -> None:
+    learner = _learner(steps=60, dropout=0.0, label_smoothing=0.0, warmup_steps=0)
+    losses = [learner.fit(_batch()) for _ in range(60)]
+    assert losses[-1]["colours"] < 0.3 * losses[0]["colours"]
+    assert losses[-1]["stripes"] < 0.3 * losses[0]["stripes"]
+    batch = _batch()
+    measured = learner.measure(
+        "colours", [(batch.pixels[:5], batch.labels[0][:5]), (batch.pixels[5:12], batch.labels[0][5:])]
+    )
+    assert measured.images == 12
+    assert measured.accuracy > 0.9
+    assert measured.log_loss < 0.5
+
+
+def test_the_loss_is_the_smoothed_cross_entropy_of_the_rows_of_each_task() -> None:
+    learner = _learner(dropout=0.0, label_smoothing=0.2, learning_rate=1e-9)
+    batch = _batch()
+    outputs = learner._predict(batch.pixels)
+    losses = learner.fit(batch)
+    for top, rows, labels in zip(_TOPS, (slice(0, 12), slice(12, 20)), batch.labels, strict=True):
+        targets = np.eye(_TOPS[top])[labels] * 0.8 + 0.2 / _TOPS[top]
+        expected = -(targets * np.log(outputs[top].numpy()[rows])).sum(axis=1).mean()
+        assert losses[top] == pytest.approx(expected, rel=1e-4)
+
+
+def test_weights_decay_but_not_biases() -> None:
+    learner = _learner(weight_decay=0.5)
+    decays = {
+        variable.path: learner._optimizer._use_weight_decay(variable) for variable in learner._model.trainable_variables
+    }
+    assert {path.rpartition("/")[2]: decay for path, decay in decays.items()} == {"kernel": True, "bias": False}
+
+
+def test_batch_normalisation_takes_the_recipes_momentum_and_does_not_decay() -> None:
+    network = tiny_fit.network().model_copy(update={"architecture": "inception_v3", "size": 75})
+    fit = Fit(passes=1, learning_rate=0.1, batch_norm_momentum=0.9)
+    learner = Learner(network, fit, _TOPS, 0, None, 10)
+    normalizations = [layer for layer in learner._model.layers if type(layer).__name__ == "BatchNormalization"]
+    assert len(normalizations) == 94
+    assert {layer.momentum for layer in normalizations} == {0.9}
+    assert not any(learner._optimizer._use_weight_decay(layer.beta) for layer in normalizations)
+
+
+def test_a_checkpoint_holds_the_whole_state_dropout_too(tmp_path: Path) -> None:
+    learner = _learner(dropout=0.5)
+    for step in range(3):
+        learner.fit(_batch(step))
+    Checkpoints(tmp_path, learner.variables).save(3)
+    expected = [learner.fit(_batch(step)) for step in range(3, 6)]
+
+    other = _learner(dropout=0.5, seed=99)
+    assert Checkpoints(tmp_path, other.variables).restore()
+    assert other.step == 3
+    assert [other.fit(_batch(step)) for step in range(3, 6)] == expected
+
+
+def test_the_seed_decides_the_random_weights() -> None:
+    first, again, other = (_learner(seed=seed).tensors() for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first["dense_0/kernel"], again["dense_0/kernel"])
+    assert not np.array_equal(first["dense_0/kernel"], other["dense_0/kernel"])

@@ -39,7 +39,8 @@ def configure(level: str, as_json: bool | None = None) -> None:
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it says what we say, and less of it
+    for chatty in ("uvicorn", "matplotlib"):  # the one says what we say, the other comes in with Keras
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     # What is wrong with a picture is told to its sender, and fills no log.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -6,6 +6,7 @@ Pillow walks segments, tiles and run lengths in Python, and libjpeg goes over th
 
 from __future__ import annotations
 
+import math
 import re
 from io import BytesIO
 from typing import Literal
@@ -16,12 +17,15 @@ MAX_READS = 200_000
 MAX_JPEG_SCANS = 100
 MAX_EXIF_BLOCKS = 100
 MAX_TIFF_PARTS = 50_000
+MAX_TIFF_TILE_PIXELS = 4096 * 4096  # libtiff makes room for a whole tile, however small the image
 
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither stuffed zeros nor restarts
 _JPEG_ALONE = {0x01, 0xD8}  # markers without a length
 _JPEG_END = 0xD9
 _JPEG_SCAN = 0xDA
 _TIFF_OFFSETS = {273, 324}  # of strips, of tiles
+_TIFF_TILE_SIDES = {322, 323}
+_TIFF_SIZES = {3: 2, 4: 4}  # type of a value -> bytes, for the types that sides may have
 
 
 class BoundedReader(BytesIO):
@@ -32,18 +36,18 @@ class BoundedReader(BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads += 1
         if self._reads > MAX_READS:
-            raise _refusal("parts")
+            raise _refusal("very many parts")
         return super().read(size)
 
 
 def check_structure(data: bytes, kind: str) -> None:
     """Refuse a file whose parts alone would take too long; raises UndecodableImage."""
     if kind == "JPEG" and data.count(b"Exif\x00\x00") > MAX_EXIF_BLOCKS:  # Pillow joins them, each time copying all
-        raise _refusal("EXIF blocks")
+        raise _refusal("very many EXIF blocks")
     if kind == "JPEG" and _jpeg_scans(data) > MAX_JPEG_SCANS:
-        raise _refusal("scans")
-    if kind == "TIFF" and _tiff_parts(data) > MAX_TIFF_PARTS:
-        raise _refusal("strips or tiles")
+        raise _refusal("very many scans")
+    if kind == "TIFF":
+        _check_tiff(data)
 
 
 def _jpeg_scans(data: bytes) -> int:
@@ -51,27 +55,35 @@ def _jpeg_scans(data: bytes) -> int:
     if scans <= MAX_JPEG_SCANS:  # there are no more, and nearly always fewer
         return scans
     scans, position = 0, 2
-    while (marker := _JPEG_MARKER.search(data, position)) and marker[1][0] != _JPEG_END:
+    for _ in range(MAX_READS):
+        marker = _JPEG_MARKER.search(data, position)
+        if marker is None or marker[1][0] == _JPEG_END or scans > MAX_JPEG_SCANS:
+            return scans
         position = marker.end()
         if marker[1][0] not in _JPEG_ALONE:
             position += int.from_bytes(data[position : position + 2])
         scans += marker[1][0] == _JPEG_SCAN
-    return scans
+    raise _refusal("very many parts")
 
 
-def _tiff_parts(data: bytes) -> int:
-    """The most values of an entry that lists offsets, in the first directory (TIFF 6.0, section 2)."""
+def _check_tiff(data: bytes) -> None:
+    """Look at the first directory (TIFF 6.0, section 2); if an entry comes twice, at both."""
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
 
     def number(start: int, size: int) -> int:
         return int.from_bytes(data[start : start + size], order)
 
     first = number(4, 4)
-    entries = range(first + 2, first + 2 + 12 * number(first, 2), 12)
-    return max((number(entry + 4, 4) for entry in entries if number(entry, 2) in _TIFF_OFFSETS), default=0)
+    sides = dict.fromkeys(_TIFF_TILE_SIDES, 1)
+    for entry in range(first + 2, first + 2 + 12 * number(first, 2), 12):
+        tag, size = number(entry, 2), _TIFF_SIZES.get(number(entry + 2, 2))
+        if tag in _TIFF_OFFSETS and number(entry + 4, 4) > MAX_TIFF_PARTS:
+            raise _refusal("very many strips or tiles")
+        if tag in sides:
+            sides[tag] = max(sides[tag], number(entry + 8, size) if size else MAX_TIFF_TILE_PIXELS + 1)
+    if math.prod(sides.values()) > MAX_TIFF_TILE_PIXELS:
+        raise _refusal("very large tiles")
 
 
 def _refusal(what: str) -> UndecodableImage:
-    return UndecodableImage(
-        f"This image is made of so many {what} that decoding it would take too long. Save it again."
-    )
+    return UndecodableImage(f"This image is made of {what}; decoding it would take too long. Save it again.")

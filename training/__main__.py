@@ -135,7 +135,10 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """Run the command; an error of use is one line, never a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when it is first imported
+    # Both are read when the libraries are first imported. Where others use the processor too, threads of XGBoost that
+    # wait for each other by spinning take over four times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()
     except (TrainingError, ModelsError, OSError) as error:

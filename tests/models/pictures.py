@@ -17,6 +17,7 @@ from PIL import Image
 from models.image import Pixels
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6  # colour types of PNG
+Order = Literal["<", ">"]  # of bytes, as struct writes it
 _SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
 
 
@@ -86,10 +87,11 @@ def huge_png(side: int) -> bytes:
 
 def tiff(
     grid: npt.NDArray[Any],
-    order: Literal["<", ">"],
+    order: Order,
     photometric: int = 1,
     tile: int | None = None,
     orientation: int = 1,
+    compression: int = 1,
 ) -> bytes:
     """An uncompressed grey TIFF in this byte order (`<` or `>`), in one strip or in square tiles."""
     height, width = grid.shape
@@ -100,7 +102,7 @@ def tiff(
         (256, 3, width),
         (257, 3, height),
         (258, 3, grid.dtype.itemsize * 8),
-        (259, 3, 1),
+        (259, 3, compression),
         (262, 3, photometric),
         (274, 3, orientation),
         (277, 3, 1),

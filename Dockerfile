@@ -28,7 +28,7 @@ COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /srv /srv
 COPY --from=builder /store /store
 
-# Made for a read-only root: what is written (spooled uploads, caches of libraries in the home directory) goes to /tmp.
+# Made for a read-only root: what is written (caches of libraries in the home directory) goes to /tmp.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

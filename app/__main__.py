@@ -45,5 +45,10 @@ def end(code: int) -> None:
     os._exit(code)
 
 
+def _usage(argument: str) -> int:
+    sys.stderr.write("python -m app takes no options; its settings are APP_* variables: docs/operations.md\n")
+    return 0 if argument in ("-h", "--help") else 2
+
+
 if __name__ == "__main__":
-    end(main())
+    end(_usage(sys.argv[1]) if len(sys.argv) > 1 else main())

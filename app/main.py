@@ -92,6 +92,7 @@ async def _load(
 ) -> None:
     try:
         loaded = await _in_thread(lambda: load(state.settings, load_models))
+        state.service = Service(loaded, state.settings, state.metrics)
     except Exception as error:
         if isinstance(error, ModelsError):
             logger.critical(str(error))
@@ -100,7 +101,6 @@ async def _load(
         if on_failure:
             on_failure()
         return
-    state.service = Service(loaded, state.settings, state.metrics)
     state.lifecycle.loaded()
     if on_ready:
         on_ready(loaded)
@@ -111,7 +111,8 @@ async def _in_thread(function: Callable[[], T]) -> T:
     done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def run() -> None:
-        done.set_running_or_notify_cancel()
+        if not done.set_running_or_notify_cancel():
+            return
         try:
             done.set_result(function())
         except BaseException as error:

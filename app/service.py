@@ -6,11 +6,11 @@ import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from app.errors import DeadlineExceeded
 from app.metrics import Metrics
 from app.settings import Settings
 from models import catalog as catalogs
-from models.artifacts import Store
+from models.artifacts import Store, parse_name
 from models.catalog import Catalog
 from models.classifier import Classifier, Extractor, Row, classify, prepare
 from models.cores import available_cores
@@ -119,12 +119,8 @@ class Service:
                 pixels, decode_s = await self.in_thread(_prepare, data, specs, self._limits)
                 waited_s = time.monotonic() - began - decode_s
                 self._metrics.decode.observe(decode_s)
-                outcomes = await asyncio.gather(
-                    *(
-                        self._ask(extractor, Row(pixels[spec], readers), deadline)
-                        for (extractor, spec), readers in groups.items()
-                    )
-                )
+                asked = {group: Row(pixels[group[1]], readers) for group, readers in groups.items()}
+                outcomes = await _together(self._ask(extractor, row, deadline) for (extractor, _), row in asked.items())
         found = {
             classifier: probabilities
             for readers, outcome in zip(groups.values(), outcomes, strict=True)
@@ -168,6 +164,16 @@ def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batche
     return batcher
 
 
+async def _together(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results, or the first error; then nothing that was asked for goes on."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in asked]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
 def _prepare(data: bytes, specs: set[PreprocessSpec], limits: Limits) -> tuple[Prepared, float]:
     began = time.monotonic()
     pixels = prepare(data, specs, limits)
@@ -186,9 +192,8 @@ async def _until(deadline: float | None) -> AsyncIterator[None]:
 
 
 def _default(catalog: Catalog, settings: Settings) -> Classifier:
-    name, _, version = settings.default_model.partition("@")
     try:
-        return catalog.find(name, int(version) if version.isdigit() else None)
+        return catalog.find(*parse_name(settings.default_model))
     except ModelNotFound as error:
         if settings.has_chosen_default:
             raise ModelNotFound(f"APP_DEFAULT_MODEL={settings.default_model}: {error}") from error

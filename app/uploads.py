@@ -47,7 +47,7 @@ async def read(request: Request, max_bytes: int) -> Upload:
         ClientDisconnect: the client went away.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
+    if declared.isdecimal() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
     body = _counted(request, max_bytes)
     kind = parse_options_header(request.headers.get("content-type"))[0].decode("latin-1").lower()
@@ -104,6 +104,8 @@ async def _from_multipart(request: Request, body: AsyncGenerator[bytes, None], m
         form = await _Parser(request.headers, body, max_bytes).parse()
     except MultiPartException as error:
         raise BrokenBody(f"The multipart body cannot be read: {error.message.rstrip('.')}.") from error
+    except UnicodeError as error:  # the client chooses the charset, and some cannot decode
+        raise BrokenBody("The multipart body cannot be read: its charset does not fit its text.") from error
     try:
         return await _file_of(form)
     finally:

@@ -33,11 +33,10 @@ StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the artifa
 
 
 class _Exit(IntEnum):
-    """Exit codes of all commands."""
+    """Exit codes; wrong usage is 2, by typer."""
 
     DONE = 0
     FAILED = 1
-    WRONG_USAGE = 2
 
 
 @app.command("list")
@@ -140,8 +139,11 @@ def _find(store: Store, model: str) -> ClassifierArtifact | ExtractorArtifact:
     name, version = parse_name(model)
     try:
         return store.classifier(name, version)
-    except ModelNotFound:
-        return store.extractor(name, version)
+    except ModelNotFound as no_classifier:
+        try:
+            return store.extractor(name, version)
+        except ModelNotFound as no_extractor:
+            raise ModelNotFound(f"{no_classifier} {no_extractor}") from no_extractor
 
 
 def main() -> None:

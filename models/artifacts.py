@@ -110,13 +110,20 @@ class Store:
         return self._one(self.classifiers(), "classifier", name, version)
 
     def extractor_of(self, classifier: ClassifierArtifact) -> ExtractorArtifact:
-        """The extractor whose weights the classifier's head was fitted on; raises ModelNotFound."""
-        wanted = classifier.manifest.extractor
+        """The extractor that the classifier's head was fitted on: by weights, input size and output.
+
+        Raises:
+            ModelNotFound: it is not in the store.
+        """
+        wanted, size = classifier.manifest.extractor, classifier.manifest.preprocess.size
         for artifact in self.extractors():
-            if artifact.manifest.name == wanted.name and artifact.manifest.weights_sha256 == wanted.weights_sha256:
+            there = artifact.manifest
+            same_weights = there.name == wanted.name and there.weights_sha256 == wanted.weights_sha256
+            if same_weights and there.input_size == size and wanted.output in there.outputs:
                 return artifact
         raise ModelNotFound(
-            f"{classifier.label} needs the extractor {wanted.name} with weights {wanted.weights_sha256[:12]}…, "
+            f"{classifier.label} needs the extractor {wanted.name} for {size} px with weights "
+            f"{wanted.weights_sha256[:12]}… and output {wanted.output}, "
             f"which is not in {self.root}. Install that extractor, or remove the classifier."
         )
 

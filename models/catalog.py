@@ -9,7 +9,7 @@ from models import engines, golden, heads, networks
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, Store, parse_name
 from models.classifier import Classifier, Extractor
 from models.cores import available_cores
-from models.errors import ArtifactError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
+from models.errors import ArtifactError, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
 from models.heads import Head
 from models.manifests import CARD_FILE, GOLDEN_FILE, WEIGHTS_FILE
 from models.preprocess import PreprocessSpec
@@ -26,7 +26,7 @@ def load_extractor(artifact: ExtractorArtifact, threads: int | None = None) -> E
     engine = engines.create(manifest, networks.from_bytes(artifact.read(WEIGHTS_FILE)), threads or available_cores())
     agreement = manifest.engines.get(engine.name)
     if agreement is None:
-        raise ArtifactError(
+        raise EngineError(
             f"{artifact.label} was never proved on {engine.name}; it was on {', '.join(manifest.engines)}."
         )
     try:
@@ -90,10 +90,10 @@ def load(store: Store, names: Sequence[str] = (), threads: int | None = None) ->
     extractors: dict[str, Extractor] = {}
     loaded = []
     for artifact in artifacts:
-        weights = artifact.manifest.extractor.weights_sha256
-        if weights not in extractors:
-            extractors[weights] = load_extractor(store.extractor_of(artifact), threads)
-        loaded.append(load_classifier(artifact, extractors[weights]))
+        below = store.extractor_of(artifact)
+        if below.label not in extractors:
+            extractors[below.label] = load_extractor(below, threads)
+        loaded.append(load_classifier(artifact, extractors[below.label]))
     return Catalog(tuple(loaded))
 
 
@@ -113,13 +113,13 @@ def check(store: Store) -> Iterator[tuple[str, ModelsError | None]]:
     ready: dict[str, Extractor] = {}
     for below in store.extractors():
         try:
-            ready[below.manifest.weights_sha256] = load_extractor(below)
+            ready[below.label] = load_extractor(below)
             yield f"extractor {below.label}", None
         except ModelsError as error:
             yield f"extractor {below.label}", error
     for artifact in store.classifiers():
         try:
-            extractor = ready.get(store.extractor_of(artifact).manifest.weights_sha256)
+            extractor = ready.get(store.extractor_of(artifact).label)
             if extractor is None:
                 raise ArtifactError("the extractor that it stands on is refused.")
             load_classifier(artifact, extractor)

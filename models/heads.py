@@ -96,9 +96,6 @@ class Softmax(_Parameters):
     kind: Literal["softmax"]
 
 
-HeadParameters = XGBoost | Logistic | Softmax
-
-
 @dataclass(frozen=True, slots=True)  # slots: a pickle cannot set attributes of the class itself
 class TopSoftmax:
     """Takes the probabilities of an extractor's top as they come, in the classifier's order of classes."""

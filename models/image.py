@@ -165,10 +165,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
-    samples = np.asarray(image).astype(np.uint32)
+    samples = np.asarray(image).astype(np.uint16)
     if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
         samples = 65535 - samples  # Pillow does it for 8 bits only
-    grey = ((samples * 255 + 32767) // 65535).astype(np.uint8)
+    grey = (samples // 257 + (samples % 257 > 128)).astype(np.uint8)  # rounds samples / 257 without wider numbers
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey[samples == transparent] = 255

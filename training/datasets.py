@@ -142,14 +142,15 @@ def split(classes: Mapping[str, list[Path]], order: Sequence[str]) -> Split:
 
 
 def holdout(split: Split) -> Integers:
-    """Indices of the fixed 5 % of a training split that calibrate and stop early; the same in every run.
+    """Indices of the fixed 5 % of a training split that calibrate and measure; the same images in every run.
 
-    At least one image of each class that has two.
+    At least one image of each class that has two. In whatever order a recipe puts the classes, they are gone through
+    by the names of their folders, so that what one recipe holds out is not fitted on by another.
     """
     random = np.random.default_rng(_HOLDOUT_SEED)
     chosen = []
-    for label in np.unique(split.labels):
-        indices = np.flatnonzero(split.labels == label)
+    classes = [np.flatnonzero(split.labels == label) for label in np.unique(split.labels)]
+    for indices in sorted(classes, key=lambda indices: split.paths[indices[0]]):
         count = min(max(1, round(len(indices) * HOLDOUT_SHARE)), len(indices) - 1)
         chosen.append(random.permutation(indices)[:count])
     return np.sort(np.concatenate(chosen)).astype(np.int64)

@@ -67,7 +67,8 @@ async def _classify(request: Request, state: State, deadline: float | None) -> d
 
 
 def _page(request: Request, state: State, status: int = 200, **shown: object) -> Response:
-    service = state.service if state.lifecycle.ready else None
+    is_answer = bool(shown)  # to a request that was accepted before the server began to drain
+    service = state.service if state.lifecycle.ready or is_answer else None
     values = {
         "models": [_option(classifier) for classifier in service.catalog.classifiers] if service else [],
         "chosen": _option(service.default)["value"] if service else None,
@@ -77,8 +78,8 @@ def _page(request: Request, state: State, status: int = 200, **shown: object) ->
         "problem": None,
         **shown,
     }
-    response = render(request, "index.html", status if service else 503, **values)
-    if not service:
+    response = render(request, "index.html", status if service or is_answer else 503, **values)
+    if response.status_code == 503:
         response.headers["Retry-After"] = str(problems.RETRY_AFTER_S)
     return response
 

@@ -93,7 +93,7 @@ class WeightsError(ArtifactError):
     code = "bad_weights"
 
 
-class EngineError(ModelsError):
+class EngineError(ArtifactError):
     """No engine of this machine can run the extractor."""
 
     code = "no_engine"

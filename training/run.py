@@ -79,7 +79,7 @@ def _from_data(recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extr
     for name, split in sets.items():
         probabilities = head.predict_proba(extract(split, f"{name} set"))
         measured[name] = metrics.measure(probabilities, split.labels, data.names)
-    return Fitted(head, data.names, measured, _description(recipe, part, data), datasets.holdout(data.train))
+    return Fitted(head, data.names, measured, _description(recipe, part, data, at), datasets.holdout(data.train))
 
 
 def _top(recipe: Recipe, extractor: Extractor) -> Fitted:
@@ -111,10 +111,10 @@ def _probe(probe: Probe, location: Path, data: Dataset, cache: Path) -> Split:
     return datasets.split(by_class, data.names)
 
 
-def _description(recipe: Recipe, part: Data, data: Dataset) -> dict[str, Any]:
+def _description(recipe: Recipe, part: Data, data: Dataset, at: Workplace) -> dict[str, Any]:
     held = len(datasets.holdout(data.train))
     return {
-        "dataset": part.path,
+        "dataset": (at.location or Path(part.path)).name,
         "digest": data.digest,
         "training_images": len(data.train),
         "fitted_on_images": len(data.train) if recipe.refit else len(data.train) - held,

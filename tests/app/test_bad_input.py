@@ -59,6 +59,14 @@ CASES: dict[str, tuple[int, str, dict[str, Any]]] = {
         "broken_body",
         form(b'--b\r\nContent-Disposition: form-data; name="t"\r\n\r\n' + bytes(100_000) + b"\r\n--b--\r\n"),
     ),
+    "multipart in a charset that cannot decode": (
+        400,
+        "broken_body",
+        form(
+            b'--b\r\nContent-Disposition: form-data; name="t"\r\n\r\nx\r\n--b--\r\n',
+            "multipart/form-data; boundary=b; charset=undefined",
+        ),
+    ),
     "broken JSON": (400, "broken_body", raw(b'{"image": ', "application/json")),
     "JSON that is no UTF-8": (400, "broken_body", raw(b'{"image": "\xff"}', "application/json")),
     "JSON nested deeply": (400, "broken_body", raw(b"[" * 100_000, "application/json")),

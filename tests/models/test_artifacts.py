@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,18 @@ def test_an_extractor_is_found_by_its_weights_whatever_its_version(store: Store)
 def test_a_missing_extractor_is_named(store: Store) -> None:
     save_extractor(store, b"other weights")
     save(store)
-    with pytest.raises(ModelNotFound, match=r"colours@1 needs the extractor tiny_net with weights 0{12}….*Install"):
+    with pytest.raises(ModelNotFound, match=r"colours@1 needs the extractor tiny_net .*with weights 0{12}….*Install"):
+        store.extractor_of(store.classifier("colours"))
+
+
+@pytest.mark.parametrize("change", [{"input_size": 64}, {"outputs": {"colour": 4}}], ids=str)
+def test_an_extractor_of_another_size_or_without_the_output_does_not_serve(store: Store, change: Any) -> None:
+    contents = {WEIGHTS_FILE: b"weights"}
+    manifest = extractor_manifest(contents, **change)
+    store.save(lambda _: (manifest, contents), ExtractorManifest, "tiny_net")
+    below = {"name": "tiny_net", "weights_sha256": sha256(b"weights"), "output": "pooled"}
+    store.save(lambda _: (classifier_manifest(FILES, extractor=below), FILES), ClassifierManifest, "colours")
+    with pytest.raises(ModelNotFound, match=r"colours@1 needs the extractor tiny_net for 32 px .*output pooled"):
         store.extractor_of(store.classifier("colours"))
 
 

@@ -11,7 +11,7 @@ import pytest
 from models import catalog, heads
 from models.answers import answer
 from models.artifacts import MANIFEST_FILE, Store
-from models.errors import ArtifactError, CorruptArtifact, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
+from models.errors import CorruptArtifact, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
 from models.manifests import (
     GOLDEN_FILE,
     HEAD_FILE,
@@ -128,7 +128,7 @@ def test_an_extractor_that_was_not_proved_on_this_engine_is_refused(own_store: S
     folder = own_store.extractor("tiny_net").folder
     other = {"openvino:int8": Agreement(min_cosine=0.9, min_top1=0.9)}
     rewrite(folder, lambda manifest: manifest.model_copy(update={"engines": other}))
-    with pytest.raises(ArtifactError, match=r"tiny_net@1 .*openvino:int8"):
+    with pytest.raises(EngineError, match=r"tiny_net@1 .*openvino:int8"):
         catalog.load(own_store, threads=1)
 
 

@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training import drawn, keras_weights
-from tests.training.keras_weights import Distributed
-
-
-@pytest.fixture(scope="session")
-def distributed(tmp_path_factory: pytest.TempPathFactory) -> Distributed:
-    """ImageNet's InceptionV3 as Keras distributes it, with random weights."""
-    return keras_weights.distribute(tmp_path_factory.mktemp("distributed"))
+from tests.training import drawn
 
 
 @pytest.fixture(scope="session")

@@ -50,9 +50,8 @@ class Distributed:
         return self.folder / INDEX_FILE
 
 
-def distribute(folder: Path) -> Distributed:
-    """Write a network of random weights and 1,000 classes as Keras distributes it."""
-    model = network()
+def distribute(folder: Path, model: keras.Model) -> Distributed:
+    """Write a network of 1,000 classes as Keras distributes it."""
     write_weights(model, folder / WEIGHTS_FILE)
     write_index(folder / INDEX_FILE)
     return Distributed(folder, model)

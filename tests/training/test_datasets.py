@@ -157,6 +157,17 @@ def test_the_held_out_images_never_change() -> None:
     assert datasets.holdout(split_of([40, 30, 1])).tolist() == [13, 20, 46, 54]
 
 
+def test_the_held_out_images_are_the_same_in_any_order_of_the_classes() -> None:
+    paths = [Path("train") / name / f"{i:02}" for name in ("ant", "bee", "cat") for i in range(40)]
+    held = {}
+    for order in (["ant", "bee", "cat"], ["cat", "ant", "bee"]):
+        arranged = sorted(paths, key=lambda path: (order.index(path.parent.name), path))
+        labels = np.array([order.index(path.parent.name) for path in arranged], dtype=np.int64)
+        images = Split(tuple(arranged), labels, ("",) * len(arranged))
+        held[order[0]] = {arranged[i] for i in datasets.holdout(images)}
+    assert held["ant"] == held["cat"], "one recipe would fit on what another holds out"
+
+
 def test_a_class_of_one_image_is_fitted_on() -> None:
     images = split_of([1, 1])
     assert datasets.holdout(images).tolist() == []

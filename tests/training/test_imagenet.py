@@ -41,6 +41,11 @@ class Imagenet:
 
 
 @pytest.fixture(scope="module")
+def distributed(tmp_path_factory: pytest.TempPathFactory) -> Distributed:
+    return keras_weights.distribute(tmp_path_factory.mktemp("distributed"), keras_weights.network())
+
+
+@pytest.fixture(scope="module")
 def imagenet(distributed: Distributed, tmp_path_factory: pytest.TempPathFactory) -> Imagenet:
     root = tmp_path_factory.mktemp("imagenet")
     store, cache, said = Store(root / "store"), root / "cache", list[str]()

@@ -150,7 +150,7 @@ def cached_rows(place: Place) -> int:
 @pytest.mark.parametrize(
     ("event", "part", "count", "rows"),
     [
-        pytest.param("open", ".png", 240 + 160, range(64, 240), id="while features are extracted"),
+        pytest.param("open", ".png", 240 + 216, range(64, 240), id="while features are extracted"),
         pytest.param("open", "/golden.npz", 3, range(240, 241), id="while the classifier is written"),
         pytest.param("os.rename", "/.writing-", 1, range(240, 241), id="before it is renamed into its place"),
     ],

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
 from models import networks
 from models.errors import ModelsError
 from tests.training import keras_weights
-from tests.training.keras_weights import CRANES, INDEX_FILE, WEIGHTS_FILE, Distributed
+from tests.training.keras_weights import CRANES, INDEX_FILE, WEIGHTS_FILE
 from training import weights
 from training.errors import TrainingError
 from training.weights import Downloads, Source
@@ -144,12 +145,6 @@ def text(path: Path, trap: Path) -> None:
     path.write_text("no HDF5 at all\nin two lines")
 
 
-def cut_short(path: Path, trap: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["many"] = np.zeros(10_000)
-    path.write_bytes(path.read_bytes()[:30_000])
-
-
 def of_a_network_without_its_top(path: Path, trap: Path) -> None:
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [b"conv2d_1"]
@@ -167,12 +162,6 @@ def of_a_pickle_for_each_tensor(path: Path, trap: Path) -> None:
             group["kernel:0"] = np.void(pickle.dumps(Trap(trap)))
 
 
-def of_links_to_other_files(path: Path, trap: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [b"conv2d_1"]
-        file["conv2d_1"] = h5py.ExternalLink("/etc/passwd", "/")
-
-
 def of_a_model_whose_configuration_runs_code(path: Path, trap: Path) -> None:
     layer = {"class_name": "Lambda", "config": {"function": f"__import__('os').mkdir({str(trap)!r})"}}
     with h5py.File(path, "w") as file:
@@ -184,10 +173,8 @@ def of_a_model_whose_configuration_runs_code(path: Path, trap: Path) -> None:
     "write",
     [
         text,
-        cut_short,
         of_a_network_without_its_top,
         of_a_pickle_for_each_tensor,
-        of_links_to_other_files,
         of_a_model_whose_configuration_runs_code,
     ],
 )
@@ -202,7 +189,8 @@ def test_a_broken_or_hostile_file_is_refused_in_one_line(
     assert not trap.exists()
 
 
-def test_the_file_that_keras_distributes_becomes_a_network_of_ours(distributed: Distributed) -> None:
+def test_the_file_that_keras_distributes_becomes_a_network_of_ours(tmp_path: Path) -> None:
+    distributed = keras_weights.distribute(tmp_path, keras.applications.InceptionV3(weights=None))
     start = weights.load("inception_v3", str(distributed.weights))
     assert start is not None
     names = start.tops["probabilities"]

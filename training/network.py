@@ -179,8 +179,10 @@ def _sources(
 
 
 def _key(network: Network, seed: int, sets: Sequence[Dataset], start: Tensors | None) -> str:
-    """Digest of all that decides the outcome: recipe, seed, images in their order, start weights."""
+    """Digest of all that decides the outcome: recipe, seed, images in their order, which are fitted, start weights."""
     parts = [network.model_dump_json(exclude={"weights"}), str(seed)]
     parts += [f"{data.ids} {data.train.labels.tolist()} {data.train.digests}" for data in sets]
+    # Were others held out than before, a fit that went on would be measured on images that it has seen.
+    parts += [str(datasets.fitting(data.train).tolist()) for data in sets]
     parts += [sha256(networks.to_bytes(start)) if start is not None else "random"]
     return sha256("\n".join(parts).encode())[:24]

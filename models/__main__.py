@@ -104,9 +104,13 @@ def classify_files(
     """Classify pictures here, without a server. Exit code 1 if one of them cannot be read; the rest is done."""
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
+    paths = pictures(files)
+    if not paths:
+        errors.print(f"There are no pictures in {', '.join(map(str, files))}.", highlight=False, markup=False)
+        raise typer.Exit(_Exit.FAILED)
     classifier = catalog.load(Store(store), [model]).classifiers[0]
     broken: dict[Path, str] = {}
-    answers = answer(classifier, pictures(files), lambda path, why: broken.__setitem__(path, why))
+    answers = answer(classifier, paths, lambda path, why: broken.__setitem__(path, why))
     write = _write_json if as_json else _write_csv if as_csv else _write_table
     write((path, classifier.top(row, top, threshold)) for path, row in answers)
     for path, why in broken.items():

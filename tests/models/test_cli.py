@@ -188,3 +188,9 @@ def test_a_damaged_store_is_one_line(own_store: Store) -> None:
         assert done.returncode == 1
         assert len(done.stderr.strip().splitlines()) == 1
         assert "manifest.json was changed or is damaged" in done.stderr
+
+
+def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["classify", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "There are no pictures in" in result.output

@@ -49,7 +49,7 @@ EIGHTS = st.integers(25, 175).map(lambda number: 8 * number)
 @settings(max_examples=25, deadline=None)
 @given(
     height=EIGHTS | st.integers(200, 1400), width=EIGHTS | st.integers(200, 1400), seed=st.integers(0, 9),
-    source=st.sampled_from([16, 32, 64]), orientation=st.integers(1, 8), quality=st.integers(60, 95),
+    source=st.sampled_from([16, 32, 64]), orientation=st.just(1) | st.integers(1, 8), quality=st.integers(60, 95),
     crop=st.sampled_from(["center", "none"]),
 )  # fmt: skip
 def test_the_prepared_picture_hardly_changes(
@@ -61,21 +61,22 @@ def test_the_prepared_picture_hardly_changes(
     needed = min(source * MARGIN, *full.shape[:2])
     assert min(scaled.shape[:2]) >= needed, "decoded smaller than was needed"
     assert (full.shape[0] > full.shape[1]) == (scaled.shape[0] > scaled.shape[1]) or height == width
-    if height % 8 or width % 8:
-        return  # not as cameras make them: the last column and row reach over the edge, and the centre moves a little
+    if height % 8 or width % 8:  # the last column and row reach over the edge, on a side that the orientation turns
+        if orientation != 1:
+            return
+        full = over_the_edge(full, scaled)
     difference = np.abs(preprocess(full, spec).astype(int) - preprocess(scaled, spec))
     assert difference.mean() < 0.4
     assert difference.max() <= 3
 
 
-@pytest.mark.parametrize(("height", "width"), [(512, 1041), (515, 1041), (1001, 777)])
-def test_the_centre_of_a_picture_of_broken_blocks_moves_by_less_than_a_decoded_pixel(height: int, width: int) -> None:
-    data = photo(height, width, seed=0)
-    full, scaled = decode(data), decode(data, needed_side=128)
+def over_the_edge(full: Pixels, scaled: Pixels) -> Pixels:
+    """The picture as far as the scaled one reaches, its last row and column repeated as JPEG's encoder does."""
     times = round(full.shape[1] / scaled.shape[1])
-    assert times > 1
-    for whole, part in zip(full.shape[:2], scaled.shape[:2], strict=True):
-        assert 0 <= part * times - whole < times, "the decoder rounds up to a whole pixel and no further"
+    right, below = scaled.shape[1] * times - full.shape[1], scaled.shape[0] * times - full.shape[0]
+    assert 0 <= right < times
+    assert 0 <= below < times
+    return np.pad(full, ((0, below), (0, right), (0, 0)), mode="edge")
 
 
 def test_a_large_photo_is_decoded_at_an_eighth() -> None:

@@ -31,7 +31,7 @@ POOLED = "pooled"
 _NUMBERED = re.compile(r"(?P<kind>conv2d|batch_normalization|dense)(?:_(?P<number>\d+))?")
 
 
-def _inception_v3(size: int) -> keras.Model:
+def _inception_v3(size: int | None) -> keras.Model:
     """InceptionV3 without its top (Szegedy et al., 2015, arXiv:1512.00567)."""
     import keras
 
@@ -40,7 +40,7 @@ def _inception_v3(size: int) -> keras.Model:
     )
 
 
-def _small_cnn(size: int) -> keras.Model:
+def _small_cnn(size: int | None) -> keras.Model:
     """Three convolutions and one dense layer (Chollet, 2016, "Building powerful image classification models")."""
     import keras
     from keras import layers
@@ -54,12 +54,14 @@ def _small_cnn(size: int) -> keras.Model:
     return keras.Model(pixels, features, name="small_cnn")
 
 
-_TRUNKS: dict[str, Callable[[int], keras.Model]] = {"inception_v3": _inception_v3, "small_cnn": _small_cnn}
+_TRUNKS: dict[str, Callable[[int | None], keras.Model]] = {"inception_v3": _inception_v3, "small_cnn": _small_cnn}
 
 NETWORKS = tuple(_TRUNKS)
 
 
-def build(network: str, size: int, tops: Mapping[str, int], *, dropout: float = 0.0) -> keras.Model:
+def build(
+    network: str, size: int, tops: Mapping[str, int], *, dropout: float = 0.0, any_size: bool = False
+) -> keras.Model:
     """Build a network with freshly initialised weights.
 
     Args:
@@ -67,6 +69,7 @@ def build(network: str, size: int, tops: Mapping[str, int], *, dropout: float = 
         size: side of the square input, px.
         tops: name -> number of classes; each becomes a softmax on the pooled features.
         dropout: share of the pooled features dropped before the tops, in fitting only.
+        any_size: take images of other sizes too; only for networks that pool over all places.
 
     Returns:
         Model: float32 [n, size, size, 3] in -1..1 -> {`pooled`: [n, features], each top: [n, classes]}.
@@ -79,7 +82,7 @@ def build(network: str, size: int, tops: Mapping[str, int], *, dropout: float = 
     if network not in _TRUNKS:
         raise WeightsError(f"There is no network {network!r}. There is: {', '.join(NETWORKS)}.")
     try:
-        trunk = _TRUNKS[network](size)
+        trunk = _TRUNKS[network](None if any_size else size)
     except ValueError as error:
         raise WeightsError(f"{network} cannot be built for {size} px: {error}") from error
     pooled = trunk.output

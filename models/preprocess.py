@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.image import Pixels
 
 Filter = Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom edge in pixels."""
 
 _FILTERS = {name: Image.Resampling[name.upper()] for name in ("box", "bilinear", "hamming", "bicubic", "lanczos")}
 
@@ -71,12 +73,12 @@ def to_source(rgb: Pixels, spec: PreprocessSpec) -> Pixels:
     return _resize(rgb, spec.source_side, spec.shrink, box)
 
 
-def to_input(source: Pixels, spec: PreprocessSpec) -> Pixels:
-    """Second step: to the network's input, uint8 [size, size, 3]."""
-    return _resize(source, spec.size, spec.enlarge, (0.0, 0.0, float(source.shape[1]), float(source.shape[0])))
+def to_input(source: Pixels, spec: PreprocessSpec, box: Box | None = None) -> Pixels:
+    """Second step: to the network's input, uint8 [size, size, 3]; `box` is the part that is meant, if not all."""
+    return _resize(source, spec.size, spec.enlarge, box or (0.0, 0.0, float(source.shape[1]), float(source.shape[0])))
 
 
-def _resize(rgb: Pixels, side: int, name: Filter, box: tuple[float, float, float, float]) -> Pixels:
+def _resize(rgb: Pixels, side: int, name: Filter, box: Box) -> Pixels:
     if rgb.shape[:2] == (side, side) and box == (0.0, 0.0, side, side):
         return rgb
     return np.array(Image.fromarray(rgb).resize((side, side), _FILTERS[name], box=box))

@@ -139,6 +139,7 @@ def main() -> None:
     # wait for each other by spinning take over four times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
         app()
     except (TrainingError, ModelsError, OSError) as error:

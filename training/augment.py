@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.image import Pixels
+from models.preprocess import Box
 
 
 def augment(images: Pixels, random: np.random.Generator, *, crop_border: int, flip: bool) -> Pixels:
@@ -25,6 +26,30 @@ def augment(images: Pixels, random: np.random.Generator, *, crop_border: int, fl
     """
     cropped = _crop(images, random, crop_border) if crop_border else images
     return _flip(cropped, random) if flip else cropped
+
+
+def random_boxes(count: int, side: int, random: np.random.Generator, smallest_area: float) -> list[Box] | list[None]:
+    """Parts of square images, each to be enlarged to the network's input (Szegedy et al., 2014, arXiv:1409.4842).
+
+    Args:
+        count: of boxes.
+        side: of the images, px.
+        random: where chance comes from.
+        smallest_area: share of the image that a box covers at least; 1 for all of it, always. Areas are uniform, the
+            logarithm of width to height is so between 3/4 and 4/3.
+
+    Returns:
+        A box within the image for each; None means all of it.
+    """
+    if smallest_area == 1:
+        return [None] * count
+    areas = random.uniform(smallest_area, 1, count)
+    roots = np.exp(random.uniform(np.log(3 / 4), np.log(4 / 3), count) / 2)
+    widths = np.minimum(np.sqrt(areas) * roots, 1) * side
+    heights = np.minimum(np.sqrt(areas) / roots, 1) * side
+    lefts, tops = random.random(count) * (side - widths), random.random(count) * (side - heights)
+    edges = np.stack([lefts, tops, lefts + widths, tops + heights], axis=1)
+    return [(left, top, right, bottom) for left, top, right, bottom in np.minimum(edges, side).tolist()]
 
 
 def _crop(images: Pixels, random: np.random.Generator, border: int) -> Pixels:

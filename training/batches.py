@@ -10,15 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from typing import TypeVar
 
 import numpy as np
 
 from models.heads import Integers
 from models.image import Pixels
-from models.preprocess import PreprocessSpec, to_input
-from training.augment import augment
+from models.preprocess import Box, PreprocessSpec, to_input
+from training.augment import augment, random_boxes
 
 #: Batches made ahead of the step that needs them; one would do, a second evens out a slow disk.
 _AHEAD = 2
@@ -60,13 +60,16 @@ class Share:
     batch: int
     crop_border: int
     flip: bool
+    smallest_area: float = 1
 
-    def at(self, step: int, seed: Sequence[int]) -> tuple[Pixels, Integers]:
+    def at(self, step: int, seed: Sequence[int], size: int | None = None) -> tuple[Pixels, Integers]:
         """Its images in the batch of `step`, counted from 0: (uint8 [batch, size, size, 3], int64 [batch])."""
         indices = self.images.indices[shuffled(len(self.images.indices), self.batch, step, seed)]
         random = np.random.default_rng([*seed, _AUGMENT, step])
         varied = augment(self.images.pixels[indices], random, crop_border=self.crop_border, flip=self.flip)
-        return _to_inputs(varied, self.images.spec), self.images.labels[indices]
+        boxes = random_boxes(len(varied), varied.shape[1], random, self.smallest_area)
+        spec = self.images.spec.model_copy(update={"size": size or self.images.spec.size})
+        return _to_inputs(varied, spec, boxes), self.images.labels[indices]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +80,9 @@ class Batch:
     labels: tuple[Integers, ...]
 
 
-def mixed(shares: Sequence[Share], seed: int, step: int) -> Batch:
-    """The batch of a step, counted from 0."""
-    parts = [share.at(step, (seed, number)) for number, share in enumerate(shares)]
+def mixed(shares: Sequence[Share], seed: int, size_at: Callable[[int], int | None], step: int) -> Batch:
+    """The batch of a step, counted from 0, with images of `size_at(step)` px where that says any."""
+    parts = [share.at(step, (seed, number), size_at(step)) for number, share in enumerate(shares)]
     return Batch(np.concatenate([pixels for pixels, _ in parts]), tuple(labels for _, labels in parts))
 
 
@@ -113,5 +116,5 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
             yield made
 
 
-def _to_inputs(sources: Pixels, spec: PreprocessSpec) -> Pixels:
-    return np.stack([to_input(source, spec) for source in sources])
+def _to_inputs(sources: Pixels, spec: PreprocessSpec, boxes: Iterable[Box | None] = repeat(None)) -> Pixels:
+    return np.stack([to_input(source, spec, box) for source, box in zip(sources, boxes, strict=False)])

@@ -22,6 +22,7 @@ from models.image import Pixels
 from models.networks import Tensors
 from training.batches import Batch
 from training.history import Figures
+from training.normalization import with_fused_normalization
 from training.recipe import Fit, Network, Task
 from training.threads import one_operation_at_a_time
 
@@ -47,10 +48,13 @@ class Learner:
         """
         one_operation_at_a_time()
         keras.utils.set_random_seed(seed)
-        self._model = networks.build(network.architecture, network.size, tops, dropout=fit.dropout)
+        any_size = fit.early is not None
+        self._model = networks.build(network.architecture, network.size, tops, dropout=fit.dropout, any_size=any_size)
+        self._model = with_fused_normalization(self._model)
         if start is not None:
             networks.assign(self._model, start, skip_tops=True)
         _set_momentum(self._model, fit.batch_norm_momentum)
+        _freeze(self._model, fit.frozen_layers)
         self._rate = _warm_up_then_cosine(fit, steps)
         self._optimizer = _adamw(fit, self._rate, self._model)
         self._fit = _fit_step(self._model, self._optimizer, network.tasks, fit.label_smoothing)
@@ -95,6 +99,13 @@ def _set_momentum(model: keras.Model, momentum: float) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = momentum
+
+
+def _freeze(model: keras.Model, layers: int) -> None:
+    """Keep weights; batch normalisation still takes its statistics from the batch."""
+    for layer in model.layers[:layers]:
+        for variable in layer.trainable_variables:
+            variable.trainable = False
 
 
 def _warm_up_then_cosine(fit: Fit, steps: int) -> Any:

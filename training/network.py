@@ -119,7 +119,7 @@ class _Run:
         stretch = _Stretch()
         if begun == 0:
             self._record(0, stretch)
-        batches = ahead(partial(mixed, self.shares, self.seed), range(begun, self.schedule.steps))
+        batches = ahead(partial(mixed, self.shares, self.seed, self.schedule.size), range(begun, self.schedule.steps))
         for step, batch in enumerate(batches, begun + 1):
             stretch.add(self.learner.fit(batch), len(batch.pixels))
             advance(len(batch.pixels))
@@ -173,7 +173,7 @@ def _sources(
     for task, data in zip(tasks, sets, strict=True):
         pixels = load_source(data.train, task.preprocess, cache, task.top, track)
         fitted = Images(pixels, data.train.labels, datasets.fitting(data.train), task.preprocess)
-        shares.append(Share(fitted, task.batch, task.crop_border, flip))
+        shares.append(Share(fitted, task.batch, task.crop_border, flip, task.smallest_area))
         held_out[task.top] = Images(pixels, data.train.labels, datasets.holdout(data.train), task.preprocess)
     return shares, held_out
 

@@ -40,7 +40,15 @@ class Task(_Part):
     batch: int = Field(ge=1, description="images of this set in every step")
     loss_weight: float = Field(1.0, gt=0)
     crop_border: int = Field(0, ge=0, description="px of reflected border for random crops, at the source size")
+    smallest_area: float = Field(1, gt=0, le=1, description="share of the image that a random crop keeps at least")
     classes: tuple[str, ...] = Field((), description="order of the top's columns; none: sorted")
+
+
+class Early(_Part):
+    """Smaller images at first (progressive resizing): most is learned from them, in less time."""
+
+    size: int = Field(ge=32, description="side of the network's input in the early steps, px")
+    share: float = Field(gt=0, lt=1, description="of all steps")
 
 
 class Fit(_Part):
@@ -56,6 +64,8 @@ class Fit(_Part):
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_norm_momentum: float = Field(0.97, gt=0, lt=1)
     flip: bool = True
+    frozen_layers: int = Field(0, ge=0, description="so many of the first layers keep their start weights")
+    early: Early | None = None
     checkpoint_steps: int = Field(500, ge=1)
 
 

@@ -28,6 +28,11 @@ class Schedule:
     steps_in_pass: float
     images_in_step: int
 
+    def size(self, step: int) -> int | None:
+        """Side of the input in the step after so many, where it is not yet the network's own."""
+        early = self.fit.early
+        return early.size if early and step < early.share * self.steps else None
+
     def saves(self, step: int) -> bool:
         """Whether a checkpoint is written after so many steps."""
         return step == self.steps or step % self.fit.checkpoint_steps == 0

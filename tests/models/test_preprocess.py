@@ -235,3 +235,12 @@ def test_the_result_is_an_array_of_its_own() -> None:
         found = preprocess(np.asarray(photo), SPECS[1])
     assert found.base is None or found.base.nbytes == found.nbytes
     assert found.flags.writeable
+
+
+def test_the_second_step_may_enlarge_a_part() -> None:
+    source = np.zeros((8, 8, 3), np.uint8)
+    source[:4, 4:] = 200
+    spec = PreprocessSpec(size=32, source=8)
+    assert (to_input(source, spec, (5.0, 0.0, 8.0, 3.0)) == 200).all()
+    assert (to_input(source, spec, (0.0, 0.0, 3.0, 8.0)) == 0).all()
+    np.testing.assert_array_equal(to_input(source, spec, (0.0, 0.0, 8.0, 8.0)), to_input(source, spec))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -10,6 +11,10 @@ from models.preprocess import PreprocessSpec, to_input
 from training.batches import Images, Share, ahead, mixed, shuffled
 
 _SPEC = PreprocessSpec(size=32, source=16)
+
+
+def _own_size(step: int) -> None:
+    """Every step at the size of the spec."""
 
 
 def _images(count: int, chosen: range) -> Images:
@@ -35,16 +40,16 @@ def test_a_batch_may_be_larger_than_the_dataset() -> None:
 
 def test_a_batch_depends_on_the_seed_and_the_step_alone() -> None:
     shares = [_share(20, range(20), 6), _share(30, range(30), 4)]
-    in_order = [mixed(shares, 5, step) for step in range(8)]
-    jumped_to = mixed(shares, 5, 7)
+    in_order = [mixed(shares, 5, _own_size, step) for step in range(8)]
+    jumped_to = mixed(shares, 5, _own_size, 7)
     np.testing.assert_array_equal(in_order[7].pixels, jumped_to.pixels)
     for expected, labels in zip(in_order[7].labels, jumped_to.labels, strict=True):
         np.testing.assert_array_equal(expected, labels)
-    assert not np.array_equal(mixed(shares, 6, 7).pixels, jumped_to.pixels)
+    assert not np.array_equal(mixed(shares, 6, _own_size, 7).pixels, jumped_to.pixels)
 
 
 def test_datasets_stand_one_after_another_at_the_size_of_the_network() -> None:
-    batch = mixed([_share(20, range(20), 6, varied=False), _share(30, range(30), 4, varied=False)], 5, 0)
+    batch = mixed([_share(20, range(20), 6, varied=False), _share(30, range(30), 4, varied=False)], 5, _own_size, 0)
     assert batch.pixels.shape == (10, 32, 32, 3)
     assert batch.pixels.dtype == np.uint8
     assert [len(labels) for labels in batch.labels] == [6, 4]
@@ -89,3 +94,20 @@ def test_an_error_while_making_reaches_the_user() -> None:
     assert next(things) == 1
     with pytest.raises(ZeroDivisionError):
         next(things)
+
+
+def test_a_step_may_take_its_images_smaller() -> None:
+    batch = mixed([_share(20, range(20), 6, varied=False)], 5, lambda step: 24 if step < 2 else None, 1)
+    assert batch.pixels.shape == (6, 24, 24, 3)
+    images = _images(20, range(20))
+    expected = to_input(images.pixels[batch.labels[0][0]], _SPEC.model_copy(update={"size": 24}))
+    np.testing.assert_array_equal(batch.pixels[0], expected)
+
+
+def test_a_random_part_of_each_image_is_enlarged() -> None:
+    share = Share(_images(20, range(20)), 6, crop_border=0, flip=False, smallest_area=0.2)
+    pixels, labels = share.at(0, (5, 0))
+    whole, same_labels = replace(share, smallest_area=1).at(0, (5, 0))
+    np.testing.assert_array_equal(labels, same_labels)
+    assert all((part != image).any() for part, image in zip(pixels, whole, strict=True))
+    np.testing.assert_array_equal(share.at(0, (5, 0))[0], pixels)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from tests.training import tiny_fit
 from training.batches import Batch
 from training.checkpoints import Checkpoints
 from training.learner import Learner
-from training.recipe import Fit
+from training.recipe import Early, Fit
 
 _TOPS = {"colours": 3, "stripes": 2}
 
@@ -81,7 +82,7 @@ def test_batch_normalisation_takes_the_recipes_momentum_and_does_not_decay() -> 
     network = tiny_fit.network().model_copy(update={"architecture": "inception_v3", "size": 75})
     fit = Fit(passes=1, learning_rate=0.1, batch_norm_momentum=0.9)
     learner = Learner(network, fit, _TOPS, 0, None, 10)
-    normalizations = [layer for layer in learner._model.layers if type(layer).__name__ == "BatchNormalization"]
+    normalizations = [layer for layer in learner._model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(normalizations) == 94
     assert {layer.momentum for layer in normalizations} == {0.9}
     assert not any(learner._optimizer._use_weight_decay(layer.beta) for layer in normalizations)
@@ -104,3 +105,21 @@ def test_the_seed_decides_the_random_weights() -> None:
     first, again, other = (_learner(seed=seed).tensors() for seed in (1, 1, 2))
     np.testing.assert_array_equal(first["dense_0/kernel"], again["dense_0/kernel"])
     assert not np.array_equal(first["dense_0/kernel"], other["dense_0/kernel"])
+
+
+def test_frozen_layers_keep_their_weights_but_follow_the_statistics_of_their_batches() -> None:
+    network = tiny_fit.network().model_copy(update={"architecture": "inception_v3", "size": 75})
+    fit = Fit(passes=1, learning_rate=0.01, warmup_steps=0, frozen_layers=6, early=Early(size=80, share=0.5))
+    learner = Learner(network, fit, _TOPS, 0, None, 10)
+    before = learner.tensors()
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 80, 80, 3), dtype=np.uint8)
+    learner.fit(Batch(pixels, _batch().labels))
+    after = learner.tensors()
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    kept = {f"{layer}_{number}/{name}" for number in (0, 1) for layer, name in _WEIGHTS}
+    assert not changed & kept
+    assert {"batch_normalization_0/moving_mean", "batch_normalization_1/moving_variance"} <= changed
+    assert {"conv2d_2/kernel", "conv2d_93/kernel", "colours/kernel"} <= changed
+
+
+_WEIGHTS = (("conv2d", "kernel"), ("batch_normalization", "beta"))

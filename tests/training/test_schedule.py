@@ -6,7 +6,7 @@ import pytest
 
 from tests.training import tiny_fit
 from training.errors import RecipeError
-from training.recipe import Fit
+from training.recipe import Early, Fit
 from training.schedule import Schedule, schedule
 
 _FIT = Fit(passes=1, learning_rate=0.1, checkpoint_steps=10)
@@ -37,3 +37,10 @@ def test_a_recipe_without_anything_to_fit_is_refused(missing: str) -> None:
     empty = {"fit": None, "tasks": ()}[missing]
     with pytest.raises(RecipeError, match="needs"):
         schedule(tiny_fit.network().model_copy(update={missing: empty}), [])
+
+
+def test_images_are_smaller_for_the_first_share_of_the_steps() -> None:
+    early = Early(size=80, share=0.75)
+    planned = Schedule(_FIT.model_copy(update={"early": early}), steps=8, steps_in_pass=4, images_in_step=1)
+    assert [planned.size(step) for step in range(8)] == [80] * 6 + [None] * 2
+    assert Schedule(_FIT, steps=8, steps_in_pass=4, images_in_step=1).size(0) is None

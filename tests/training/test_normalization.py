@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from models import networks
+from training.normalization import FusedBatchNormalization, with_fused_normalization
+
+
+def _layers(scale: bool) -> tuple[keras.layers.Layer, keras.layers.Layer]:
+    settings = {"epsilon": 0.001, "momentum": 0.9, "scale": scale, "name": "normalization"}
+    plain, fused = keras.layers.BatchNormalization(**settings), FusedBatchNormalization(**settings)
+    for layer in (plain, fused):
+        layer.build((None, 3, 3, 4))
+        layer.beta.assign(np.array([0.0, 1.0, 2.0, -1.0]))
+    return plain, fused
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_it_computes_what_keras_computes(scale: bool) -> None:
+    plain, fused = _layers(scale)
+    values = np.random.default_rng(0).normal(3, 2, (64, 3, 3, 4)).astype(np.float32)
+    for training in (True, True, False):
+        expected, found = plain(values, training=training), fused(values, training=training)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(fused.moving_mean, plain.moving_mean, rtol=1e-5)
+    np.testing.assert_allclose(fused.moving_variance, plain.moving_variance, rtol=1e-5)
+
+
+def test_a_network_keeps_the_names_of_its_weights() -> None:
+    model = networks.build("inception_v3", 75, {"top": 3}, dropout=0.1)
+    fused = with_fused_normalization(model)
+    assert networks.tensors(fused).keys() == networks.tensors(model).keys()
+    assert sum(isinstance(layer, FusedBatchNormalization) for layer in fused.layers) == 94

@@ -13,8 +13,8 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
@@ -31,10 +31,14 @@ _MAX_TEXT_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Upload:
-    """An image as it was sent, and the text fields that came with it."""
+    """An image as it was sent, and the text fields that came with it, in their order."""
 
     image: bytes
-    fields: Mapping[str, str] = field(default_factory=dict)
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a text field."""
+        return [value for field, value in self.fields if field == name]
 
 
 async def read(request: Request, max_bytes: int) -> Upload:
@@ -113,7 +117,7 @@ async def _from_multipart(request: Request, body: AsyncGenerator[bytes, None], m
 
 
 async def _file_of(form: FormData) -> Upload:
-    texts = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    texts = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
     for name in FILE_FIELDS:
         part = form.get(name)
         if isinstance(part, UploadFile):

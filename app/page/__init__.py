@@ -9,6 +9,7 @@ import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from markdown_it import MarkdownIt
 
 
 def static_files() -> StaticFiles:
@@ -17,9 +18,16 @@ def static_files() -> StaticFiles:
 
 
 def render(request: Request, template: str, status: int = HTTPStatus.OK, **values: object) -> HTMLResponse:
-    """Fill in a template; `root` in it is the prefix of every address."""
-    html = _templates().get_template(template).render(root=request.scope.get("root_path", ""), **values)
+    """Fill in a template; `root` in it is the prefix of every address, `address` the server's own."""
+    root = request.scope.get("root_path", "")
+    html = _templates().get_template(template).render(root=root, address=str(request.base_url).rstrip("/"), **values)
     return HTMLResponse(html, status)
+
+
+def markdown(text: str) -> str:
+    """CommonMark with tables -> HTML; HTML within the text is shown as it is written, never interpreted."""
+    html: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    return html
 
 
 @functools.cache

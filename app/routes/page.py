@@ -1,4 +1,4 @@
-"""`/`: the upload page, a plain form that needs no JavaScript."""
+"""`/`: the upload page, a plain form that needs no JavaScript and does more where there is some."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from fastapi.responses import RedirectResponse
 from app import preview, problems, uploads
 from app.disconnect import unless_gone
 from app.page import render
+from app.page.examples import EXAMPLES
 from app.routes.classify import answer, server_timing, timed
+from app.schemas import ModelAnswer
 from app.selection import select
+from app.service import Service
 from app.state import DeadlineDep, State, StateDep, elapsed_s
 from models.classifier import Classifier
 from models.image import FORMATS
@@ -19,6 +22,8 @@ from models.image import FORMATS
 router = APIRouter(include_in_schema=False)
 
 _SHOWN = 5
+_SURE = 0.5  # the page's slider begins there too
+_SAMPLE = 6
 
 
 @router.head("/")
@@ -32,13 +37,12 @@ async def form(request: Request, state: StateDep) -> Response:
 async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Response:
     """The form again, with the picture and its five likeliest classes, or with what went wrong."""
     try:
-        result = await _classify(request, state, deadline)
+        shown = await _classify(request, state, deadline)
     except problems.EXPECTED as error:
         problem = problems.note(request, error)
         return _page(request, state, problem.status, problem=problem)
-    answered = f"{result['answer'].model}@{result['answer'].version}"
-    response = _page(request, state, result=result, chosen=answered)
-    response.headers["Server-Timing"] = server_timing(result["timing"])
+    response = _page(request, state, **shown)
+    response.headers["Server-Timing"] = server_timing(shown["timing"])
     return response
 
 
@@ -51,30 +55,37 @@ async def favicon(request: Request) -> Response:
 async def _classify(request: Request, state: State, deadline: float | None) -> dict[str, Any]:
     service = state.working_service()
     upload = await uploads.read(request, state.settings.max_body_bytes)
-    selection = select(service.catalog, service.default, upload.fields.get("model"), None)
-    classifier = selection.classifiers[0]
+    classifiers = select(service.catalog, service.default, ",".join(upload.all("model")) or None, None).classifiers
 
     async def work() -> dict[str, Any]:
-        classified = await service.classify(upload.image, [classifier], deadline)
-        picture = await service.in_thread(preview.data_uri, upload.image, state.settings.limits)
+        classified = await service.classify(upload.image, classifiers, deadline)
         return {
-            "picture": picture,
-            "answer": answer(*classified.answers[0], _SHOWN, 0.0),
+            "picture": await service.in_thread(preview.data_uri, upload.image, state.settings.limits),
+            "results": [_result(answer(*found, _SHOWN, 0.0)) for found in classified.answers],
             "timing": timed(classified, elapsed_s(request)),
+            "batch_size": classified.batch_size,
+            "chosen": [_value(classifier) for classifier in classifiers],
         }
 
     return await unless_gone(request, work())
+
+
+def _result(found: ModelAnswer) -> dict[str, Any]:
+    top = found.predictions[0]
+    verdict = f"Most likely: {top.label}" if top.score >= _SURE else f"Not sure, perhaps: {top.label}"
+    return {"name": found.model, "version": found.version, "predictions": found.predictions, "verdict": verdict}
 
 
 def _page(request: Request, state: State, status: int = 200, **shown: object) -> Response:
     is_answer = bool(shown)  # to a request that was accepted before the server began to drain
     service = state.service if state.lifecycle.ready or is_answer else None
     values = {
-        "models": [_option(classifier) for classifier in service.catalog.classifiers] if service else [],
-        "chosen": _option(service.default)["value"] if service else None,
+        "models": _models(service) if service else [],
+        "chosen": [_value(service.default)] if service else [],
         "formats": FORMATS,
-        "address": str(request.base_url).rstrip("/"),
-        "result": None,
+        "examples": EXAMPLES,
+        "max_bytes": state.settings.max_body_bytes,
+        "results": [],
         "problem": None,
         **shown,
     }
@@ -84,9 +95,19 @@ def _page(request: Request, state: State, status: int = 200, **shown: object) ->
     return response
 
 
-def _option(classifier: Classifier) -> dict[str, str]:
-    classes = len(classifier.classes)
-    return {
-        "value": f"{classifier.name}@{classifier.version}",
-        "label": f"{classifier.name} (version {classifier.version}, {classes} classes)",
-    }
+def _models(service: Service) -> list[dict[str, Any]]:
+    return [
+        {
+            "value": _value(classifier),
+            "name": classifier.name,
+            "version": classifier.version,
+            "classes": len(classifier.classes),
+            "sample": classifier.classes[:_SAMPLE],
+            "newest": classifier is service.catalog.find(classifier.name),
+        }
+        for classifier in service.catalog.classifiers
+    ]
+
+
+def _value(classifier: Classifier) -> str:
+    return f"{classifier.name}@{classifier.version}"

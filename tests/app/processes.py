@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -82,6 +83,13 @@ def server(module: str, **variables: str) -> Iterator[ServerProcess]:
         started._reader.join(5)
         if started.process.stderr:
             started.process.stderr.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on, for tests that must know it before the server says it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pytest
 
 from models.artifacts import DEFAULT_STORE
 from tests.app.pictures import encoded
-from tests.app.processes import ROOT, get, post, server
+from tests.app.processes import ROOT, free_port, get, post, server
 
 TINY = "tests.app.tiny_server"
 PICTURE = encoded("green", "JPEG", (640, 480))
@@ -40,8 +40,7 @@ def test_control_c_ends_with_0_too(tiny_store: Path) -> None:
 
 
 def test_probes_answer_while_the_models_are_being_loaded(tiny_store: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with server(TINY, APP_STORE=str(tiny_store), APP_PORT=str(port), TINY_LOAD_S="4") as started:
         started.wait_for_log("Loading the models")
         address = f"http://127.0.0.1:{port}"

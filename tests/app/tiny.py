@@ -54,6 +54,7 @@ class ColourEngine:
     began: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     sizes: list[int] = field(default_factory=list)
     delay_s: float = 0
+    fails: bool = False
     broken: bool = False
 
     def __post_init__(self) -> None:
@@ -64,9 +65,10 @@ class ColourEngine:
         self.sizes.append(len(batch))
         self.began.release()
         assert self.go.wait(30), "a test forgot to let the engine go"
-        if self.broken:
+        is_warm = len(self.sizes) > _WARM_UPS
+        if self.broken or (self.fails and is_warm):
             raise ZeroDivisionError("the engine is broken")
-        if len(self.sizes) > _WARM_UPS:
+        if is_warm:
             time.sleep(self.delay_s)
         return {"pooled": pool(batch)}
 

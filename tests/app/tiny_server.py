@@ -1,6 +1,6 @@
 """`python -m tests.app.tiny_server`: the real server process on the tiny store that APP_STORE names.
 
-TINY_LOAD_S slows the start down, TINY_DELAY_S every batch after it.
+TINY_LOAD_S slows the start down, TINY_DELAY_S every batch after it; with TINY_FAILS they all fail.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from tests.app import tiny
 def load(settings: Settings) -> Catalog:
     time.sleep(float(os.environ.get("TINY_LOAD_S", "0")))
     delay_s = float(os.environ.get("TINY_DELAY_S", "0"))
-    engines = {name: tiny.ColourEngine(delay_s=delay_s) for name in ("near_net", "far_net")}
+    fails = bool(os.environ.get("TINY_FAILS"))
+    engines = {name: tiny.ColourEngine(delay_s=delay_s, fails=fails) for name in ("near_net", "far_net")}
     return tiny.load(settings, engines)
 
 

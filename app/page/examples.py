@@ -1,0 +1,24 @@
+"""Pictures to try the page with; static/examples/CREDITS.txt says who made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture below static/examples, and what people who cannot see it are told."""
+
+    file: str
+    alt: str
+
+
+EXAMPLES = (
+    Example("cat.jpg", "Photograph of a cat's face"),
+    Example("horse.jpg", "Drawing of a horse"),
+    Example("gull.jpg", "Drawing of a gull"),
+    Example("airplane.jpg", "Drawing of an airplane"),
+    Example("ship.jpg", "Drawing of a sailing ship"),
+    Example("truck.jpg", "Drawing of a dump truck"),
+    Example("coffee.jpg", "Photograph of a cup of espresso"),
+)

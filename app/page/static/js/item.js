@@ -1,0 +1,34 @@
+// One picture on its way: waiting -> sending -> (busy -> waiting ...) -> done or failed.
+
+import { thumbnail } from "./thumbnail.js";
+
+/** Tells of changes by the event `change`. */
+export class Item extends EventTarget {
+  /** @param {File} file  @param {string[]} models */
+  constructor(file, models) {
+    super();
+    this.file = file;
+    this.models = models;
+    this.thumbnail = thumbnail(file);
+    this.abort = new AbortController();
+    this.reset();
+  }
+
+  reset() {
+    return this.set({ state: "waiting", progress: 0, answer: null, problem: null, seconds: 0 });
+  }
+
+  set(values) {
+    Object.assign(this, values);
+    this.dispatchEvent(new Event("change"));
+    return this;
+  }
+
+  get isOver() {
+    return this.state === "done" || this.state === "failed";
+  }
+
+  remove() {
+    this.abort.abort();
+  }
+}

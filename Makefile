@@ -15,10 +15,10 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check lock clean venv
+.PHONY: help serve imagenet train test test-all check screenshots lock clean venv
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(CPU) ## the server with the shipped classifiers on http://127.0.0.1:8000; settings: make serve APP_PORT=9000
 	@exec $(PY) -m app
@@ -42,6 +42,9 @@ check: $(DEV) ## lint, format, types, import contracts
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
+
+screenshots: $(DEV) ## the pictures in docs/images, taken anew with an installed Chromium
+	$(PY) -m tests.app.screenshots
 
 # All locks hold the same versions: dev.lock is resolved first, the others start from its pins. "fewest" keeps one
 # version of each library for all Pythons, because a pickled head is bound to the versions that wrote it.

@@ -21,6 +21,7 @@ from training.datasets import CACHE_FOLDER, DATA_FOLDER, unpacked
 from training.errors import TrainingError
 from training.figures import metrics_table
 from training.importing import import_folders
+from training.precision import prefer_onednn
 from training.progress import track
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -45,10 +46,12 @@ def run_recipe(
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
     """Run a recipe: dataset, network, features, head, test report, store. After a kill, run it again: it goes on."""
+    chosen = recipes.load(recipe).changed(name=name, weights=weights, passes=passes)
+    if chosen.network and chosen.network.fit:
+        prefer_onednn()
     from training.run import run
     from training.workplace import Workplace
 
-    chosen = recipes.load(recipe).changed(name=name, weights=weights, passes=passes)
     made = run(chosen, Workplace(Store(store), track, _say, data, cache))
     if isinstance(made.manifest, ClassifierManifest):
         out.print(metrics_table(made.manifest.metrics))
@@ -139,7 +142,6 @@ def main() -> None:
     # wait for each other by spinning take over four times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
         app()
     except (TrainingError, ModelsError, OSError) as error:

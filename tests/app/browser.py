@@ -23,7 +23,7 @@ needs_chromium = [
 ]
 
 _AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-_FLAGS = [
+FLAGS = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -41,7 +41,7 @@ _FLAGS = [
 def chromium() -> Iterator[Browser]:
     # For a module and no longer: while Playwright runs, no other test of this process can have an event loop.
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 

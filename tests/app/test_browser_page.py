@@ -27,8 +27,12 @@ def address(tiny_store: Path) -> Iterator[str]:
         yield started.address()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+looks = pytest.mark.parametrize("scheme", ["light", "dark"])
+widths = pytest.mark.parametrize("width", [360, 1280])
+
+
+@looks
+@widths
 @pytest.mark.parametrize("way", ["choose", "drop", "paste"])
 def test_a_picture_that_comes_in_is_shown_classified_and_focused(
     chromium: Browser, address: str, way: str, width: int, scheme: str
@@ -56,11 +60,14 @@ def test_an_example_is_classified_with_one_click(chromium: Browser, address: str
         expect(visit.item("cat.jpg").get_by_role("meter")).to_have_count(5)
 
 
-def test_twenty_files_of_which_three_are_broken(chromium: Browser, address: str) -> None:
+@looks
+@widths
+def test_twenty_files_of_which_three_are_broken(chromium: Browser, address: str, width: int, scheme: str) -> None:
     files = [picture(f"{number}.png", "green") for number in range(17)]
     files[3:3] = [broken("a.jpg"), {"name": "b.txt", "mimeType": "text/plain", "buffer": b"hello"}]
     files.append({"name": "=empty.png", "mimeType": "image/png", "buffer": b""})
-    with visiting(chromium, address, expected="Failed to load resource") as visit:
+    size = {"width": width, "height": 800}
+    with visiting(chromium, address, expected="Failed to load resource", viewport=size, color_scheme=scheme) as visit:
         visit.choose(*files)
         visit.finished("20 pictures done, 3 of them failed.")
         assert visit.page.locator("#items > li .file").all_text_contents() == [file["name"] for file in files]
@@ -69,6 +76,7 @@ def test_twenty_files_of_which_three_are_broken(chromium: Browser, address: str)
         expect(visit.item("b.txt")).to_contain_text("JPEG, PNG")
         expect(visit.item("=empty.png")).to_contain_text("empty")
         visit.check_accessible()
+        visit.check_width()
 
         rows = list(csv.DictReader(StringIO(_downloaded(visit.page, "Download all as CSV"))))
         assert len(rows) == 17 * 6 + 3

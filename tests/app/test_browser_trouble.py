@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.app.browser import chromium, needs_chromium, picture, visiting
+from tests.app.browser import Visit, chromium, needs_chromium, picture, visiting
 from tests.app.processes import free_port, get, server
 
 __all__ = ["chromium"]  # a fixture
@@ -102,5 +102,7 @@ def test_while_the_models_are_loaded_the_page_says_so_and_comes_back(
         page = chromium.new_context(java_script_enabled=script).new_page()
         page.goto(f"http://127.0.0.1:{port}")
         expect(page.get_by_role("status")).to_contain_text("being loaded")
+        if script:
+            Visit(page, page.url).check_accessible()
         expect(page.get_by_role("group", name="Models")).to_be_visible(timeout=20_000)
         page.context.close()

@@ -64,7 +64,9 @@ export class Board {
   /** To the results, unless people have gone on to something else meanwhile. */
   focus() {
     const active = document.activeElement;
-    if (active === document.body || active.closest(".intake, .examples")) this.heading.focus();
+    if (active !== document.body && !active.closest(".intake, .examples")) return;
+    this.heading.focus({ preventScroll: true });
+    this.heading.scrollIntoView();
   }
 
   tell() {

@@ -1,11 +1,12 @@
 """Items of many callers -> one call -> each caller's own result. Knows no images.
 
-    reserve() ──▶ place ──submit(item)──▶ queue ──take up to max_batch──▶ run(items) ──▶ each one's future
-       │                     │                       │                       │
-       Overloaded, Closed    Closed                  DeadlineExceeded        BatchFailed
+    reserve() ──▶ place ──submit(item)──▶ line ──take up to max_batch──▶ run(items) ──▶ each one's future
+       │                     │                      │                       │
+       Overloaded, Closed    Closed                 DeadlineExceeded        BatchFailed
+       DeadlineUnmeetable
 
-One thread runs the batches. While it is busy the next batch fills (late binding); when it is free it takes
-what there is, at once unless `max_delay_s` is set. No future is ever left pending, whatever becomes of it.
+A thread for each lane runs the batches. While all are busy the next batch fills (late binding); one that is free takes
+what there is, at once unless `max_delay_s` is set. No future is ever left pending, whatever becomes of a thread.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from app.errors import BatchFailed, Closed, DeadlineExceeded, Overloaded, ServiceError
+from app.errors import BatchFailed, Closed, DeadlineExceeded, ServiceError
+from app.line import Batch, Entry, Line
 
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Run = Callable[[Sequence[Item]], Sequence[Result]]
+clock = time.monotonic
 
 
 @dataclass(frozen=True)
@@ -39,181 +42,177 @@ class Outcome(Generic[Result]):
 
 
 @dataclass(eq=False)
-class _Waiting(Generic[Item, Result]):
+class _Asked(Generic[Item, Result]):
+    """An item and the future of its caller."""
+
     item: Item
-    deadline: float | None
     future: asyncio.Future[Outcome[Result]]
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def expired(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
 
 
-_Answer = tuple[_Waiting[Item, Result], Outcome[Result] | ServiceError]
+_Answers = list[tuple[Entry["_Asked[Item, Result]"], "Outcome[Result] | ServiceError"]]
+
+
+class Place:
+    """Places that are held for items, from a reservation until their results are there."""
+
+    def __init__(self, deadline: float | None) -> None:
+        """Hold them from now on."""
+        self.deadline, self.since = deadline, clock()
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs the items of many coroutines of one event loop in batches, in a thread of its own."""
+    """Runs the items of many coroutines of one event loop in batches, in threads of its own."""
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Sequence[Result]],
-        *,
+        *runs: Run[Item, Result],
         name: str,
         max_batch: int,
         places: int,
         max_delay_s: float = 0.0,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
-        """Start the thread; to be called on the event loop that will submit.
+        """Start the threads; to be called on the event loop that will submit.
 
         Args:
-            run: items -> as many results, in their order; called from the thread, one call at a time.
-            name: of the thread.
+            runs: each makes a lane of its own: items -> as many results, in their order; one call at a time.
+            name: of the threads.
             max_batch: items of one call at most.
             places: items that may be reserved, waiting or running at a time.
-            max_delay_s: how long the oldest item waits for its batch to fill.
-            on_batch: told the size and the seconds of each batch, from the thread.
+            max_delay_s: how long the oldest item waits at most for its batch to fill; less where nobody comes.
+            on_batch: told the size and the seconds of each batch, from a thread.
         """
-        self._run, self._on_batch = run, on_batch
-        self._max_batch, self._free, self._max_delay_s = max_batch, places, max_delay_s
+        self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Waiting[Item, Result]] = deque()
-        self._running: list[_Waiting[Item, Result]] = []
+        self._line: Line[_Asked[Item, Result]] = Line(
+            places=places, max_batch=max_batch, max_delay_s=max_delay_s, lanes=len(runs)
+        )
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._work, args=[run], name=name, daemon=True) for run in runs]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def depth(self) -> int:
         """Items that wait for a batch."""
-        return len(self._queue)
+        return self._line.depth
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether every thread runs."""
+        return all(thread.is_alive() for thread in self._threads)
 
     @contextmanager
-    def reserve(self, places: int = 1) -> Iterator[None]:
+    def reserve(self, count: int = 1, deadline: float | None = None) -> Iterator[Place]:
         """Hold places for items that are still being made, until their results are there.
+
+        Args:
+            count: of items.
+            deadline: `time.monotonic()` after which nobody wants their results.
 
         Raises:
             Overloaded: fewer places are free.
+            DeadlineUnmeetable: by all that is known, the results would come too late.
             Closed: the batcher is closing.
         """
+        place = Place(deadline)
         with self._changed:
             self._check_open()
-            if self._free < places:
-                raise Overloaded("The server has as much work as it can hold. Try again in a moment.")
-            self._free -= places
+            self._line.reserve(count, place.since, deadline)
         try:
-            yield
+            yield place
         finally:
             with self._changed:
-                self._free += places
+                self._line.release(count)
 
-    async def submit(self, item: Item, deadline: float | None = None) -> Outcome[Result]:
-        """Put an item into the queue and wait for its result; cancelling takes it out again.
-
-        Args:
-            item: for which a place was reserved.
-            deadline: `time.monotonic()` after which nobody wants the result.
+    async def submit(self, item: Item, place: Place) -> Outcome[Result]:
+        """Put an item into the line and wait for its result; cancelling takes it out again.
 
         Raises:
             DeadlineExceeded: the deadline passed before a batch took the item.
             BatchFailed: the call over its batch raised.
             Closed: the batcher is closing.
         """
-        waiting: _Waiting[Item, Result] = _Waiting(item, deadline, self._loop.create_future())
+        asked: _Asked[Item, Result] = _Asked(item, self._loop.create_future())
+        now = clock()
+        entry = Entry(asked, now, place.deadline)
         with self._changed:
             self._check_open()
-            self._queue.append(waiting)
+            self._line.join(entry, now - place.since)
             self._changed.notify()
         try:
-            return await waiting.future
-        except asyncio.CancelledError:
-            self._withdraw(waiting)
-            raise
+            return await asked.future
+        finally:
+            if asked.future.cancelled():
+                with self._changed:
+                    self._line.leave(entry)
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Take nothing more, run what waits, and end the thread. Blocks; call it off the event loop."""
+        """Take nothing more, run what waits, and end the threads. Blocks; call it off the event loop."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join(timeout_s)
+            self._changed.notify_all()
+        until = None if timeout_s is None else clock() + timeout_s
+        for thread in self._threads:
+            thread.join(None if until is None else max(0.0, until - clock()))
 
     def _check_open(self) -> None:
         if self._closed:
             raise Closed("The server is shutting down. Send the request again; another one may take it.")
 
-    def _withdraw(self, waiting: _Waiting[Item, Result]) -> None:
-        with self._changed:
-            if waiting in self._queue:
-                self._queue.remove(waiting)
-
-    def _work(self) -> None:
+    def _work(self, run: Run[Item, Result]) -> None:
+        batch: Batch[_Asked[Item, Result]] | None = None
         try:
-            while self._wait():
-                self._running, late = self._take()
-                self._deliver(late)
-                self._deliver(self._answer(self._running))
-                self._running = []
+            while (batch := self._next()) is not None:
+                self._deliver([(entry, _too_late()) for entry in batch.late])
+                if batch.entries:
+                    self._deliver(self._answers(run, batch))
         except BaseException:
-            logger.exception("the batcher's thread died")
-        finally:
-            self._abandon()
+            logger.exception("a thread of the batcher died")
+            self._abandon(batch)
 
-    def _wait(self) -> bool:
-        """Sleep until a batch is due, or all that waited has gone; False when none will follow."""
+    def _next(self) -> Batch[_Asked[Item, Result]] | None:
+        """Sleep until a batch is due; None when none will follow."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed)
-            if self._queue and self._max_delay_s:
-                remaining = self._queue[0].since + self._max_delay_s - time.monotonic()
-                self._changed.wait_for(self._is_full, timeout=max(0, remaining))
-            return bool(self._queue) or not self._closed
+            while True:
+                due_in = self._line.due_in(clock())
+                if due_in is not None and (self._closed or due_in <= 0):
+                    return self._line.take(clock())
+                if self._closed:
+                    return None
+                self._changed.wait(due_in)
 
-    def _is_full(self) -> bool:
-        return len(self._queue) >= self._max_batch or self._closed
-
-    def _take(self) -> tuple[list[_Waiting[Item, Result]], list[_Answer[Item, Result]]]:
-        """The next batch, and answers to those that it leaves behind."""
-        batch: list[_Waiting[Item, Result]] = []
-        late: list[_Answer[Item, Result]] = []
-        with self._changed:
-            while self._queue and len(batch) < self._max_batch:
-                waiting = self._queue.popleft()
-                if waiting.future.done():
-                    continue
-                if waiting.expired:
-                    late.append((waiting, DeadlineExceeded("The deadline passed while the request waited.")))
-                else:
-                    batch.append(waiting)
-        return batch, late
-
-    def _answer(self, batch: list[_Waiting[Item, Result]]) -> list[_Answer[Item, Result]]:
-        if not batch:
-            return []
-        began = time.monotonic()
+    def _answers(self, run: Run[Item, Result], batch: Batch[_Asked[Item, Result]]) -> _Answers[Item, Result]:
+        size = len(batch.entries)
         try:
-            results = self._run([waiting.item for waiting in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"{len(batch)} items gave {len(results)} results")
+            results = run([entry.item.item for entry in batch.entries])
+            if len(results) != size:
+                raise RuntimeError(f"{size} items gave {len(results)} results")
         except BaseException as error:  # even SystemExit fails its batch only, not the thread
-            return [(waiting, _failed(error)) for waiting in batch]
-        seconds = time.monotonic() - began
+            with self._changed:
+                self._line.finish(batch, clock(), learn=False)
+            return [(entry, _failed(error)) for entry in batch.entries]
+        now = clock()
+        with self._changed:
+            self._line.finish(batch, now)
+        seconds = now - batch.began
         if self._on_batch:
-            self._on_batch(len(batch), seconds)
+            self._on_batch(size, seconds)
         return [
-            (waiting, Outcome(result, began - waiting.since, seconds, len(batch)))
-            for waiting, result in zip(batch, results, strict=True)
+            (entry, Outcome(result, batch.began - entry.since, seconds, size))
+            for entry, result in zip(batch.entries, results, strict=True)
         ]
 
-    def _abandon(self) -> None:
+    def _abandon(self, batch: Batch[_Asked[Item, Result]] | None) -> None:
+        """A thread has died: nobody may wait for ever, neither for its batch nor in the line."""
         with self._changed:
             self._closed = True
-            left = [*self._running, *self._queue]
-            self._queue.clear()
-        self._deliver([(waiting, Closed("The server stopped before it could answer.")) for waiting in left])
+            left = [*(batch.entries if batch else ()), *self._line.clear()]
+            self._changed.notify_all()
+        self._deliver([(entry, Closed("The server stopped before it could answer.")) for entry in left])
 
-    def _deliver(self, answers: list[_Answer[Item, Result]]) -> None:
+    def _deliver(self, answers: _Answers[Item, Result]) -> None:
         """Hand over a whole batch with one wake-up of the event loop."""
         if not answers:
             return
@@ -221,14 +220,19 @@ class Batcher(Generic[Item, Result]):
             self._loop.call_soon_threadsafe(_resolve, answers)
 
 
-def _resolve(answers: list[_Answer[Item, Result]]) -> None:
-    for waiting, answer in answers:
-        if waiting.future.done():
+def _resolve(answers: _Answers[Item, Result]) -> None:
+    for entry, answer in answers:
+        future = entry.item.future
+        if future.done():
             continue
         if isinstance(answer, Outcome):
-            waiting.future.set_result(answer)
+            future.set_result(answer)
         else:
-            waiting.future.set_exception(answer)
+            future.set_exception(answer)
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("The deadline passed while the request waited.")
 
 
 def _failed(error: BaseException) -> BatchFailed:

@@ -5,9 +5,9 @@ The path of a request, and the error of each step::
     request ──▶ body ──read──▶ upload ──reserve──▶ place ──decode──▶ pixels ──queue──▶ batch ──run──▶ answer
             │              │               │               │                │              │
             NotReady       BodyTooLarge    Overloaded      models.errors    Deadline-      BatchFailed
-            Draining       UnsupportedType Closed          .ImageError      Exceeded
-                           EmptyBody
-                           BrokenBody
+            Draining       UnsupportedType Deadline-       .ImageError      Exceeded
+                           EmptyBody       Unmeetable
+                           BrokenBody      Closed
                            MissingField
 
 Messages are shown to the caller, except BatchFailed's, which is logged; `problems` has the statuses.
@@ -70,10 +70,25 @@ class BadParameter(ServiceError):
     code = "bad_parameter"
 
 
-class Overloaded(ServiceError):
+class Refused(ServiceError):
+    """Work that is not taken on now; `retry_after_s` is when it might be, in seconds from now."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        """Say why, and when to come back."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Refused):
     """As much work is admitted as can be held."""
 
     code = "overloaded"
+
+
+class DeadlineUnmeetable(Refused):
+    """By all that is known, the answer would come after the caller's deadline."""
+
+    code = "deadline_unmeetable"
 
 
 class Closed(ServiceError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import math
 from typing import Any
 
 import structlog
@@ -36,6 +37,7 @@ STATUS: dict[type[Exception], int] = {
     errors.Draining: 503,
     errors.Closed: 503,
     errors.Overloaded: 503,
+    errors.DeadlineUnmeetable: 503,
     errors.DeadlineExceeded: 504,
 }
 """What a caller may be told, by the type of the error. Anything else is a fault of ours: 500."""
@@ -43,7 +45,7 @@ STATUS: dict[type[Exception], int] = {
 EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed)
 """Every error with a place in `app.errors` or `models.errors`."""
 
-RETRY_AFTER_S = 1
+_RETRY_AFTER_S = range(1, 61)
 _CLIENT_GONE = 499
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -80,8 +82,14 @@ def respond(request: Request, error: Exception) -> Response:
     problem = note(request, error)
     headers = dict(getattr(error, "headers", None) or {})
     if problem.status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        headers["Retry-After"] = str(retry_after_s(error))
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+
+
+def retry_after_s(error: Exception | None = None) -> int:
+    """Whole seconds after which work may be taken again: at least one, since that is all the header can say."""
+    expected = error.retry_after_s if isinstance(error, errors.Refused) else 0.0
+    return min(max(math.ceil(expected), _RETRY_AFTER_S[0]), _RETRY_AFTER_S[-1])
 
 
 def install(app: FastAPI) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from app.batcher import Batcher, Outcome
+from app.batcher import Batcher, Outcome, Place
 from app.errors import DeadlineExceeded
 from app.metrics import Metrics
 from app.settings import Settings
@@ -105,14 +105,16 @@ class Service:
             deadline: `time.monotonic()` after which nobody wants the answer.
 
         Raises:
-            Overloaded: refused before anything was decoded.
+            Overloaded, DeadlineUnmeetable: refused before anything was decoded.
             ImageError: the image cannot be taken.
             DeadlineExceeded, BatchFailed, Closed: no answer came.
         """
         groups = catalogs.group(classifiers)
-        with ExitStack() as places:
-            for extractor, rows in Counter(extractor for extractor, _ in groups).items():
-                places.enter_context(self._batchers[extractor].reserve(rows))
+        with ExitStack() as held:
+            places = {
+                extractor: held.enter_context(self._batchers[extractor].reserve(rows, deadline))
+                for extractor, rows in Counter(extractor for extractor, _ in groups).items()
+            }
             async with _until(deadline):
                 began = time.monotonic()
                 specs = {spec for _, spec in groups}
@@ -120,7 +122,9 @@ class Service:
                 waited_s = time.monotonic() - began - decode_s
                 self._metrics.decode.observe(decode_s)
                 asked = {group: Row(pixels[group[1]], readers) for group, readers in groups.items()}
-                outcomes = await _together(self._ask(extractor, row, deadline) for (extractor, _), row in asked.items())
+                outcomes = await _together(
+                    self._ask(extractor, row, places[extractor]) for (extractor, _), row in asked.items()
+                )
         found = {
             classifier: probabilities
             for readers, outcome in zip(groups.values(), outcomes, strict=True)
@@ -144,8 +148,8 @@ class Service:
             batcher.close(timeout_s)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _ask(self, extractor: Extractor, row: Row, deadline: float | None) -> Outcome[Probabilities]:
-        outcome = await self._batchers[extractor].submit(row, deadline)
+    async def _ask(self, extractor: Extractor, row: Row, place: Place) -> Outcome[Probabilities]:
+        outcome = await self._batchers[extractor].submit(row, place)
         self._metrics.queue.labels(extractor.manifest.name).observe(outcome.queue_s)
         return outcome
 

@@ -40,7 +40,10 @@ async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Re
         shown = await _classify(request, state, deadline)
     except problems.EXPECTED as error:
         problem = problems.note(request, error)
-        return _page(request, state, problem.status, problem=problem)
+        response = _page(request, state, problem.status, problem=problem)
+        if problem.status == 503:
+            response.headers["Retry-After"] = str(problems.retry_after_s(error))
+        return response
     response = _page(request, state, **shown)
     response.headers["Server-Timing"] = server_timing(shown["timing"])
     return response
@@ -91,7 +94,7 @@ def _page(request: Request, state: State, status: int = 200, **shown: object) ->
     }
     response = render(request, "index.html", status if service or is_answer else 503, **values)
     if response.status_code == 503:
-        response.headers["Retry-After"] = str(problems.RETRY_AFTER_S)
+        response.headers["Retry-After"] = str(problems.retry_after_s())
     return response
 
 

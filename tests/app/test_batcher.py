@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from app.batcher import Batcher, Outcome
-from app.errors import BatchFailed, Closed, DeadlineExceeded, Overloaded
+from app.errors import BatchFailed, Closed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
 
 pytestmark = pytest.mark.anyio
 
@@ -36,18 +36,23 @@ def make(
 
 async def busy(batcher: Batcher[int, int], run: Held) -> asyncio.Task[Outcome[int]]:
     """Have the batcher run a batch of one, so that what follows has to wait."""
-    first = asyncio.create_task(batcher.submit(0))
+    first = asyncio.create_task(ask(batcher, 0))
     await asyncio.to_thread(run.began.acquire)
     return first
 
 
+async def ask(batcher: Batcher[int, int], item: int, deadline: float | None = None) -> Outcome[int]:
+    with batcher.reserve(1, deadline) as place:
+        return await batcher.submit(item, place)
+
+
 def submit(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[Outcome[int]]]:
-    return [asyncio.create_task(batcher.submit(item)) for item in items]
+    return [asyncio.create_task(ask(batcher, item)) for item in items]
 
 
 async def test_each_caller_gets_its_own_result() -> None:
-    batcher = make(lambda items: [2 * item for item in items])
-    outcomes = await asyncio.gather(*(batcher.submit(number) for number in range(100)))
+    batcher = make(lambda items: [2 * item for item in items], places=100)
+    outcomes = await asyncio.gather(*(ask(batcher, number) for number in range(100)))
     assert [outcome.result for outcome in outcomes] == [2 * number for number in range(100)]
     batcher.close()
 
@@ -81,16 +86,16 @@ async def test_times_of_waiting_and_running_are_told_apart() -> None:
 
 async def test_without_a_delay_a_lone_item_runs_at_once() -> None:
     batcher = make(lambda items: items, max_batch=100)
-    assert (await batcher.submit(1)).batch_size == 1
+    assert (await ask(batcher, 1)).batch_size == 1
     batcher.close()
 
 
 async def test_with_a_delay_a_batch_waits_to_fill_but_not_longer() -> None:
     patient = make(lambda items: items, max_batch=2, max_delay_s=0.1)
-    assert (await patient.submit(1)).queue_s >= 0.09
+    assert (await ask(patient, 1)).queue_s >= 0.09
     patient.close()
     very_patient = make(lambda items: items, max_batch=2, max_delay_s=1000)
-    outcomes = await asyncio.gather(very_patient.submit(1), very_patient.submit(2))
+    outcomes = await asyncio.gather(ask(very_patient, 1), ask(very_patient, 2))
     assert [outcome.batch_size for outcome in outcomes] == [2, 2]
     very_patient.close()
 
@@ -137,7 +142,7 @@ async def test_cancelling_an_item_that_runs_harms_nobody() -> None:
     first = await busy(batcher, run)
     first.cancel()
     run.go.set()
-    assert (await batcher.submit(5)).result == 10
+    assert (await ask(batcher, 5)).result == 10
     batcher.close()
 
 
@@ -147,7 +152,7 @@ async def test_cancelling_all_that_waits_leaves_the_batcher_working() -> None:
     await asyncio.sleep(0.01)
     for each in waiting:
         each.cancel()
-    assert (await batcher.submit(3)).result == 3
+    assert (await ask(batcher, 3)).result == 3
     batcher.close()
 
 
@@ -155,8 +160,8 @@ async def test_an_item_whose_deadline_passed_is_not_run() -> None:
     run = Held()
     batcher = make(run)
     first = await busy(batcher, run)
-    late = asyncio.create_task(batcher.submit(1, deadline=time.monotonic() + 0.01))
-    in_time = asyncio.create_task(batcher.submit(2, deadline=time.monotonic() + 100))
+    late = asyncio.create_task(ask(batcher, 1, deadline=time.monotonic() + 0.01))
+    in_time = asyncio.create_task(ask(batcher, 2, deadline=time.monotonic() + 100))
     await asyncio.sleep(0.03)
     run.go.set()
     with pytest.raises(DeadlineExceeded):
@@ -185,14 +190,14 @@ async def test_an_error_reaches_everyone_in_its_batch_and_nobody_else(error: typ
     assert [isinstance(result, BatchFailed) for result in results] == [False, False, True, True]
     assert isinstance(results[2], BatchFailed)
     assert isinstance(results[2].__cause__, error)
-    assert (await batcher.submit(5)).result == 10
+    assert (await ask(batcher, 5)).result == 10
     batcher.close()
 
 
 async def test_a_wrong_number_of_results_is_an_error() -> None:
     batcher = make(lambda items: [1, 2, 3])
     with pytest.raises(BatchFailed):
-        await batcher.submit(1)
+        await ask(batcher, 1)
     batcher.close()
 
 
@@ -204,7 +209,7 @@ async def test_nobody_waits_for_a_thread_that_died() -> None:
     results = await asyncio.gather(*submit(batcher, 1, 2, 3), return_exceptions=True)
     assert all(isinstance(result, Closed) for result in results)
     with pytest.raises(Closed):
-        await batcher.submit(4)
+        await ask(batcher, 4)
     with pytest.raises(Closed), batcher.reserve():
         pass
 
@@ -218,7 +223,7 @@ async def test_closing_answers_what_waits_and_takes_nothing_more() -> None:
     closing = asyncio.create_task(asyncio.to_thread(batcher.close))
     await asyncio.sleep(0.01)
     with pytest.raises(Closed):
-        await batcher.submit(3)
+        await ask(batcher, 3)
     run.go.set()
     outcomes = await asyncio.gather(first, *waiting)
     assert [outcome.result for outcome in outcomes] == [0, 2, 4]
@@ -232,4 +237,60 @@ async def test_batches_are_told_with_their_sizes() -> None:
     )
     await asyncio.gather(*submit(batcher, 1, 2, 3))
     assert sum(seen) == 3
+    batcher.close()
+
+
+async def test_lanes_run_side_by_side() -> None:
+    lanes = [Held(), Held()]
+    batcher: Batcher[int, int] = Batcher(*lanes, name="test", max_batch=1, places=9)
+    tasks = submit(batcher, 1, 2)
+    for lane in lanes:
+        await asyncio.to_thread(lane.began.acquire)
+    for lane in lanes:
+        lane.go.set()
+    assert [outcome.result for outcome in await asyncio.gather(*tasks)] == [2, 4]
+    await asyncio.to_thread(batcher.close)
+    assert not batcher.is_alive
+
+
+async def test_a_lane_that_dies_closes_the_batcher_but_spares_what_another_runs() -> None:
+    held = Held()
+    dies = threading.Event()
+
+    def told(_size: int, _seconds: float) -> None:
+        if dies.is_set():
+            dies.clear()
+            raise ZeroDivisionError
+
+    batcher: Batcher[int, int] = Batcher(held, held, name="test", max_batch=1, places=9, on_batch=told)
+    spared = await busy(batcher, held)
+    doomed = await busy(batcher, held)
+    (waiting,) = submit(batcher, 3)
+    await asyncio.sleep(0.01)
+    dies.set()
+    held.go.set()
+    outcomes = await asyncio.gather(spared, doomed, waiting, return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes[:2]) == ["Closed", "Outcome"]
+    assert not batcher.is_alive
+    with pytest.raises(Closed):
+        await ask(batcher, 4)
+    await asyncio.to_thread(batcher.close)
+
+
+async def test_a_deadline_that_cannot_be_met_is_refused_before_anything_is_made() -> None:
+    run = Held()
+    batcher = make(run, max_batch=1)
+    first = await busy(batcher, run)
+    await asyncio.sleep(0.1)
+    run.go.set()
+    await first
+    run.go.clear()
+    second = await busy(batcher, run)
+    with pytest.raises(DeadlineUnmeetable) as refused, batcher.reserve(1, time.monotonic() + 0.01):
+        pass
+    assert refused.value.retry_after_s > 0
+    with batcher.reserve(1, time.monotonic() + 60):
+        pass
+    run.go.set()
+    await second
     batcher.close()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.batcher import Batcher, Outcome
 from app.errors import BatchFailed
+from tests.app.test_batcher import ask
 
 
 @settings(max_examples=60, deadline=None)
@@ -30,7 +31,7 @@ def test_whatever_happens_every_caller_hears_its_own_outcome(
 
     async def all_of_them() -> None:
         batcher: Batcher[int, int] = Batcher(run, name="test", max_batch=max_batch, places=64)
-        tasks = [asyncio.create_task(batcher.submit(number)) for number, _ in items]
+        tasks = [asyncio.create_task(ask(batcher, number)) for number, _ in items]
         await asyncio.sleep(0)
         for task, (_, gives_up) in zip(tasks, items, strict=True):
             if gives_up:

@@ -1,0 +1,167 @@
+"""Who waits for a batch, who runs in one, and how long that will take: the books of `app.batcher`.
+
+No thread and no clock: every method is told the time, so that each law can be tested at any time.
+
+    reserve ──▶ place ──join──▶ entry that waits ──take──▶ batch that runs ──finish──▶ place again, by release
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from app.errors import DeadlineUnmeetable, Overloaded
+from app.pace import Pace
+
+Item = TypeVar("Item")
+
+#: Shares of the newest observation in the running means of gaps and of lead times.
+_NEW = 0.1
+#: Gaps between arrivals after which a batch that could still fill begins as it is.
+_PATIENCE = 3.0
+
+
+@dataclass(eq=False)
+class Entry(Generic[Item]):
+    """An item that waits; times in seconds of the clock that the line is told."""
+
+    item: Item
+    since: float
+    deadline: float | None = None
+
+
+@dataclass(eq=False)
+class Batch(Generic[Item]):
+    """Entries that run together, in the order in which they came, and those that it left behind as too late."""
+
+    entries: Sequence[Entry[Item]]
+    late: Sequence[Entry[Item]]
+    began: float
+
+
+@dataclass
+class Mean:
+    """A running mean in which what is older weighs less."""
+
+    value: float | None = field(default=None)
+
+    def add(self, observed: float) -> None:
+        """Take in an observation."""
+        self.value = observed if self.value is None else self.value + _NEW * (observed - self.value)
+
+
+class Line(Generic[Item]):
+    """A bounded line of items before one or more lanes that run them in batches."""
+
+    def __init__(self, *, places: int, max_batch: int, max_delay_s: float = 0.0, lanes: int = 1) -> None:
+        """Open an empty line.
+
+        Args:
+            places: items that may be held at a time: announced, waiting or running.
+            max_batch: items of one batch at most.
+            max_delay_s: how long the oldest item may wait for its batch to fill, while a lane is free.
+            lanes: batches that may run at a time.
+        """
+        self.free = self._places = places
+        self.pace = Pace()
+        self._max_batch, self._max_delay_s, self._lanes = max_batch, max_delay_s, lanes
+        self._waiting: deque[Entry[Item]] = deque()
+        self._running: list[Batch[Item]] = []
+        self._last_arrival: float | None = None
+        self._gap, self._lead = Mean(), Mean()
+
+    @property
+    def depth(self) -> int:
+        """Items that wait for a batch."""
+        return len(self._waiting)
+
+    def reserve(self, count: int, now: float, deadline: float | None = None) -> None:
+        """Hold places for items that are still being made.
+
+        Raises:
+            Overloaded: fewer are free.
+            DeadlineUnmeetable: by all that is known, the results would come after the deadline.
+        """
+        expected = self.expected_s(count, now)
+        if self.free < count:
+            raise Overloaded("The server has as much work as it can hold.", retry_after_s=expected)
+        # An empty line takes everything: an estimate that nothing is allowed to run against would stay wrong for ever.
+        if deadline is not None and now + expected > deadline and self.free < self._places:
+            raise DeadlineUnmeetable(
+                f"An answer would take about {expected:.1f} s, longer than the deadline allows.",
+                retry_after_s=now + expected - deadline,
+            )
+        self.free -= count
+
+    def release(self, count: int) -> None:
+        """Give places back."""
+        self.free += count
+
+    def join(self, entry: Entry[Item], lead_s: float = 0.0) -> None:
+        """Put an item at the end; `lead_s` is how long it took from its reservation."""
+        self._lead.add(lead_s)
+        if self._last_arrival is not None:
+            self._gap.add(entry.since - self._last_arrival)
+        self._last_arrival = entry.since
+        self._waiting.append(entry)
+
+    def leave(self, entry: Entry[Item]) -> bool:
+        """Take an item out that nobody wants any more; False if it does not wait."""
+        if entry not in self._waiting:
+            return False
+        self._waiting.remove(entry)
+        return True
+
+    def due_in(self, now: float) -> float | None:
+        """Seconds until a lane that is free should take a batch: 0 for at once, None while nothing waits."""
+        if not self._waiting:
+            return None
+        if not self._max_delay_s or len(self._waiting) >= self._max_batch:
+            return 0.0
+        begin = self._waiting[0].since + self._max_delay_s
+        if self._gap.value is not None and self._last_arrival is not None:
+            if self._gap.value > self._max_delay_s:
+                return 0.0  # nobody is expected in time
+            begin = min(begin, self._last_arrival + _PATIENCE * self._gap.value)
+        deadlines = [entry.deadline for entry in self._waiting if entry.deadline is not None]
+        if deadlines:
+            begin = min(begin, min(deadlines) - self.pace.of(len(self._waiting)))
+        return max(0.0, begin - now)
+
+    def take(self, now: float) -> Batch[Item]:
+        """Begin the next batch, which may be empty; it runs until it is finished."""
+        entries: list[Entry[Item]] = []
+        late: list[Entry[Item]] = []
+        while self._waiting and len(entries) < self._max_batch:
+            entry = self._waiting.popleft()
+            is_late = entry.deadline is not None and now >= entry.deadline
+            (late if is_late else entries).append(entry)
+        batch = Batch(entries, late, now)
+        if entries:
+            self._running.append(batch)
+        return batch
+
+    def finish(self, batch: Batch[Item], now: float, *, learn: bool = True) -> None:
+        """Note that a batch has run; `learn` if it ran as batches usually do."""
+        self._running.remove(batch)
+        if learn:
+            self.pace.observe(len(batch.entries), now - batch.began)
+
+    def clear(self) -> list[Entry[Item]]:
+        """Send away all that wait; gives them."""
+        left = list(self._waiting)
+        self._waiting.clear()
+        return left
+
+    def expected_s(self, count: int, now: float) -> float:
+        """Seconds until the results of `count` more items can be expected, behind all that is held."""
+        running = sum(len(batch.entries) for batch in self._running)
+        before = max(0, self._places - self.free - running)
+        left = [max(0.0, self.pace.of(len(batch.entries)) - (now - batch.began)) for batch in self._running]
+        until_free = min(left) if len(left) >= self._lanes else 0.0
+        rounds = math.ceil((before + count) / self._max_batch)
+        own = self.pace.of((before + count) - (rounds - 1) * self._max_batch)
+        return until_free + (rounds - 1) * self.pace.of(self._max_batch) / self._lanes + own + (self._lead.value or 0.0)

@@ -15,21 +15,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from app.batcher import Batcher, Outcome, Place
-from app.errors import DeadlineExceeded
+from app.errors import BatchFailed, DeadlineExceeded
 from app.metrics import Metrics
 from app.settings import Settings
 from models import catalog as catalogs
 from models.artifacts import Store, parse_name
 from models.catalog import Catalog
-from models.classifier import Classifier, Extractor, Row, classify, prepare
+from models.classifier import Classifier, Extractor, Row, classify, classify_each, known, prepare
 from models.cores import available_cores
-from models.errors import ModelNotFound
+from models.errors import HeadFailed, ModelNotFound
 from models.heads import Floats
 from models.image import Limits, Pixels
 from models.preprocess import PreprocessSpec
 
 Prepared = dict[PreprocessSpec, Pixels]
-Probabilities = tuple[Floats, ...]
+Answers = tuple[Floats | HeadFailed, ...]
 T = TypeVar("T")
 
 
@@ -126,9 +126,9 @@ class Service:
                     self._ask(extractor, row, places[extractor]) for (extractor, _), row in asked.items()
                 )
         found = {
-            classifier: probabilities
+            classifier: _known(answer)
             for readers, outcome in zip(groups.values(), outcomes, strict=True)
-            for classifier, probabilities in zip(readers, outcome.result, strict=True)
+            for classifier, answer in zip(readers, outcome.result, strict=True)
         }
         return Classified(
             tuple((classifier, found[classifier]) for classifier in classifiers),
@@ -148,16 +148,16 @@ class Service:
             batcher.close(timeout_s)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _ask(self, extractor: Extractor, row: Row, place: Place) -> Outcome[Probabilities]:
+    async def _ask(self, extractor: Extractor, row: Row, place: Place) -> Outcome[Answers]:
         outcome = await self._batchers[extractor].submit(row, place)
         self._metrics.queue.labels(extractor.manifest.name).observe(outcome.queue_s)
         return outcome
 
 
-def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Probabilities]:
+def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Answers]:
     name = extractor.manifest.name
-    batcher: Batcher[Row, Probabilities] = Batcher(
-        functools.partial(classify, extractor.engine),
+    batcher: Batcher[Row, Answers] = Batcher(
+        functools.partial(classify_each, extractor.engine),
         name=f"engine-{name}",
         max_batch=settings.max_batch,
         places=settings.queue_size,
@@ -177,6 +177,13 @@ async def _together(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         first = errors.exceptions[0]
         raise first from first.__cause__
     return [task.result() for task in tasks]
+
+
+def _known(answer: Floats | HeadFailed) -> Floats:
+    try:
+        return known(answer)
+    except HeadFailed as error:
+        raise BatchFailed("A head failed.") from error
 
 
 def _prepare(data: bytes, specs: set[PreprocessSpec], limits: Limits) -> tuple[Prepared, float]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.engines import Engine
+from models.errors import HeadFailed
 from models.heads import Floats, Head
 from models.image import DEFAULT_LIMITS, Limits, Pixels, decode
 from models.manifests import ClassifierManifest, ExtractorManifest
@@ -94,15 +95,38 @@ def classify(engine: Engine, rows: Sequence[Row]) -> list[tuple[Floats, ...]]:
 
     Returns:
         for each row, the probabilities [classes] of each of its classifiers, in their order.
+
+    Raises:
+        HeadFailed: a head raised; the cause is chained.
     """
+    return [tuple(known(answer) for answer in answers) for answers in classify_each(engine, rows)]
+
+
+def known(answer: Floats | HeadFailed) -> Floats:
+    """The probabilities, where there are some; raises HeadFailed."""
+    if isinstance(answer, HeadFailed):
+        raise answer
+    return answer
+
+
+def classify_each(engine: Engine, rows: Sequence[Row]) -> list[tuple[Floats | HeadFailed, ...]]:
+    """The same for rows of several callers: a head that raises fails its own answers and nobody else's."""
     outputs = engine.run(np.stack([row.pixels for row in rows]))
     readers: dict[Classifier, list[int]] = {}
     for index, row in enumerate(rows):
         for classifier in row.classifiers:
             readers.setdefault(classifier, []).append(index)
-    answers: dict[tuple[Classifier, int], Floats] = {}
+    answers: dict[tuple[Classifier, int], Floats | HeadFailed] = {}
     for classifier, indices in readers.items():
-        features = outputs[classifier.manifest.extractor.output][indices]
-        probabilities = classifier.head.predict_proba(features)
-        answers |= {(classifier, index): row for index, row in zip(indices, probabilities, strict=True)}
+        found = _ask_head(classifier, outputs[classifier.manifest.extractor.output][indices])
+        answers |= {(classifier, index): answer for index, answer in zip(indices, found, strict=True)}
     return [tuple(answers[classifier, index] for classifier in row.classifiers) for index, row in enumerate(rows)]
+
+
+def _ask_head(classifier: Classifier, features: Floats) -> Sequence[Floats | HeadFailed]:
+    try:
+        return list(classifier.head.predict_proba(features))
+    except Exception as error:
+        failure = HeadFailed(f"The head of {classifier.name}@{classifier.version} failed.")
+        failure.__cause__ = error
+        return [failure] * len(features)

@@ -93,6 +93,12 @@ class WeightsError(ArtifactError):
     code = "bad_weights"
 
 
+class HeadFailed(ModelsError):
+    """A head that was proved when it was loaded raised on features; the cause is chained."""
+
+    code = "head_failed"
+
+
 class EngineError(ArtifactError):
     """No engine of this machine can run the extractor."""
 

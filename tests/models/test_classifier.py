@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.catalog import Catalog, group
-from models.classifier import Classifier, Extractor, Row, classify, prepare
-from models.errors import EmptyImage, ImageTooLarge, ModelNotFound
+from models.classifier import Classifier, Extractor, Row, classify, classify_each, known, prepare
+from models.errors import EmptyImage, HeadFailed, ImageTooLarge, ModelNotFound
 from models.heads import Floats
 from models.image import Limits
 from models.preprocess import PreprocessSpec
@@ -62,6 +62,31 @@ def test_two_versions_of_a_classifier_are_two_heads(extractor: Extractor) -> Non
     old, new = (fixture_classifier(extractor, version=version) for version in (1, 2))
     classify(extractor.engine, [Row(pictures()[0][0], (old, new))])
     assert asked(old) == asked(new) == [1]
+
+
+def test_a_head_that_fails_fails_its_own_answers_alone(extractor: Extractor) -> None:
+    sound, broken = (fixture_classifier(extractor, name) for name in ("sound", "broken"))
+    assert isinstance(broken.head.estimator, CountingHead)
+    broken.head.estimator.estimator = Broken()
+    pixels = pictures()[0][0]
+    rows = [Row(pixels, (sound,)), Row(pixels, (broken, sound)), Row(pixels, (broken,))]
+    first, second, third = classify_each(extractor.engine, rows)
+    ((alone,),) = classify(extractor.engine, [Row(pixels, (sound,))])
+    for answer in (first[0], second[1]):
+        np.testing.assert_allclose(known(answer), alone, atol=1e-6)
+    for answer in (second[0], third[0]):
+        with pytest.raises(HeadFailed, match="broken@1") as failed:
+            known(answer)
+        assert isinstance(failed.value.__cause__, ZeroDivisionError)
+    with pytest.raises(HeadFailed):
+        classify(extractor.engine, rows)
+
+
+class Broken:
+    """An estimator that cannot answer."""
+
+    def predict_proba(self, features: Floats) -> Floats:
+        raise ZeroDivisionError
 
 
 # --- preparing

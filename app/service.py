@@ -85,7 +85,7 @@ class Service:
     def __init__(self, loaded: Loaded, settings: Settings, metrics: Metrics) -> None:
         """Start a batcher for each extractor, and the threads that decode."""
         self.catalog, self.default = loaded.catalog, loaded.default
-        self._limits, self._metrics = settings.limits, metrics
+        self.limits, self._metrics = settings.limits, metrics
         self._threads = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
         self._batchers = {each: _start(each, settings, metrics) for each in self.catalog.extractors}
         for model in self.catalog.classifiers:
@@ -118,7 +118,7 @@ class Service:
             async with _until(deadline):
                 began = time.monotonic()
                 specs = {spec for _, spec in groups}
-                pixels, decode_s = await self.in_thread(_prepare, data, specs, self._limits)
+                pixels, decode_s = await self.in_thread(_prepare, data, specs, self.limits)
                 waited_s = time.monotonic() - began - decode_s
                 self._metrics.decode.observe(decode_s)
                 asked = {group: Row(pixels[group[1]], readers) for group, readers in groups.items()}

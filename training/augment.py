@@ -35,8 +35,9 @@ def random_boxes(count: int, side: int, random: np.random.Generator, smallest_ar
         count: of boxes.
         side: of the images, px.
         random: where chance comes from.
-        smallest_area: share of the image that a box covers at least; 1 for all of it, always. Areas are uniform, the
-            logarithm of width to height is so between 3/4 and 4/3.
+        smallest_area: share of the image that a box covers at least; 1 for all of it, always. Areas are drawn
+            uniformly, and so is the logarithm of width to height between 3/4 and 4/3; an edge that is then longer
+            than the image is cut to it, which makes boxes above three quarters of the area smaller at times.
 
     Returns:
         A box within the image for each; None means all of it.

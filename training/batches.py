@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -49,7 +49,7 @@ class Images:
         return ahead(lambda start: self._chunk(self.indices[start : start + size]), starts)
 
     def _chunk(self, indices: Integers) -> tuple[Pixels, Integers]:
-        return _to_inputs(self.pixels[indices], self.spec), self.labels[indices]
+        return _to_inputs(self.pixels[indices], self.spec, [None] * len(indices)), self.labels[indices]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,5 +116,5 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]
             yield made
 
 
-def _to_inputs(sources: Pixels, spec: PreprocessSpec, boxes: Iterable[Box | None] = repeat(None)) -> Pixels:
-    return np.stack([to_input(source, spec, box) for source, box in zip(sources, boxes, strict=False)])
+def _to_inputs(sources: Pixels, spec: PreprocessSpec, boxes: Sequence[Box | None]) -> Pixels:
+    return np.stack([to_input(source, spec, box) for source, box in zip(sources, boxes, strict=True)])

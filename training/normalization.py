@@ -15,8 +15,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
     """Batch normalisation over the last axis (Ioffe, Szegedy, 2015, arXiv:1502.03167); the same weights and names."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """float32 [n, height, width, channels] -> the same."""
-        if not training:
+        """float32 [n, height, width, channels] -> the same; other shapes raise TensorFlow's InvalidArgumentError."""
+        if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         offset = self.beta.value
         scale = self.gamma.value if self.scale else tf.ones_like(offset)

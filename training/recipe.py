@@ -64,7 +64,9 @@ class Fit(_Part):
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_norm_momentum: float = Field(0.97, gt=0, lt=1)
     flip: bool = True
-    frozen_layers: int = Field(0, ge=0, description="so many of the first layers keep their start weights")
+    frozen_layers: int = Field(
+        0, ge=0, description="of the first layers, counted as Keras does; they keep their weights"
+    )
     early: Early | None = None
     checkpoint_steps: int = Field(500, ge=1)
 
@@ -80,6 +82,8 @@ class Network(_Part):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Network:
+        if self.fit and self.fit.early and self.fit.early.size >= self.size:
+            raise ValueError(f"early.size is {self.fit.early.size} px, which is not smaller than {self.size} px")
         for task in self.tasks:
             if task.preprocess.size != self.size:
                 raise ValueError(f"task {task.top} gives {task.preprocess.size} px to a network of {self.size} px")

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import functools
 from http import HTTPStatus
+from typing import Any
 
 import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from markdown_it import MarkdownIt
+from starlette.responses import Response
+
+
+class _Revalidated(StaticFiles):
+    """Files that browsers keep, but ask about each time: after an update, scripts of two versions must not meet."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def static_files() -> StaticFiles:
     """Style sheets, scripts and pictures of the page."""
-    return StaticFiles(packages=[("app.page", "static")])
+    return _Revalidated(packages=[("app.page", "static")])
 
 
 def render(request: Request, template: str, status: int = HTTPStatus.OK, **values: object) -> HTMLResponse:

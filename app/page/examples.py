@@ -20,5 +20,4 @@ EXAMPLES = (
     Example("airplane.jpg", "Drawing of an airplane"),
     Example("ship.jpg", "Drawing of a sailing ship"),
     Example("truck.jpg", "Drawing of a dump truck"),
-    Example("coffee.jpg", "Photograph of a cup of espresso"),
 )

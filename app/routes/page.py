@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,17 +13,18 @@ from app.disconnect import unless_gone
 from app.page import render
 from app.page.examples import EXAMPLES
 from app.routes.classify import answer, server_timing, timed
-from app.schemas import ModelAnswer
 from app.selection import select
 from app.service import Service
 from app.state import DeadlineDep, State, StateDep, elapsed_s
+from app.uploads import Upload
 from models.classifier import Classifier
+from models.heads import Floats
 from models.image import FORMATS
 
 router = APIRouter(include_in_schema=False)
 
 _SHOWN = 5
-_SURE = 0.5  # the page's slider begins there too
+_SURE = 0.5
 _SAMPLE = 6
 
 
@@ -36,11 +38,15 @@ async def form(request: Request, state: StateDep) -> Response:
 @router.post("/")
 async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Response:
     """The form again, with the picture and its five likeliest classes, or with what went wrong."""
+    chosen = {}
     try:
-        shown = await _classify(request, state, deadline)
+        service = state.working_service()
+        upload = await uploads.read(request, state.settings.max_body_bytes)
+        chosen = {"chosen": upload.all("model")}
+        shown = await _classify(request, service, upload, deadline)
     except problems.EXPECTED as error:
         problem = problems.note(request, error)
-        response = _page(request, state, problem.status, problem=problem)
+        response = _page(request, state, problem.status, problem=problem, **chosen)
         if problem.status == 503:
             response.headers["Retry-After"] = str(problems.retry_after_s(error))
         return response
@@ -55,16 +61,14 @@ async def favicon(request: Request) -> Response:
     return RedirectResponse(f"{request.scope.get('root_path', '')}/static/favicon.svg", 301)
 
 
-async def _classify(request: Request, state: State, deadline: float | None) -> dict[str, Any]:
-    service = state.working_service()
-    upload = await uploads.read(request, state.settings.max_body_bytes)
+async def _classify(request: Request, service: Service, upload: Upload, deadline: float | None) -> dict[str, Any]:
     classifiers = select(service.catalog, service.default, ",".join(upload.all("model")) or None, None).classifiers
 
     async def work() -> dict[str, Any]:
         classified = await service.classify(upload.image, classifiers, deadline)
         return {
-            "picture": await service.in_thread(preview.data_uri, upload.image, state.settings.limits),
-            "results": [_result(answer(*found, _SHOWN, 0.0)) for found in classified.answers],
+            "picture": await service.in_thread(preview.data_uri, upload.image, service.limits),
+            "results": _results(classified.answers),
             "timing": timed(classified, elapsed_s(request)),
             "batch_size": classified.batch_size,
             "chosen": [_value(classifier) for classifier in classifiers],
@@ -73,10 +77,22 @@ async def _classify(request: Request, state: State, deadline: float | None) -> d
     return await unless_gone(request, work())
 
 
-def _result(found: ModelAnswer) -> dict[str, Any]:
-    top = found.predictions[0]
-    verdict = f"Most likely: {top.label}" if top.score >= _SURE else f"Not sure, perhaps: {top.label}"
-    return {"name": found.model, "version": found.version, "predictions": found.predictions, "verdict": verdict}
+def _results(answers: Sequence[tuple[Classifier, Floats]]) -> list[dict[str, Any]]:
+    results = []
+    for classifier, probabilities in answers:
+        top = classifier.top(probabilities, 1)[0]
+        verdict = f"Most likely: {top[0]}" if top[2] >= _SURE else f"Not sure, perhaps: {top[0]}"
+        results.append(
+            {
+                "name": classifier.name,
+                "version": classifier.version,
+                "classes": len(classifier.classes),
+                "predictions": answer(classifier, probabilities, _SHOWN, 0.0).predictions,
+                "verdict": verdict,
+                "heading": verdict if len(answers) == 1 else f"{classifier.name}: {top[0]}",
+            }
+        )
+    return results
 
 
 def _page(request: Request, state: State, status: int = 200, **shown: object) -> Response:
@@ -87,6 +103,8 @@ def _page(request: Request, state: State, status: int = 200, **shown: object) ->
         "chosen": [_value(service.default)] if service else [],
         "formats": FORMATS,
         "examples": EXAMPLES,
+        "default": service.default.name if service else None,
+        "sure": round(_SURE * 100),
         "max_bytes": state.settings.max_body_bytes,
         "results": [],
         "problem": None,
@@ -104,6 +122,7 @@ def _models(service: Service) -> list[dict[str, Any]]:
             "value": _value(classifier),
             "name": classifier.name,
             "version": classifier.version,
+            "title": classifier.card.partition("\n")[0].lstrip("# "),
             "classes": len(classifier.classes),
             "sample": classifier.classes[:_SAMPLE],
             "newest": classifier is service.catalog.find(classifier.name),

@@ -66,6 +66,10 @@ class Visit:
         if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != urlsplit(self.address).netloc:
             self.elsewhere.append(url)
 
+    def wait_for_scripts(self) -> None:
+        """Wait until the page is more than a form."""
+        expect(self.page.get_by_role("button", name="Use the camera")).to_be_visible()
+
     def choose(self, *files: FilePayload) -> None:
         """Pick files as with the file dialogue."""
         self.page.locator("#file").set_input_files(list(files))
@@ -96,9 +100,13 @@ class Visit:
         """The result of a file."""
         return self.page.get_by_role("listitem").filter(has=self.page.get_by_role("heading", name=name, exact=True))
 
-    def finished(self, said: str) -> None:
-        """Wait until the status says that all is done."""
-        expect(self.page.locator("#status")).to_have_text(said)
+    def finished(self, classified: int, failed: int = 0) -> None:
+        """Wait until the status says that all is done, and every thumbnail is there that can be made."""
+        count = classified + failed
+        parts = [f"{classified} classified", *([f"{failed} failed"] if failed else [])]
+        said = f"{count} picture{'s' if count > 1 else ''}: {', '.join(parts)}."
+        expect(self.page.locator("#status")).to_have_text(said, timeout=60_000)
+        expect(self.page.locator("#items .picture:not(.none) img:not([src])")).to_have_count(0)
 
     def check_accessible(self) -> None:
         """Fail with what axe finds on the page as it is now."""
@@ -132,7 +140,7 @@ def visiting(
         visit.page.route("**/main.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
     visit.page.goto(address)
     if own_scripts and options.get("java_script_enabled", True):
-        expect(visit.page.get_by_role("button", name="Use the camera")).to_be_visible()
+        visit.wait_for_scripts()
     try:
         yield visit
     finally:

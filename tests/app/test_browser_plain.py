@@ -52,16 +52,18 @@ def test_several_models_answer_and_stay_chosen(chromium: Browser, address: str) 
 
 def test_a_problem_is_told(chromium: Browser, address: str) -> None:
     with visiting(chromium, address, java_script_enabled=False, expected="status of 422") as visit:
+        visit.page.get_by_label("tones, version 1", exact=True).check()
         visit.choose(broken())
         with visit.page.expect_response(lambda response: response.request.method == "POST") as answer:
             visit.page.get_by_role("button", name="Classify").click()
         assert answer.value.status == 422
         expect(visit.page.get_by_role("alert")).to_contain_text("cannot be decoded")
+        expect(visit.page.get_by_label("tones, version 1", exact=True)).to_be_checked()
 
 
 def test_what_needs_scripts_is_not_there(chromium: Browser, address: str) -> None:
     with visiting(chromium, address, java_script_enabled=False) as visit:
-        for name in ("Use the camera", "Download all as CSV"):
+        for name in ("Use the camera", "Download as CSV"):
             expect(visit.page.get_by_role("button", name=name)).to_be_hidden()
         expect(visit.page.locator("#examples")).to_be_hidden()
 

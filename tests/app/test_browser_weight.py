@@ -27,21 +27,30 @@ def address(tiny_store: Path) -> Iterator[str]:
 
 def test_the_page_is_small_and_comes_at_once(chromium: Browser, address: str) -> None:
     chromium.new_context().new_page().goto(address)  # the first page of a browser waits for the browser
-    with visiting(chromium, address) as visit:
-        sizes = {}
+    page = chromium.new_context().new_page()
+    responses: list[Response] = []
+    page.on("response", lambda response: responses.append(response))
+    page.goto(address, wait_until="networkidle")
+    sizes = {}
+    for response in responses:
+        parts = response.request.sizes()
+        if not response.headers["content-type"].startswith("image/jpeg"):
+            sizes[response.url] = parts["responseHeadersSize"] + parts["responseBodySize"]
+    assert any("main.js" in url for url in sizes)
+    assert any("page.css" in url for url in sizes)
+    assert all(size > 0 for size in sizes.values())
+    assert sum(sizes.values()) < _KILOBYTES * 1000
+    page.context.close()
+    # The best of some: the machine may be busy with something else just then.
+    assert min(_first_paint_ms(chromium, address) for _ in range(3)) < _FIRST_PAINT_MS
 
-        def weigh(response: Response) -> None:
-            if not response.headers["content-type"].startswith("image/jpeg"):
-                parts = response.request.sizes()
-                sizes[response.url] = parts["responseHeadersSize"] + parts["responseBodySize"]
 
-        visit.page.on("response", weigh)
-        visit.page.reload(wait_until="networkidle")
-        assert any("main.js" in url for url in sizes)
-        assert any("page.css" in url for url in sizes)
-        assert sum(sizes.values()) < _KILOBYTES * 1000
-        paint = visit.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-        assert paint < _FIRST_PAINT_MS
+def _first_paint_ms(chromium: Browser, address: str) -> float:
+    page = chromium.new_context().new_page()
+    page.goto(address, wait_until="networkidle")
+    paint: float = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    page.context.close()
+    return paint
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -59,7 +68,10 @@ def test_each_state_is_accessible_and_as_wide_as_the_window(
                 visit.choose(file)
                 if not script:
                     visit.page.get_by_role("button", name="Classify").click()
-                expect(visit.page.get_by_text("Being classified")).to_have_count(0)
+                told = visit.page.get_by_text(
+                    "Most likely: blue" if file["name"] == "photo.png" else "cannot be decoded"
+                )
+                expect(told.first).to_be_visible()
             visit.check_accessible()
             visit.check_width()
 
@@ -67,7 +79,7 @@ def test_each_state_is_accessible_and_as_wide_as_the_window(
 def test_nothing_moves_for_people_who_asked_for_that(chromium: Browser, address: str) -> None:
     with visiting(chromium, address, reduced_motion="reduce") as visit:
         visit.choose(picture())
-        visit.finished("1 picture done.")
+        visit.finished(1)
         moving = visit.page.evaluate(
             """() => [...document.querySelectorAll("*")].filter((each) => {
                 const {transitionDuration, animationName, scrollBehavior} = getComputedStyle(each);

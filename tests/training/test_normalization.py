@@ -3,6 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from models import networks
 from training.normalization import FusedBatchNormalization, with_fused_normalization
@@ -26,6 +27,28 @@ def test_it_computes_what_keras_computes(scale: bool) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-4)
     np.testing.assert_allclose(fused.moving_mean, plain.moving_mean, rtol=1e-5)
     np.testing.assert_allclose(fused.moving_variance, plain.moving_variance, rtol=1e-5)
+
+
+def test_its_gradients_are_those_of_keras() -> None:
+    plain, fused = _layers(scale=True)
+    values = tf.constant(np.random.default_rng(0).normal(3, 2, (16, 3, 3, 4)).astype(np.float32))
+    gradients = []
+    for layer in (plain, fused):
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            loss = tf.reduce_sum(layer(values, training=True) ** 3)
+        gradients.append(tape.gradient(loss, [values, layer.gamma.value, layer.beta.value]))
+    for expected, found in zip(*gradients, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
+
+
+def test_a_layer_that_is_not_trained_keeps_its_statistics_and_uses_them() -> None:
+    plain, fused = _layers(scale=False)
+    values = np.random.default_rng(0).normal(3, 2, (16, 3, 3, 4)).astype(np.float32)
+    for layer in (plain, fused):
+        layer.trainable = False
+    np.testing.assert_allclose(fused(values, training=True), plain(values, training=True), atol=1e-5)
+    np.testing.assert_array_equal(fused.moving_mean, np.zeros(4))
 
 
 def test_a_network_keeps_the_names_of_its_weights() -> None:

@@ -9,7 +9,7 @@ export function verdict({ predictions }, threshold) {
 }
 
 export function percent(score) {
-  return `${(score * 100).toFixed(1)} %`;
+  return score < 0.0005 ? "< 0.1 %" : `${(score * 100).toFixed(1)} %`;
 }
 
 /** One element for each model that was asked. */
@@ -21,9 +21,12 @@ function answerElement(result, settings, root) {
   const element = clone("answer-template");
   element.querySelector(".verdict").textContent = verdict(result, settings.threshold);
   element.classList.toggle("unsure", result.predictions[0].score < settings.threshold);
-  const card = element.querySelector("caption a");
-  card.textContent = `${result.model}, version ${result.version}`;
+  const name = `${result.model}, version ${result.version}`;
+  const card = element.querySelector(".model a");
+  card.textContent = name;
   card.href = `${root}/cards/${result.model}/${result.version}`;
+  card.after(`, which knows ${settings.classes(result)} classes`);
+  element.querySelector("table").setAttribute("aria-label", name);
   element.querySelector("tbody").replaceChildren(...result.predictions.slice(0, settings.shown).map(bar));
   return element;
 }

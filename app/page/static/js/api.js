@@ -1,22 +1,38 @@
 // One picture to the server and its answer back.
 // XMLHttpRequest, because fetch does not tell how much of an upload has gone.
 
-const NOWHERE = "The server cannot be reached. It may have stopped, or the connection was lost.";
-const FAULT = "The server made a mistake with this picture. It has been logged";
+const WORDS = {
+  0: "The server cannot be reached. It may have stopped, the connection was lost, or the file was moved meanwhile.",
+  413: "This picture is too large for the server, or for something on the way to it.",
+  502: "The server cannot be reached by what stands before it.",
+  504: "The answer took too long.",
+};
+const LONGEST_WAIT_S = 60;
 
 /** What the server says when there is no answer; `status` is 0 where it says nothing. */
 export class Problem extends Error {
-  constructor({ status = 0, code = "unreachable", detail = NOWHERE, request_id = "" }, retryAfter = NaN) {
-    super(status >= 500 && status !== 503 && status !== 504 ? `${FAULT}${request_id ? ` as ${request_id}` : ""}.` : detail);
+  /** @param {{code?: string, detail?: string, request_id?: string} | null} said  problem+json, if it was that */
+  constructor(status, said = null, retryAfter = 1) {
+    super(words(status, said ?? {}));
     this.status = status;
-    this.code = code;
+    this.code = said?.code ?? (status ? `http_${status}` : "unreachable");
     this.retryAfter = retryAfter;
   }
 
-  /** The server has too much to do for now, and said when to ask again. */
-  get isBusy() {
-    return this.status === 503;
+  /** Asking once more can help. */
+  get mayPass() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
   }
+
+  /** The server has too much to do for now, and may be asked again after `retryAfter` seconds. */
+  get isBusy() {
+    return this.status === 503 || this.status === 429;
+  }
+}
+
+function words(status, { detail, request_id: id }) {
+  if (status === 500) return `The server made a mistake with this picture.${id ? ` It has been logged as ${id}.` : ""}`;
+  return detail ?? WORDS[status] ?? `The server answered with status ${status}.`;
 }
 
 /**
@@ -27,6 +43,11 @@ export class Problem extends Error {
  */
 export function classify(picture, { root, models, topK, signal, onProgress = () => {} }) {
   return new Promise((resolve, reject) => {
+    const aborted = () => reject(new DOMException("Removed", "AbortError"));
+    if (signal.aborted) {
+      aborted();
+      return;
+    }
     const request = new XMLHttpRequest();
     request.open("POST", `${root}/v1/classify?${query(models, topK)}`);
     request.responseType = "json";
@@ -34,10 +55,10 @@ export function classify(picture, { root, models, topK, signal, onProgress = () 
     request.onload = () => {
       const { status, response } = request;
       if (status === 200 && response) resolve(asList(response));
-      else reject(new Problem(response ?? { status }, Number(request.getResponseHeader("Retry-After") ?? NaN)));
+      else reject(new Problem(status, response, secondsUntil(request.getResponseHeader("Retry-After"))));
     };
-    request.onerror = () => reject(new Problem({}));
-    request.onabort = () => reject(new DOMException("Removed", "AbortError"));
+    request.onerror = () => reject(new Problem(0));
+    request.onabort = aborted;
     signal.addEventListener("abort", () => request.abort(), { once: true });
     const form = new FormData();
     form.append("file", picture, picture.name ?? "picture");
@@ -49,6 +70,12 @@ export function classify(picture, { root, models, topK, signal, onProgress = () 
 export function query(models, topK) {
   const parts = models.length ? [`model=${models.map(encodeURIComponent).join(",").replaceAll("%40", "@")}`] : [];
   return [...parts, `top_k=${topK}`].join("&");
+}
+
+/** Retry-After is in seconds, or a date where a proxy says it. */
+function secondsUntil(retryAfter) {
+  const seconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
+  return Math.min(Math.max(Math.ceil(seconds || 1), 1), LONGEST_WAIT_S);
 }
 
 function asList(answer) {

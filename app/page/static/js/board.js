@@ -5,9 +5,11 @@ import { Item } from "./item.js";
 import { itemView } from "./item-view.js";
 import { summary } from "./status.js";
 
+const TELL_MS = 500;
+
 export class Board {
-  constructor(section, { settings, uploads, history, place }) {
-    Object.assign(this, { section, settings, uploads, history, place });
+  constructor(section, { settings, uploads, history, root }) {
+    Object.assign(this, { section, settings, uploads, history, root });
     this.items = [];
     this.list = section.querySelector("#items");
     this.heading = section.querySelector("h2");
@@ -15,6 +17,10 @@ export class Board {
     section.querySelector("#as-csv").addEventListener("click", () => download(allAsCsv(this.items), "results.csv", "text/csv"));
     section.querySelector("#as-json").addEventListener("click", () => download(allAsJson(this.items), "results.json", "application/json"));
     section.querySelector("#remove-all").addEventListener("click", () => this.clear());
+    section.querySelector("#again-all").addEventListener("click", () => this.again(() => true));
+    this.againFailed = section.querySelector("#again-failed");
+    this.againFailed.addEventListener("click", () => this.again((item) => item.state === "failed"));
+    section.querySelector("#tools").open = matchMedia("(min-width: 45rem)").matches; // on a phone they would hide the answer
   }
 
   /** @param {File[]} files */
@@ -24,6 +30,8 @@ export class Board {
     const items = files.map((file) => new Item(file, models));
     this.items.push(...items);
     this.list.prepend(...items.map((item) => this.view(item)));
+    this.heading.focus({ preventScroll: true });
+    this.heading.scrollIntoView();
     for (const item of items) this.uploads.add(item);
   }
 
@@ -31,7 +39,7 @@ export class Board {
     item.addEventListener("change", () => this.changed(item));
     return itemView(item, {
       settings: this.settings,
-      place: this.place,
+      root: this.root,
       onAgain: () => this.uploads.add(item.reset()),
       onRemove: (element) => this.remove(item, element),
     });
@@ -42,7 +50,8 @@ export class Board {
     this.items = this.items.filter((each) => each !== item);
     const next = element.nextElementSibling ?? element.previousElementSibling;
     element.remove();
-    (next?.querySelector(".remove") ?? this.heading).focus(); // so that the keyboard does not lose its place
+    next?.querySelector(".remove").focus(); // so that the keyboard does not lose its place
+    if (!this.items.length) this.close();
     this.tell();
   }
 
@@ -50,6 +59,11 @@ export class Board {
     for (const item of this.items) item.remove();
     this.items = [];
     this.list.replaceChildren();
+    this.close();
+    this.tell();
+  }
+
+  close() {
     this.section.hidden = true;
     document.getElementById("file").focus();
   }
@@ -57,20 +71,23 @@ export class Board {
   async changed(item) {
     this.tell();
     if (!item.isOver) return;
-    if (this.items.every((each) => each.isOver)) this.focus();
     if (item.state === "done") this.history.add(item, await item.thumbnail);
   }
 
-  /** To the results, unless people have gone on to something else meanwhile. */
-  focus() {
-    const active = document.activeElement;
-    if (active !== document.body && !active.closest(".intake, .examples")) return;
-    this.heading.focus({ preventScroll: true });
-    this.heading.scrollIntoView();
+  /** Classify those that are over and chosen once more, with the models that are ticked now. */
+  again(isChosen) {
+    const { models } = this.settings;
+    const chosen = this.items.filter((item) => item.isOver && isChosen(item));
+    for (const item of chosen) this.uploads.add(item.reset(models));
+    this.heading.focus();
   }
 
+  /** Twice a second at most: screen readers read out every change. */
   tell() {
-    const text = summary(this.items);
-    if (text !== this.status.textContent) this.status.textContent = text;
+    this.telling ??= setTimeout(() => {
+      this.telling = null;
+      this.status.textContent = summary(this.items);
+      this.againFailed.hidden = !this.items.some((item) => item.state === "failed");
+    }, TELL_MS);
   }
 }

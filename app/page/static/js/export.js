@@ -1,12 +1,13 @@
 // Answers for other programs: curl, JSON, CSV; to the clipboard or to a file.
 
+import { announce } from "./announce.js";
 import { query } from "./api.js";
 
 /** The command that asks the same again, from the folder in which the picture lies. */
-export function asCurl(item, settings, address) {
+export function asCurl(item, settings, root) {
   // In curl's own quotes, since a name may hold its separators; then in the shell's.
   const file = `file=@"${item.file.name.replace(/["\\]/g, "\\$&")}"`;
-  return `curl -F ${shellQuoted(file)} ${shellQuoted(`${address}/v1/classify?${query(item.models, settings.shown)}`)}`;
+  return `curl -F ${shellQuoted(file)} ${shellQuoted(`${location.origin}${root}/v1/classify?${query(item.models, settings.shown)}`)}`;
 }
 
 function shellQuoted(text) {
@@ -39,10 +40,10 @@ export function allAsCsv(items) {
   return lines.map((line) => line.map(field).join(",")).join("\r\n") + "\r\n";
 }
 
-/** RFC 4180; a leading apostrophe keeps a spreadsheet from running a file name as a formula. */
+/** RFC 4180, always in quotes; a leading apostrophe keeps a spreadsheet from running a file name as a formula. */
 function field(value) {
   const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return `"${text.replaceAll('"', '""')}"`;
 }
 
 /** Save text as a file. */
@@ -56,7 +57,7 @@ export function download(text, name, type) {
 
 /** To the clipboard; the button says for a moment that it is there. */
 export async function copy(text, button) {
-  const label = button.textContent;
+  button.dataset.label ??= button.textContent;
   try {
     if (navigator.clipboard) await navigator.clipboard.writeText(text);
     else copyBySelection(text); // browsers have no clipboard for pages that came neither by https nor from localhost
@@ -64,7 +65,9 @@ export async function copy(text, button) {
   } catch {
     button.textContent = "Could not copy";
   }
-  setTimeout(() => (button.textContent = label), 1500);
+  button.focus({ preventScroll: true });
+  announce(button.textContent);
+  setTimeout(() => (button.textContent = button.dataset.label), 1500);
 }
 
 function copyBySelection(text) {

@@ -3,20 +3,25 @@
 import { percent } from "./answers.js";
 import { clone } from "./template.js";
 
-const KEY = "classified";
+const KEY = "classified-1"; // another number where what is kept takes another form
 const MOST = 50;
 
 export class History {
   constructor(section) {
     this.section = section;
+    this.details = section.querySelector("details");
     this.entries = load();
-    section.querySelector("#forget").addEventListener("click", () => this.keep([]));
+    this.details.addEventListener("toggle", () => this.show());
+    section.querySelector("#forget").addEventListener("click", () => {
+      this.keep([]);
+      document.getElementById("file").focus();
+    });
     this.show();
   }
 
   /** @param {string | null} picture  small, as a data URI */
   add(item, picture) {
-    const results = item.answer.results.map(({ model, predictions: [{ label, score }] }) => ({ model, label, score }));
+    const results = item.answer.results.map(({ model, version, predictions: [{ label, score }] }) => ({ model, version, label, score }));
     this.keep([{ name: item.file.name, picture, results }, ...this.entries].slice(0, MOST));
   }
 
@@ -28,7 +33,7 @@ export class History {
   show() {
     this.section.hidden = !this.entries.length;
     this.section.querySelector("#history-count").textContent = this.entries.length;
-    this.section.querySelector("#past").replaceChildren(...this.entries.map(row));
+    this.section.querySelector("#past").replaceChildren(...(this.details.open ? this.entries.map(row) : []));
   }
 }
 
@@ -36,8 +41,8 @@ function row({ name, picture, results }) {
   const element = clone("past-template");
   if (picture) element.querySelector("img").src = picture;
   else element.querySelector("img").remove();
-  const found = results.map(({ model, label, score }) => `${label} ${percent(score)} (${model})`).join(", ");
-  element.querySelector("span").textContent = `${name}: ${found}`;
+  const found = results.map(({ model, version, label, score }) => `${label} ${percent(score)} (${model}, version ${version})`);
+  element.querySelector("span").textContent = `${name}: ${found.join(", ")}`;
   return element;
 }
 

@@ -1,44 +1,65 @@
 // Pictures come in: chosen, dropped, pasted, or one of the examples.
 
 /** @param {(files: File[]) => void} take  called with at least one file */
-export function intake({ input, examples, form }, take) {
+export function intake({ input, examples, form, problem }, take) {
   const some = (files) => {
+    say("");
     if (files.length) take([...files]);
   };
+  const say = (text) => {
+    problem.textContent = text;
+    problem.hidden = !text;
+  };
 
-  input.multiple = true;
-  input.required = false;
-  input.addEventListener("change", () => {
+  const chosen = () => {
     some(input.files);
     input.value = ""; // so that the same file can be chosen again
-  });
+  };
+  input.multiple = true;
+  input.required = false;
+  input.addEventListener("change", chosen);
   form.addEventListener("submit", (event) => event.preventDefault());
 
-  let depth = 0; // of elements below the pointer: leaving one enters another
-  const over = (change) => {
-    depth = Math.max(0, depth + change);
-    document.body.classList.toggle("dropping", depth > 0);
-  };
-  document.addEventListener("dragenter", (event) => hasFiles(event) && over(1));
-  document.addEventListener("dragleave", (event) => hasFiles(event) && over(-1));
-  document.addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
+  const highlight = (on) => document.body.classList.toggle("dropping", on);
+  document.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    highlight(true);
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget || highlight(false));
   document.addEventListener("drop", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
-    over(-depth);
-    some(event.dataTransfer.files);
+    highlight(false);
+    const { files, folders } = sorted(event.dataTransfer);
+    some(files);
+    if (folders) say("Folders are left out. Open them, and drop the pictures in them.");
   });
   document.addEventListener("paste", (event) => some(event.clipboardData?.files ?? []));
 
   examples.addEventListener("click", async (event) => {
-    const button = event.target.closest("button");
-    if (!button) return;
-    const { src } = button.dataset;
-    const blob = await (await fetch(src)).blob();
-    take([new File([blob], src.split("/").pop(), { type: blob.type })]);
+    const src = event.target.closest("button")?.dataset.src;
+    if (!src) return;
+    try {
+      const response = await fetch(src);
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const blob = await response.blob();
+      some([new File([blob], src.split("/").pop(), { type: blob.type })]);
+    } catch {
+      say("The example cannot be fetched. The server may have stopped.");
+    }
   });
+
+  if (input.files.length) chosen(); // before the scripts had run
 }
 
 function hasFiles(event) {
   return event.dataTransfer?.types.includes("Files") ?? false;
+}
+
+/** Files, and whether there were folders, which browsers hand over as files that cannot be read. */
+function sorted(dataTransfer) {
+  const items = [...dataTransfer.items].filter((item) => item.kind === "file");
+  const isFolder = (item) => item.webkitGetAsEntry?.()?.isDirectory ?? false;
+  return { files: items.filter((item) => !isFolder(item)).map((item) => item.getAsFile()), folders: items.some(isFolder) };
 }

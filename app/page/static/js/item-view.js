@@ -4,16 +4,17 @@ import { answerElements, timing } from "./answers.js";
 import { asCurl, asJson, copy } from "./export.js";
 import { clone } from "./template.js";
 
+const REASONS = { not_ready: "The server is starting", draining: "The server is shutting down" };
 const STATES = {
   waiting: () => "Waiting for its turn",
   sending: ({ progress }) => (progress < 1 ? "Sending" : "Being classified"),
-  busy: ({ seconds }) => `The server is busy; trying again in ${seconds} s`,
+  busy: ({ seconds, reason }) => `${REASONS[reason] ?? "The server is busy"}; trying again in ${seconds} s`,
   done: () => "",
   failed: () => "",
 };
 
 /** @returns {HTMLLIElement} which follows its item, and leaves the page by `onRemove` */
-export function itemView(item, { settings, place, onAgain, onRemove }) {
+export function itemView(item, { settings, root, onAgain, onRemove }) {
   const element = clone("item-template");
   const find = (selector) => element.querySelector(selector);
   const name = item.file.name;
@@ -21,14 +22,17 @@ export function itemView(item, { settings, place, onAgain, onRemove }) {
   find("progress").setAttribute("aria-label", `Upload of ${name}`);
   showPicture(find(".picture"), item);
 
-  for (const button of element.querySelectorAll("button")) button.setAttribute("aria-label", `${button.textContent}: ${name}`);
-  find(".again").addEventListener("click", onAgain);
+  nameButtons(element);
+  find(".again").addEventListener("click", () => {
+    find(".remove").focus(); // this button is about to hide
+    onAgain();
+  });
   find(".remove").addEventListener("click", () => onRemove(element));
-  find(".copy-curl").addEventListener("click", (event) => copy(asCurl(item, settings, place.address), event.currentTarget));
+  find(".copy-curl").addEventListener("click", (event) => copy(asCurl(item, settings, root), event.currentTarget));
   find(".copy-json").addEventListener("click", (event) => copy(asJson(item), event.currentTarget));
 
   const showOutcome = () => {
-    if (item.answer) find(".outcome").replaceChildren(...answerElements(item.answer, settings, place.root), small(timing(item.answer)));
+    if (item.answer) find(".outcome").replaceChildren(...answerElements(item.answer, settings, root), small(timing(item.answer)));
     else if (item.problem) find(".outcome").replaceChildren(notice(item.problem.message));
     else find(".outcome").replaceChildren();
   };
@@ -40,7 +44,7 @@ export function itemView(item, { settings, place, onAgain, onRemove }) {
     find("progress").value = item.progress;
     element.classList.toggle("failed", item.state === "failed");
     for (const selector of [".copy-curl", ".copy-json"]) find(selector).hidden = item.state !== "done";
-    find(".again").hidden = item.state !== "failed";
+    find(".again").hidden = !(item.state === "failed" && item.problem.mayPass);
     if (shown === item.state) return; // progress alone changes nothing else
     shown = item.state;
     showOutcome();
@@ -49,6 +53,19 @@ export function itemView(item, { settings, place, onAgain, onRemove }) {
   settings.addEventListener("change", showOutcome, { signal: item.abort.signal });
   show();
   return element;
+}
+
+let count = 0;
+
+/** Each button is called by its own text, whatever that is just now, and by the file. */
+function nameButtons(element) {
+  count += 1;
+  const heading = element.querySelector(".file");
+  heading.id = `file-${count}`;
+  for (const button of element.querySelectorAll("button")) {
+    button.id = `${button.className}-${count}`;
+    button.setAttribute("aria-labelledby", `${button.id} ${heading.id}`);
+  }
 }
 
 async function showPicture(place, { file, thumbnail }) {

@@ -9,12 +9,14 @@ export class Item extends EventTarget {
     super();
     this.file = file;
     this.models = models;
-    this.thumbnail = thumbnail(file);
     this.abort = new AbortController();
+    this.thumbnail = thumbnail(file, this.abort.signal);
     this.reset();
   }
 
-  reset() {
+  /** Back to the beginning, perhaps for other models. */
+  reset(models = this.models) {
+    this.models = models;
     return this.set({ state: "waiting", progress: 0, answer: null, problem: null, seconds: 0 });
   }
 

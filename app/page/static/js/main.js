@@ -8,18 +8,19 @@ import { Settings } from "./settings.js";
 import { Uploads } from "./uploads.js";
 
 const byId = (id) => document.getElementById(id);
-const { root, address, maxBytes } = document.querySelector("main").dataset;
+const { root, maxBytes } = document.querySelector("main").dataset;
 
 const settings = new Settings(byId("form"), byId("threshold"), byId("threshold-shown"), byId("shown"));
 const board = new Board(byId("results"), {
   settings,
   uploads: new Uploads(root, Number(maxBytes)),
   history: new History(byId("history")),
-  place: { root, address },
+  root,
 });
-const parts = { input: byId("file"), examples: byId("examples"), form: byId("form") };
-intake(parts, (files) => board.take(files));
-new Camera(byId("camera"), byId("open-camera"), { settings, root, take: (file) => board.take([file]) });
 
+const parts = { input: byId("file"), examples: byId("examples"), form: byId("form"), problem: byId("intake-problem") };
 for (const element of document.querySelectorAll(".enhanced")) element.hidden = false;
 for (const element of document.querySelectorAll(".plain")) element.hidden = true;
+
+intake(parts, (files) => board.take(files));
+new Camera(byId("camera"), byId("open-camera"), { settings, root, take: (file) => board.take([file]) });

@@ -9,6 +9,7 @@ export class Settings extends EventTarget {
     this.shownInput = shown;
     const changed = () => {
       thresholdShown.textContent = `${threshold.value} %`;
+      threshold.setAttribute("aria-valuetext", `${threshold.value} %`);
       this.dispatchEvent(new Event("change"));
     };
     threshold.addEventListener("input", changed);
@@ -19,6 +20,11 @@ export class Settings extends EventTarget {
   /** Names and versions of the models that are asked; none means the server's default. */
   get models() {
     return new FormData(this.form).getAll("model");
+  }
+
+  /** How many classes a model has that answered. */
+  classes({ model, version }) {
+    return document.getElementById(`model-${model}@${version}`).dataset.classes;
   }
 
   /** Score from which on a class counts as recognised. */

@@ -1,9 +1,20 @@
 // Small pictures, made in the browser from what it can decode.
 
 const SIDE = 320;
+const MOST_BYTES = 50e6; // beyond that a browser may need gigabytes
 
-/** @returns {Promise<string | null>} a data URI; null where the browser cannot show such a file */
-export async function thumbnail(file) {
+let last = Promise.resolve();
+
+/**
+ * One after the other: a photograph takes fifty megabytes while it is decoded.
+ * @returns {Promise<string | null>} a data URI; null where the browser cannot show such a file, or nobody waits for it
+ */
+export function thumbnail(file, signal) {
+  last = last.then(() => (signal.aborted || file.size > MOST_BYTES ? null : make(file)));
+  return last;
+}
+
+async function make(file) {
   try {
     const bitmap = await createImageBitmap(file);
     const url = scaled(bitmap, bitmap.width, bitmap.height, SIDE).toDataURL("image/jpeg", 0.8);

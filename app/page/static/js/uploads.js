@@ -1,9 +1,9 @@
-// A few pictures at a time to the server; when it is busy, again after the time it asked for.
+// A few pictures at a time to the server. When it is busy, all wait for as long as it asked.
 
-import { classify } from "./api.js";
+import { classify, Problem } from "./api.js";
 
 const AT_ONCE = 4;
-const TRIES = 20;
+const TRIES = 100;
 const TOP_K = 10;
 
 export class Uploads {
@@ -12,12 +12,14 @@ export class Uploads {
     this.maxBytes = maxBytes;
     this.waiting = [];
     this.running = 0;
+    this.heldUp = 0; // seconds that are left
   }
 
   /** Send an item when its turn comes; its state tells what becomes of it. */
   add(item) {
     if (item.file.size > this.maxBytes) {
-      item.set({ state: "failed", problem: new Error(tooLarge(item.file.size, this.maxBytes)) });
+      const detail = tooLarge(item.file.size, this.maxBytes);
+      item.set({ state: "failed", problem: new Problem(413, { code: "body_too_large", detail }) });
       return;
     }
     this.waiting.push({ item, triesLeft: TRIES });
@@ -25,7 +27,7 @@ export class Uploads {
   }
 
   next() {
-    while (this.running < AT_ONCE && this.waiting.length) {
+    while (!this.heldUp && this.running < AT_ONCE && this.waiting.length) {
       const job = this.waiting.shift();
       if (job.item.abort.signal.aborted) continue;
       this.running += 1;
@@ -46,22 +48,26 @@ export class Uploads {
       item.set({ state: "done", answer });
     } catch (problem) {
       if (signal.aborted) return;
-      if (problem.isBusy && (job.triesLeft -= 1) > 0) this.wait(job, problem.retryAfter || 1);
-      else item.set({ state: "failed", problem });
+      if (problem.isBusy && (job.triesLeft -= 1) > 0) {
+        this.waiting.unshift(job);
+        this.holdUp(problem.retryAfter, problem.code);
+      } else item.set({ state: "failed", problem });
     }
   }
 
-  /** Count the seconds down, then take a place at the end of the line. */
-  wait(job, seconds) {
-    if (job.item.abort.signal.aborted) return;
-    if (seconds <= 0) {
-      job.item.set({ state: "waiting" });
-      this.waiting.push(job);
-      this.next();
-      return;
-    }
-    job.item.set({ state: "busy", seconds });
-    setTimeout(() => this.wait(job, seconds - 1), 1000);
+  holdUp(seconds, reason) {
+    const isCounting = this.heldUp > 0;
+    this.heldUp = Math.max(this.heldUp, seconds);
+    for (const { item } of this.waiting) item.set({ state: "busy", seconds: this.heldUp, reason });
+    if (!isCounting) setTimeout(() => this.count(), 1000);
+  }
+
+  count() {
+    this.heldUp -= 1;
+    const state = this.heldUp ? "busy" : "waiting";
+    for (const { item } of this.waiting) item.set({ state, seconds: this.heldUp });
+    if (this.heldUp) setTimeout(() => this.count(), 1000);
+    else this.next();
   }
 }
 

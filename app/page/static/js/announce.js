@@ -1,0 +1,5 @@
+// What screen readers say and nobody sees, since it shows elsewhere.
+
+export function announce(text) {
+  document.getElementById("announcements").textContent = text;
+}

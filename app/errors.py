@@ -6,7 +6,8 @@ The path of a request, and the error of each step::
             │              │               │               │                │              │
             NotReady       BodyTooLarge    Overloaded      models.errors    Deadline-      BatchFailed
             Draining       UnsupportedType Deadline-       .ImageError      Exceeded
-                           EmptyBody       Unmeetable
+                           TooManyImages   Unmeetable
+                           EmptyBody
                            BrokenBody      Closed
                            MissingField
 
@@ -38,6 +39,16 @@ class BodyTooLarge(ServiceError):
     """The body has more bytes than the limit."""
 
     code = "body_too_large"
+
+
+class TooManyImages(ServiceError):
+    """One request has more images than the limit."""
+
+    code = "too_many_images"
+
+    def __init__(self, limit: int) -> None:
+        """Name the limit."""
+        super().__init__(f"One request may have {limit} images. Send these in several requests.")
 
 
 class UnsupportedType(ServiceError):

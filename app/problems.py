@@ -27,6 +27,7 @@ STATUS: dict[type[Exception], int] = {
     models_errors.EmptyImage: 400,
     models_errors.ModelNotFound: 404,
     errors.BodyTooLarge: 413,
+    errors.TooManyImages: 413,
     models_errors.ImageTooLarge: 413,
     errors.UnsupportedType: 415,
     models_errors.UnsupportedImage: 415,

@@ -56,6 +56,35 @@ class Comparison(_Schema):
     batch_size: int = Field(description="pictures that shared the run of the network")
 
 
+class Problem(_Schema):
+    """What went wrong, as RFC 9457 has it."""
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Unsupported Media Type"])
+    status: int = Field(examples=[415])
+    detail: str = Field(description="what to do, for people")
+    instance: str = Field(description="the path that was asked for", examples=["/v1/classify"])
+    code: str = Field(description="stable name, for programs", examples=["unsupported_format"])
+    request_id: str
+
+
+class BatchItem(_Schema):
+    """One image of a batch: its `result` (`results` where several models were named) or its `error`."""
+
+    index: int = Field(description="place in the request, from 0")
+    filename: str = Field(description="as it was sent, or its path in the zip")
+    result: ModelAnswer | None = None
+    results: list[ModelAnswer] | None = None
+    error: Problem | None = None
+
+
+class BatchAnswer(_Schema):
+    """What became of each image of a batch."""
+
+    request_id: str = Field(description="the `X-Request-ID` sent, or one made here")
+    items: list[BatchItem]
+
+
 class ModelSummary(_Schema):
     """A classifier that can be asked."""
 
@@ -83,15 +112,3 @@ class Health(_Schema):
     """The answer of a probe."""
 
     status: str = Field(examples=["ok"])
-
-
-class Problem(_Schema):
-    """What went wrong, as RFC 9457 has it."""
-
-    type: str = "about:blank"
-    title: str = Field(examples=["Unsupported Media Type"])
-    status: int = Field(examples=[415])
-    detail: str = Field(description="what to do, for people")
-    instance: str = Field(description="the path that was asked for", examples=["/v1/classify"])
-    code: str = Field(description="stable name, for programs", examples=["unsupported_format"])
-    request_id: str

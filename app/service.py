@@ -6,16 +6,16 @@ import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from app.batcher import Batcher, Outcome, Place
-from app.errors import BatchFailed, DeadlineExceeded
+from app.errors import BatchFailed, DeadlineExceeded, TooManyImages
 from app.metrics import Metrics
 from app.settings import Settings
 from models import catalog as catalogs
@@ -29,6 +29,7 @@ from models.image import Limits, Pixels
 from models.preprocess import PreprocessSpec
 
 Prepared = dict[PreprocessSpec, Pixels]
+Groups = Mapping[tuple[Extractor, PreprocessSpec], tuple[Classifier, ...]]
 Answers = tuple[Floats | HeadFailed, ...]
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ class Service:
     def __init__(self, loaded: Loaded, settings: Settings, metrics: Metrics) -> None:
         """Start a batcher for each extractor, and the threads that decode."""
         self.catalog, self.default = loaded.catalog, loaded.default
-        self.limits, self._metrics = settings.limits, metrics
+        self.limits, self._metrics, self._queue_size = settings.limits, metrics, settings.queue_size
         self._threads = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
         self._batchers = {each: _start(each, settings, metrics) for each in self.catalog.extractors}
         for model in self.catalog.classifiers:
@@ -109,29 +110,56 @@ class Service:
             ImageError: the image cannot be taken.
             DeadlineExceeded, BatchFailed, Closed: no answer came.
         """
+        (outcome,) = await self.classify_all([data], classifiers, deadline)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def classify_all(
+        self, images: Sequence[bytes], classifiers: Sequence[Classifier], deadline: float | None = None
+    ) -> list[Classified | Exception]:
+        """The same for several images at once: places for all of them are held before one is decoded, or for none.
+
+        Returns:
+            in the order of the images, what was found, or the error that `classify` would have raised.
+
+        Raises:
+            TooManyImages: they would never find room.
+            Overloaded, DeadlineUnmeetable, Closed: refused as a whole.
+        """
         groups = catalogs.group(classifiers)
+        rows = Counter(extractor for extractor, _ in groups)
+        if len(images) * max(rows.values()) > self._queue_size:
+            raise TooManyImages(self._queue_size // max(rows.values()))
         with ExitStack() as held:
             places = {
-                extractor: held.enter_context(self._batchers[extractor].reserve(rows, deadline))
-                for extractor, rows in Counter(extractor for extractor, _ in groups).items()
+                extractor: held.enter_context(self._batchers[extractor].reserve(count * len(images), deadline))
+                for extractor, count in rows.items()
             }
-            async with _until(deadline):
-                began = time.monotonic()
-                specs = {spec for _, spec in groups}
-                pixels, decode_s = await self.in_thread(_prepare, data, specs, self.limits)
-                waited_s = time.monotonic() - began - decode_s
-                self._metrics.decode.observe(decode_s)
-                asked = {group: Row(pixels[group[1]], readers) for group, readers in groups.items()}
-                outcomes = await _together(
-                    self._ask(extractor, row, places[extractor]) for (extractor, _), row in asked.items()
-                )
+            work = (self._classify(data, groups, places, deadline) for data in images)
+            found = await asyncio.gather(*work, return_exceptions=True)
+        return [_ordered(classifiers, each) for each in found]
+
+    async def _classify(
+        self, data: bytes, groups: Groups, places: Mapping[Extractor, Place], deadline: float | None
+    ) -> Classified:
+        async with _until(deadline):
+            began = time.monotonic()
+            specs = {spec for _, spec in groups}
+            pixels, decode_s = await self.in_thread(_prepare, data, specs, self.limits)
+            waited_s = time.monotonic() - began - decode_s
+            self._metrics.decode.observe(decode_s)
+            asked = {group: Row(pixels[group[1]], readers) for group, readers in groups.items()}
+            outcomes = await _together(
+                self._ask(extractor, row, places[extractor]) for (extractor, _), row in asked.items()
+            )
         found = {
             classifier: _known(answer)
             for readers, outcome in zip(groups.values(), outcomes, strict=True)
             for classifier, answer in zip(readers, outcome.result, strict=True)
         }
         return Classified(
-            tuple((classifier, found[classifier]) for classifier in classifiers),
+            tuple(found.items()),
             decode_s,
             waited_s + max(outcome.queue_s for outcome in outcomes),
             max(outcome.run_s for outcome in outcomes),
@@ -177,6 +205,16 @@ async def _together(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         first = errors.exceptions[0]
         raise first from first.__cause__
     return [task.result() for task in tasks]
+
+
+def _ordered(classifiers: Sequence[Classifier], outcome: Classified | BaseException) -> Classified | Exception:
+    """Answers in the order in which the classifiers were named, not in that of their groups."""
+    if isinstance(outcome, Classified):
+        found = dict(outcome.answers)
+        return replace(outcome, answers=tuple((classifier, found[classifier]) for classifier in classifiers))
+    if isinstance(outcome, Exception):
+        return outcome
+    raise outcome
 
 
 def _known(answer: Floats | HeadFailed) -> Floats:

@@ -18,15 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.datastructures import FormData, UploadFile
 
-from app.errors import BodyTooLarge, BrokenBody, EmptyBody, MissingField, UnsupportedType
+from app.bodies import Parser, opened, whole
+from app.errors import BrokenBody, MissingField, UnsupportedType
 
 FILE_FIELDS = ("file", "data")
-_MAX_PARTS = 16
-_MAX_TEXT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -50,66 +47,18 @@ async def read(request: Request, max_bytes: int) -> Upload:
         EmptyBody, BrokenBody, MissingField: the body is not what it should be.
         ClientDisconnect: the client went away.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
-    body = _counted(request, max_bytes)
-    kind = parse_options_header(request.headers.get("content-type"))[0].decode("latin-1").lower()
+    kind, body = opened(request, max_bytes)
     if kind == "multipart/form-data":
         return await _from_multipart(request, body, max_bytes)
     if kind == "application/json":
-        return Upload(await asyncio.to_thread(_from_json, await _whole(body)))
+        return Upload(await asyncio.to_thread(_from_json, await whole(body)))
     if kind in ("", "application/octet-stream") or kind.startswith("image/"):
-        return Upload(await _whole(body))
+        return Upload(await whole(body))
     raise UnsupportedType(_advice(kind))
 
 
-async def _counted(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    count = 0
-    async for chunk in request.stream():
-        count += len(chunk)
-        if count > max_bytes:
-            raise _too_large(max_bytes)
-        yield chunk
-    if not count:
-        raise EmptyBody("The request has no body. Send the bytes of an image: curl -F file=@photo.jpg URL")
-
-
-async def _whole(body: AsyncGenerator[bytes, None]) -> bytes:
-    return b"".join([chunk async for chunk in body])
-
-
-class _Parser(MultiPartParser):
-    """Starlette's parser, kept in memory, and strict about the closing boundary."""
-
-    def __init__(self, headers: Headers, body: AsyncGenerator[bytes, None], max_bytes: int) -> None:
-        super().__init__(
-            headers,
-            self._checked(body),
-            max_files=_MAX_PARTS,
-            max_fields=_MAX_PARTS,
-            max_part_size=_MAX_TEXT_BYTES,
-        )
-        self.spool_max_size = max_bytes + 1
-        self._complete = False
-
-    def on_end(self) -> None:
-        self._complete = True
-
-    async def _checked(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        async for chunk in body:
-            yield chunk
-        if not self._complete:
-            raise MultiPartException("it ends before its closing boundary")
-
-
 async def _from_multipart(request: Request, body: AsyncGenerator[bytes, None], max_bytes: int) -> Upload:
-    try:
-        form = await _Parser(request.headers, body, max_bytes).parse()
-    except MultiPartException as error:
-        raise BrokenBody(f"The multipart body cannot be read: {error.message.rstrip('.')}.") from error
-    except UnicodeError as error:  # the client chooses the charset, and some cannot decode
-        raise BrokenBody("The multipart body cannot be read: its charset does not fit its text.") from error
+    form = await Parser(request.headers, body, max_bytes).parsed()
     try:
         return await _file_of(form)
     finally:
@@ -146,10 +95,6 @@ def _from_base64(text: str) -> bytes:
         return base64.b64decode("".join(payload.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BrokenBody("The image is no base64. Send the image itself; addresses are not fetched.") from error
-
-
-def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than the limit of {max_bytes:,} bytes. Send a smaller image.")
 
 
 def _advice(kind: str) -> str:

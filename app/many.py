@@ -1,0 +1,88 @@
+"""A request's body -> the bytes of several images.
+
+multipart/form-data    repeated fields `files`; one that is a zip stands for the pictures in it
+application/zip        the pictures in it
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+
+from app import zips
+from app.bodies import Parser, opened, too_large, whole
+from app.errors import BrokenBody, MissingField, TooManyImages, UnsupportedType
+from app.settings import Settings
+
+FIELDS = ("files", "file")
+_ZIPS = ("application/zip", "application/x-zip-compressed")
+_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_ADVICE = "Send the images as fields of a form, or as a zip: curl -F files=@a.jpg -F files=@b.jpg URL"
+
+
+@dataclass(frozen=True)
+class Named:
+    """One of several images, as it was sent."""
+
+    name: str
+    data: bytes
+
+
+async def read(request: Request, settings: Settings) -> list[Named]:
+    """Read the images out of a request's body: repeated fields `files`, or a zip.
+
+    Raises:
+        BodyTooLarge, TooManyImages: more than the settings allow.
+        UnsupportedType: the Content-Type carries no images.
+        EmptyBody, BrokenBody, MissingField: the body is not what it should be.
+        ClientDisconnect: the client went away.
+    """
+    kind, body = opened(request, settings.max_batch_bytes)
+    if kind in _ZIPS:
+        images = await _unzipped([Named("", await whole(body))], settings)
+    elif kind == "multipart/form-data":
+        images = await _unzipped(await _files(request, body, settings), settings)
+    else:
+        raise UnsupportedType(_ADVICE)
+    if not images:
+        raise MissingField(f"There is no image in the request. {_ADVICE}")
+    return images
+
+
+async def _files(request: Request, body: AsyncGenerator[bytes, None], settings: Settings) -> list[Named]:
+    parser = Parser(request.headers, body, settings.max_batch_bytes, settings.max_images)
+    try:
+        form = await parser.parsed()
+    except BrokenBody as error:
+        if parser.has_too_many_files:
+            raise TooManyImages(settings.max_images) from error
+        raise
+    try:
+        parts = [part for name in FIELDS for part in form.getlist(name) if isinstance(part, UploadFile)]
+        return [Named(part.filename or "", await part.read()) for part in parts]
+    finally:
+        await form.close()
+
+
+async def _unzipped(files: list[Named], settings: Settings) -> list[Named]:
+    """Files with each zip replaced by the pictures in it; the limits hold for all of them together."""
+    images: list[Named] = []
+    left = settings.max_batch_bytes
+    for file in files:
+        if file.data.startswith(_MAGIC):
+            found = await asyncio.to_thread(
+                zips.pictures, file.data, settings.max_images - len(images), settings.max_body_bytes, left
+            )
+            images += [Named(name, data) for name, data in found]
+            left -= sum(len(data) for _, data in found)
+        else:
+            images.append(file)
+        if len(images) > settings.max_images:
+            raise TooManyImages(settings.max_images)
+        if left < 0:
+            raise too_large(settings.max_batch_bytes)
+    return images

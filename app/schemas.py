@@ -85,6 +85,17 @@ class BatchAnswer(_Schema):
     items: list[BatchItem]
 
 
+class Features(_Schema):
+    """What the network makes of an image before any head."""
+
+    extractor: str = Field(examples=["inception_v3_96"])
+    version: int = Field(description="of the extractor", examples=[1])
+    request_id: str = Field(description="the `X-Request-ID` sent, or one made here")
+    features: list[float] = Field(description="pooled, float32")
+    timing_ms: Timing
+    batch_size: int = Field(description="pictures that shared the run of the network")
+
+
 class ModelSummary(_Schema):
     """A classifier that can be asked."""
 

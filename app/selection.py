@@ -43,6 +43,14 @@ def select(catalog: Catalog, default: Classifier, model: str | None, version: in
     return Selection(tuple(dict.fromkeys(found)), many)
 
 
+def select_one(catalog: Catalog, default: Classifier, model: str | None, version: int | None) -> Classifier:
+    """The same where only one can be meant; raises BadParameter for several."""
+    selection = select(catalog, default, model, version)
+    if selection.many:
+        raise BadParameter("model: name one; this address answers for one model at a time.")
+    return selection.classifiers[0]
+
+
 def _find(catalog: Catalog, name: str, version: int | None) -> Classifier:
     named = _NAMED.fullmatch(name)
     if named is None:

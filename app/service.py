@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -21,24 +21,25 @@ from app.settings import Settings
 from models import catalog as catalogs
 from models.artifacts import Store, parse_name
 from models.catalog import Catalog
-from models.classifier import Classifier, Extractor, Row, classify, classify_each, known, prepare
+from models.classifier import Classifier, Extractor, Reader, Row, classify, classify_each, known, prepare
 from models.cores import available_cores
 from models.errors import HeadFailed, ModelNotFound
 from models.heads import Floats
 from models.image import Limits, Pixels
 from models.preprocess import PreprocessSpec
 
+R = TypeVar("R", bound=Reader)
 Prepared = dict[PreprocessSpec, Pixels]
-Groups = Mapping[tuple[Extractor, PreprocessSpec], tuple[Classifier, ...]]
+Groups = Mapping[tuple[Extractor, PreprocessSpec], tuple[R, ...]]
 Answers = tuple[Floats | HeadFailed, ...]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Classified:
-    """Probabilities [classes] of each classifier that was asked, in order, and what they took (seconds)."""
+class Answered(Generic[R]):
+    """The answer of each reader that was asked, in order, and what they took (seconds)."""
 
-    answers: tuple[tuple[Classifier, Floats], ...]
+    answers: tuple[tuple[R, Floats], ...]
     decode_s: float
     queue_s: float
     inference_s: float
@@ -93,16 +94,14 @@ class Service:
             extractor = model.extractor
             metrics.describe(model.name, model.version, extractor.manifest.name, extractor.engine.name)
 
-    async def classify(
-        self, data: bytes, classifiers: Sequence[Classifier], deadline: float | None = None
-    ) -> Classified:
-        """Decode an image once and ask classifiers what it shows.
+    async def classify(self, data: bytes, readers: Sequence[R], deadline: float | None = None) -> Answered[R]:
+        """Decode an image once and ask classifiers what it shows, or for its features.
 
         Those that share an extractor and a preprocess spec share one row of a batch.
 
         Args:
             data: the encoded image.
-            classifiers: at least one of the catalog's.
+            readers: at least one, of the catalog's extractors.
             deadline: `time.monotonic()` after which nobody wants the answer.
 
         Raises:
@@ -110,14 +109,14 @@ class Service:
             ImageError: the image cannot be taken.
             DeadlineExceeded, BatchFailed, Closed: no answer came.
         """
-        (outcome,) = await self.classify_all([data], classifiers, deadline)
+        (outcome,) = await self.classify_all([data], readers, deadline)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     async def classify_all(
-        self, images: Sequence[bytes], classifiers: Sequence[Classifier], deadline: float | None = None
-    ) -> list[Classified | Exception]:
+        self, images: Sequence[bytes], readers: Sequence[R], deadline: float | None = None
+    ) -> list[Answered[R] | Exception]:
         """The same for several images at once: places for all of them are held before one is decoded, or for none.
 
         Returns:
@@ -127,7 +126,7 @@ class Service:
             TooManyImages: they would never find room.
             Overloaded, DeadlineUnmeetable, Closed: refused as a whole.
         """
-        groups = catalogs.group(classifiers)
+        groups = catalogs.group(readers)
         rows = Counter(extractor for extractor, _ in groups)
         if len(images) * max(rows.values()) > self._queue_size:
             raise TooManyImages(self._queue_size // max(rows.values()))
@@ -138,27 +137,27 @@ class Service:
             }
             work = (self._classify(data, groups, places, deadline) for data in images)
             found = await asyncio.gather(*work, return_exceptions=True)
-        return [_ordered(classifiers, each) for each in found]
+        return [_ordered(readers, each) for each in found]
 
     async def _classify(
-        self, data: bytes, groups: Groups, places: Mapping[Extractor, Place], deadline: float | None
-    ) -> Classified:
+        self, data: bytes, groups: Groups[R], places: Mapping[Extractor, Place], deadline: float | None
+    ) -> Answered[R]:
         async with _until(deadline):
             began = time.monotonic()
             specs = {spec for _, spec in groups}
             pixels, decode_s = await self.in_thread(_prepare, data, specs, self.limits)
             waited_s = time.monotonic() - began - decode_s
             self._metrics.decode.observe(decode_s)
-            asked = {group: Row(pixels[group[1]], readers) for group, readers in groups.items()}
+            asked = {group: Row(pixels[group[1]], sharing) for group, sharing in groups.items()}
             outcomes = await _together(
                 self._ask(extractor, row, places[extractor]) for (extractor, _), row in asked.items()
             )
         found = {
-            classifier: _known(answer)
-            for readers, outcome in zip(groups.values(), outcomes, strict=True)
-            for classifier, answer in zip(readers, outcome.result, strict=True)
+            reader: _known(answer)
+            for sharing, outcome in zip(groups.values(), outcomes, strict=True)
+            for reader, answer in zip(sharing, outcome.result, strict=True)
         }
-        return Classified(
+        return Answered(
             tuple(found.items()),
             decode_s,
             waited_s + max(outcome.queue_s for outcome in outcomes),
@@ -207,11 +206,11 @@ async def _together(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-def _ordered(classifiers: Sequence[Classifier], outcome: Classified | BaseException) -> Classified | Exception:
-    """Answers in the order in which the classifiers were named, not in that of their groups."""
-    if isinstance(outcome, Classified):
+def _ordered(readers: Sequence[R], outcome: Answered[R] | BaseException) -> Answered[R] | Exception:
+    """Answers in the order in which the readers were named, not in that of their groups."""
+    if isinstance(outcome, Answered):
         found = dict(outcome.answers)
-        return replace(outcome, answers=tuple((classifier, found[classifier]) for classifier in classifiers))
+        return replace(outcome, answers=tuple((reader, found[reader]) for reader in readers))
     if isinstance(outcome, Exception):
         return outcome
     raise outcome

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from models import engines, golden, heads, networks
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, Store, parse_name
-from models.classifier import Classifier, Extractor
+from models.classifier import Classifier, Extractor, Reader
 from models.cores import available_cores
 from models.errors import ArtifactError, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
 from models.heads import Head
 from models.manifests import CARD_FILE, GOLDEN_FILE, WEIGHTS_FILE
 from models.preprocess import PreprocessSpec
+
+R = TypeVar("R", bound=Reader)
 
 
 def load_extractor(artifact: ExtractorArtifact, threads: int | None = None) -> Extractor:
@@ -97,14 +100,12 @@ def load(store: Store, names: Sequence[str] = (), threads: int | None = None) ->
     return Catalog(tuple(loaded))
 
 
-def group(
-    classifiers: Iterable[Classifier],
-) -> dict[tuple[Extractor, PreprocessSpec], tuple[Classifier, ...]]:
-    """Classifiers that can share a row: those of the same extractor and the same preprocess spec."""
-    groups: dict[tuple[Extractor, PreprocessSpec], tuple[Classifier, ...]] = {}
-    for classifier in classifiers:
-        key = (classifier.extractor, classifier.spec)
-        groups[key] = (*groups.get(key, ()), classifier)
+def group(readers: Iterable[R]) -> dict[tuple[Extractor, PreprocessSpec], tuple[R, ...]]:
+    """Those that can share a row: readers of the same extractor and the same preprocess spec."""
+    groups: dict[tuple[Extractor, PreprocessSpec], tuple[R, ...]] = {}
+    for reader in readers:
+        key = (reader.extractor, reader.spec)
+        groups[key] = (*groups.get(key, ()), reader)
     return groups
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from models.errors import HeadFailed
 from models.heads import Floats, Head
 from models.image import DEFAULT_LIMITS, Limits, Pixels, decode
 from models.manifests import ClassifierManifest, ExtractorManifest
+from models.networks import POOLED
 from models.preprocess import PreprocessSpec, preprocess
 
 
@@ -27,6 +29,47 @@ class Extractor:
 
     manifest: ExtractorManifest
     engine: Engine
+
+
+class Reader(Protocol):
+    """Something that reads one output of an extractor, for images that were preprocessed in one way."""
+
+    @property
+    def label(self) -> str:
+        """What it is called in errors."""
+
+    @property
+    def extractor(self) -> Extractor:
+        """Whose output it reads."""
+
+    @property
+    def spec(self) -> PreprocessSpec:
+        """How its images are preprocessed."""
+
+    @property
+    def output(self) -> str:
+        """Name of the output."""
+
+    def read(self, features: Floats) -> Floats:
+        """float32 [images, width of the output] -> float32 [images, its own width]."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The features themselves, as another model may want them."""
+
+    extractor: Extractor
+    spec: PreprocessSpec
+    output: str = POOLED
+
+    @property
+    def label(self) -> str:
+        """Name and version of the extractor."""
+        return f"{self.extractor.manifest.name}@{self.extractor.manifest.version}"
+
+    def read(self, features: Floats) -> Floats:
+        """The same again."""
+        return features
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +92,20 @@ class Classifier:
         return self.manifest.version
 
     @property
+    def label(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def output(self) -> str:
+        """The extractor's output that its head reads."""
+        return self.manifest.extractor.output
+
+    def read(self, features: Floats) -> Floats:
+        """float32 [images, features] -> float32 [images, classes], probabilities."""
+        return self.head.predict_proba(features)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the probabilities."""
         return self.manifest.classes
@@ -67,10 +124,10 @@ class Classifier:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One image at one preprocess spec, and the classifiers of one extractor that read it."""
+    """One image at one preprocess spec, and those who read what one extractor makes of it."""
 
     pixels: Pixels
-    classifiers: tuple[Classifier, ...]
+    readers: tuple[Reader, ...]
 
 
 def prepare(
@@ -94,7 +151,7 @@ def classify(engine: Engine, rows: Sequence[Row]) -> list[tuple[Floats, ...]]:
     """Run the extractor once over all rows, and each head once over the rows that it reads.
 
     Returns:
-        for each row, the probabilities [classes] of each of its classifiers, in their order.
+        for each row, the answer of each of its readers, in their order: of a classifier, probabilities [classes].
 
     Raises:
         HeadFailed: a head raised; the cause is chained.
@@ -112,21 +169,21 @@ def known(answer: Floats | HeadFailed) -> Floats:
 def classify_each(engine: Engine, rows: Sequence[Row]) -> list[tuple[Floats | HeadFailed, ...]]:
     """The same for rows of several callers: a head that raises fails its own answers and nobody else's."""
     outputs = engine.run(np.stack([row.pixels for row in rows]))
-    readers: dict[Classifier, list[int]] = {}
+    rows_of: dict[Reader, list[int]] = {}
     for index, row in enumerate(rows):
-        for classifier in row.classifiers:
-            readers.setdefault(classifier, []).append(index)
-    answers: dict[tuple[Classifier, int], Floats | HeadFailed] = {}
-    for classifier, indices in readers.items():
-        found = _ask_head(classifier, outputs[classifier.manifest.extractor.output][indices])
-        answers |= {(classifier, index): answer for index, answer in zip(indices, found, strict=True)}
-    return [tuple(answers[classifier, index] for classifier in row.classifiers) for index, row in enumerate(rows)]
+        for reader in row.readers:
+            rows_of.setdefault(reader, []).append(index)
+    answers: dict[tuple[Reader, int], Floats | HeadFailed] = {}
+    for reader, indices in rows_of.items():
+        found = _ask(reader, outputs[reader.output][indices])
+        answers |= {(reader, index): answer for index, answer in zip(indices, found, strict=True)}
+    return [tuple(answers[reader, index] for reader in row.readers) for index, row in enumerate(rows)]
 
 
-def _ask_head(classifier: Classifier, features: Floats) -> Sequence[Floats | HeadFailed]:
+def _ask(reader: Reader, features: Floats) -> Sequence[Floats | HeadFailed]:
     try:
-        return list(classifier.head.predict_proba(features))
+        return list(reader.read(features))
     except Exception as error:
-        failure = HeadFailed(f"The head of {classifier.name}@{classifier.version} failed.")
+        failure = HeadFailed(f"The head of {reader.label} failed.")
         failure.__cause__ = error
         return [failure] * len(features)

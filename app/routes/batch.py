@@ -12,8 +12,9 @@ from app.problems import documented
 from app.routes.classify import Model, Threshold, TopK, Version, answer
 from app.schemas import BatchAnswer, BatchItem
 from app.selection import Selection, select
-from app.service import Classified
+from app.service import Answered
 from app.state import DeadlineDep, ServiceDep, StateDep
+from models.classifier import Classifier
 
 router = APIRouter(tags=["classify"])
 
@@ -64,7 +65,7 @@ async def classify_batch(
 
 
 def _outcome(
-    request: Request, outcome: Classified | Exception, selection: Selection, top_k: int, threshold: float
+    request: Request, outcome: Answered[Classifier] | Exception, selection: Selection, top_k: int, threshold: float
 ) -> dict[str, Any]:
     if isinstance(outcome, problems.EXPECTED):
         return {"error": problems.note(request, outcome)}

@@ -11,7 +11,7 @@ from app.disconnect import unless_gone
 from app.problems import documented
 from app.schemas import Classification, Comparison, ModelAnswer, Prediction, Timing
 from app.selection import select
-from app.service import Classified
+from app.service import Answered
 from app.state import DeadlineDep, ServiceDep, StateDep, elapsed_s
 from models.classifier import Classifier
 from models.heads import Floats
@@ -26,7 +26,7 @@ Version = Annotated[int | None, Query(ge=1, description="version of the one mode
 TopK = Annotated[int, Query(ge=1, description="classes to return at most; more than there are gives all")]
 Threshold = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False, description="least score to return")]
 
-_BODY: dict[str, Any] = {
+BODY: dict[str, Any] = {
     "required": True,
     "description": "JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or AVIF.",
     "content": {
@@ -53,7 +53,7 @@ _BODY: dict[str, Any] = {
 @router.post(
     "/v1/classify",
     summary="Say what an image shows",
-    openapi_extra={"requestBody": _BODY},
+    openapi_extra={"requestBody": BODY},
     responses=documented(400, 404, 413, 415, 422, 503, 504),
 )
 async def classify(
@@ -94,7 +94,7 @@ def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold:
     )
 
 
-def timed(classified: Classified, total_s: float) -> Timing:
+def timed(classified: Answered[Any], total_s: float) -> Timing:
     """Seconds as they were measured -> milliseconds as they are told."""
     seconds = {
         "decode": classified.decode_s,

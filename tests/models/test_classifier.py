@@ -51,7 +51,7 @@ def test_every_answer_is_the_one_of_its_own_row_and_classifier(extractor: Extrac
     images, labels = pictures()
     rows = [Row(pixels, (pooled, top) if index % 2 else (top, pooled)) for index, pixels in enumerate(images)]
     for index, (row, answer) in enumerate(zip(rows, classify(extractor.engine, rows), strict=True)):
-        for classifier, probabilities in zip(row.classifiers, answer, strict=True):
+        for classifier, probabilities in zip(row.readers, answer, strict=True):
             ((alone,),) = classify(extractor.engine, [Row(row.pixels, (classifier,))])
             assert np.allclose(probabilities, alone, atol=1e-6), f"row {index} got the answer of another one"
             assert probabilities.argmax() == labels[index]

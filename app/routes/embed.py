@@ -1,0 +1,87 @@
+"""`POST /v1/embed`: an image in, the features of the network out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from app import uploads
+from app.disconnect import unless_gone
+from app.problems import documented
+from app.routes.classify import BODY, Model, Version, server_timing, timed
+from app.schemas import Features
+from app.selection import select_one
+from app.state import DeadlineDep, ServiceDep, StateDep, elapsed_s
+from models.classifier import Embedding
+from models.heads import Floats
+
+router = APIRouter(tags=["classify"])
+
+
+class _Kind(StrEnum):
+    JSON = "application/json"
+    BYTES = "application/octet-stream"
+    NPY = "application/x-npy"
+
+
+_SCHEMA: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.post(
+    "/v1/embed",
+    summary="Give the features of an image",
+    openapi_extra={"requestBody": BODY},
+    responses={
+        200: {"model": Features, "content": {_Kind.BYTES: _SCHEMA, _Kind.NPY: _SCHEMA}},
+        **documented(400, 404, 413, 415, 422, 503, 504),
+    },
+    response_model=None,
+)
+async def embed(
+    request: Request,
+    state: StateDep,
+    service: ServiceDep,
+    deadline: DeadlineDep,
+    model: Model = None,
+    version: Version = None,
+) -> Response:
+    """Pooled features, float32, of the image as `model` would see it.
+
+    JSON; with `Accept: application/octet-stream` their little-endian bytes, with `application/x-npy` a file of NumPy's.
+    """
+    classifier = select_one(service.catalog, service.default, model, version)
+    upload = await uploads.read(request, state.settings.max_body_bytes)
+    reader = Embedding(classifier.extractor, classifier.spec)
+    answered = await unless_gone(request, service.classify(upload.image, [reader], deadline))
+    features = answered.answers[0][1].astype("<f4")
+    timing = timed(answered, elapsed_s(request))
+    kind = _kind(request.headers.get("accept", ""))
+    headers = {"Server-Timing": server_timing(timing), "Vary": "Accept"}
+    if kind is not _Kind.JSON:
+        return Response(_npy(features) if kind is _Kind.NPY else features.tobytes(), headers=headers, media_type=kind)
+    manifest = classifier.extractor.manifest
+    body = Features(
+        extractor=manifest.name,
+        version=manifest.version,
+        request_id=request.state.request_id,
+        features=features.tolist(),
+        timing_ms=timing,
+        batch_size=answered.batch_size,
+    )
+    return Response(body.model_dump_json(), headers=headers, media_type=kind)
+
+
+def _kind(accept: str) -> _Kind:
+    """The first kind that the client names; JSON where it names none of them."""
+    named = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    return next((kind for part in named for kind in _Kind if kind == part), _Kind.JSON)
+
+
+def _npy(features: Floats) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, features, allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,52 @@
+"""`/predictions/MODEL[/VERSION]`: the address of TorchServe, for clients that were made for it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+
+from app import uploads
+from app.disconnect import unless_gone
+from app.problems import documented
+from app.routes.classify import BODY
+from app.service import Service
+from app.state import DeadlineDep, ServiceDep, State, StateDep
+
+router = APIRouter(tags=["TorchServe"])
+
+_TOP_K = 5
+_DOCUMENTED: dict[str, Any] = {
+    "summary": "Say what an image shows, as TorchServe does",
+    "openapi_extra": {"requestBody": BODY},
+    "responses": documented(400, 404, 413, 415, 422, 503, 504),
+}
+
+VersionPath = Annotated[int, Path(ge=1)]
+
+
+@router.post("/predictions/{model}", operation_id="predict_post", **_DOCUMENTED)
+@router.put("/predictions/{model}", operation_id="predict_put", **_DOCUMENTED)
+async def predict(
+    request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: str
+) -> dict[str, float]:
+    """The five likeliest classes of the newest version: `{label: probability}`. `curl -T photo.jpg URL` works."""
+    return await _predict(request, state, service, deadline, model, None)
+
+
+@router.post("/predictions/{model}/{version}", operation_id="predict_version_post", **_DOCUMENTED)
+@router.put("/predictions/{model}/{version}", operation_id="predict_version_put", **_DOCUMENTED)
+async def predict_version(
+    request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: str, version: VersionPath
+) -> dict[str, float]:
+    """The same of one version."""
+    return await _predict(request, state, service, deadline, model, version)
+
+
+async def _predict(
+    request: Request, state: State, service: Service, deadline: float | None, model: str, version: int | None
+) -> dict[str, float]:
+    classifier = service.catalog.find(model, version)
+    upload = await uploads.read(request, state.settings.max_body_bytes)
+    answered = await unless_gone(request, service.classify(upload.image, [classifier], deadline))
+    return {label: score for label, _, score in classifier.top(answered.answers[0][1], _TOP_K)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,10 +14,10 @@ from app import logs
 from app.settings import Settings, explain, unknown_variables
 
 if TYPE_CHECKING:
-    from models.catalog import Catalog
+    from app.service import Loader
 
 
-def main(load_models: Callable[[Settings], Catalog] | None = None) -> int:
+def main(load_models: Loader | None = None) -> int:
     """Read the settings and serve; 0 after a drain, 1 on a failure, 2 on a wrong setting.
 
     Args:

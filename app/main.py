@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -15,25 +13,24 @@ from fastapi import FastAPI
 from app import problems
 from app.middleware import Identify, Record
 from app.page import static_files
+from app.reload import Reloader
 from app.routes import batch, cards, classify, docs, embed, health, metrics, models, page, predictions
 from app.schemas import Problem
-from app.service import Loaded, Service, load, load_catalog
+from app.service import Loaded, Loader, Service, load, load_catalog
 from app.settings import Settings
 from app.state import State
-from models.catalog import Catalog
+from app.threads import in_thread
 from models.errors import ModelsError
 
 logger = structlog.get_logger("app")
 
 _CLOSE_S = 1.0  # accepted requests had their time before, in the drain
 
-T = TypeVar("T")
-
 
 def create_app(
     settings: Settings,
     *,
-    load_models: Callable[[Settings], Catalog] = load_catalog,
+    load_models: Loader = load_catalog,
     on_ready: Callable[[Loaded], None] | None = None,
     on_failure: Callable[[], None] | None = None,
 ) -> FastAPI:
@@ -41,7 +38,8 @@ def create_app(
 
     Args:
         settings: all of them.
-        load_models: settings -> the catalog, called in a thread; may raise ModelsError.
+        load_models: settings and the catalog before, if there is one -> the catalog; called in a thread, may raise
+            ModelsError.
         on_ready: called when work is taken.
         on_failure: called when the models could not be loaded, which has been logged.
     """
@@ -49,9 +47,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        reloader = Reloader(state, load_models)
         loading = asyncio.create_task(_load(state, load_models, on_ready, on_failure))
+        watching = asyncio.create_task(reloader.run())
         yield
         loading.cancel()
+        watching.cancel()
+        await reloader.close()
         if state.service:
             await asyncio.to_thread(state.service.close, _CLOSE_S)
 
@@ -86,12 +88,12 @@ class _App(FastAPI):
 
 async def _load(
     state: State,
-    load_models: Callable[[Settings], Catalog],
+    load_models: Loader,
     on_ready: Callable[[Loaded], None] | None,
     on_failure: Callable[[], None] | None,
 ) -> None:
     try:
-        loaded = await _in_thread(lambda: load(state.settings, load_models))
+        loaded = await in_thread(lambda: load(state.settings, load_models))
         state.service = Service(loaded, state.settings, state.metrics)
     except Exception as error:
         if isinstance(error, ModelsError):
@@ -104,19 +106,3 @@ async def _load(
     state.lifecycle.loaded()
     if on_ready:
         on_ready(loaded)
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run a function in a thread that does not keep the process from ending, as an executor's would."""
-    done: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-    def run() -> None:
-        if not done.set_running_or_notify_cancel():
-            return
-        try:
-            done.set_result(function())
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return await asyncio.wrap_future(done)

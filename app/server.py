@@ -20,9 +20,9 @@ from fastapi import FastAPI
 
 from app.lifecycle import Lifecycle
 from app.main import create_app
-from app.service import Loaded
+from app.service import Loaded, Loader
 from app.settings import Settings
-from models.catalog import Catalog
+from app.state import State
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048
@@ -33,10 +33,16 @@ logger = structlog.get_logger("app")
 class Server(uvicorn.Server):
     """uvicorn's server with a drain, and with an exit code."""
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain_s: float) -> None:
-        """Serve `config.app`, whose phase is `lifecycle`, and give it `drain_s` seconds to finish."""
+    def __init__(
+        self, config: uvicorn.Config, lifecycle: Lifecycle, drain_s: float, on_hangup: Callable[[], None]
+    ) -> None:
+        """Serve `config.app`, whose phase is `lifecycle`, and give it `drain_s` seconds to finish.
+
+        `on_hangup` is called on the event loop for each SIGHUP.
+        """
         super().__init__(config)
         self.exit_code = 0
+        self._on_hangup = on_hangup
         self._lifecycle, self._drain_s = lifecycle, drain_s
         self._drain_until = float("inf")
 
@@ -51,10 +57,11 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     async def on_tick(self, counter: int) -> bool:
@@ -88,7 +95,7 @@ def listen(host: str, port: int) -> socket.socket:
     )
 
 
-def serve(settings: Settings, load_models: Callable[[Settings], Catalog]) -> int:
+def serve(settings: Settings, load_models: Loader) -> int:
     """Run the server until a signal or a failure ends it; the process's exit code."""
     began = time.monotonic()
     try:
@@ -104,7 +111,8 @@ def serve(settings: Settings, load_models: Callable[[Settings], Catalog]) -> int
         logger.info(line)
 
     app = create_app(settings, load_models=load_models, on_ready=announce, on_failure=lambda: server.fail())
-    server = Server(_config(app, settings), app.state.held.lifecycle, settings.drain_s)
+    state: State = app.state.held
+    server = Server(_config(app, settings), state.lifecycle, settings.drain_s, state.reload.set)
     logger.info("Loading the models.")
     server.run([listener])
     return server.exit_code

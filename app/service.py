@@ -6,9 +6,9 @@ import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -32,6 +32,7 @@ R = TypeVar("R", bound=Reader)
 Prepared = dict[PreprocessSpec, Pixels]
 Groups = Mapping[tuple[Extractor, PreprocessSpec], tuple[R, ...]]
 Answers = tuple[Floats | HeadFailed, ...]
+Batchers = dict[Extractor, Batcher[Row, Answers]]
 T = TypeVar("T")
 
 
@@ -54,20 +55,29 @@ class Loaded:
     default: Classifier
 
 
-def load_catalog(settings: Settings) -> Catalog:
+Loader = Callable[[Settings, Catalog | None], Catalog]
+
+
+def load_catalog(settings: Settings, before: Catalog | None = None) -> Catalog:
     """Load and verify the whole store; raises ModelNotFound, ArtifactError."""
-    return catalogs.load(Store(settings.store), threads=settings.threads)
+    return catalogs.load(Store(settings.store), threads=settings.threads, before=before)
 
 
-def load(settings: Settings, loader: Callable[[Settings], Catalog] = load_catalog) -> Loaded:
+def load(settings: Settings, loader: Loader = load_catalog, before: Catalog | None = None) -> Loaded:
     """Load the models, choose the default and warm every engine. Blocks for seconds.
+
+    Args:
+        settings: where the store lies, and the default.
+        loader: loads the catalog.
+        before: what is served meanwhile. Engines that it shares with the new catalog run already, for somebody else.
 
     Raises:
         ModelNotFound, ArtifactError: with one line that says what to do.
     """
-    catalog = loader(settings)
+    catalog = loader(settings, before)
     default = _default(catalog, settings)
-    for extractor in catalog.extractors:
+    running = set(before.extractors) if before else set()
+    for extractor in set(catalog.extractors) - running:
         readers = [classifier for classifier in catalog.classifiers if classifier.extractor is extractor]
         for size in sorted({1, settings.max_batch}):
             warm(extractor, readers, size)
@@ -84,12 +94,20 @@ def warm(extractor: Extractor, readers: Iterable[Classifier], size: int) -> None
 class Service:
     """Answers what an image shows. Lives on one event loop."""
 
-    def __init__(self, loaded: Loaded, settings: Settings, metrics: Metrics) -> None:
-        """Start a batcher for each extractor, and the threads that decode."""
+    def __init__(self, loaded: Loaded, settings: Settings, metrics: Metrics, before: Service | None = None) -> None:
+        """Start a batcher for each extractor, and the threads that decode; what `before` has of them is shared."""
         self.catalog, self.default = loaded.catalog, loaded.default
+        self._users, self._unused = 0, asyncio.Event()
+        self._unused.set()
         self.limits, self._metrics, self._queue_size = settings.limits, metrics, settings.queue_size
-        self._threads = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
-        self._batchers = {each: _start(each, settings, metrics) for each in self.catalog.extractors}
+        self._threads: ThreadPoolExecutor = (
+            before._threads if before else ThreadPoolExecutor(available_cores(), "decode")
+        )
+        running: Batchers = before._batchers if before else {}
+        self._batchers: Batchers = {
+            each: running.get(each) or _start(each, settings, metrics) for each in self.catalog.extractors
+        }
+        metrics.model_info.clear()
         for model in self.catalog.classifiers:
             extractor = model.extractor
             metrics.describe(model.name, model.version, extractor.manifest.name, extractor.engine.name)
@@ -169,11 +187,29 @@ class Service:
         """Run work on pixels off the event loop, on as many threads as there are cores."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    def close(self, timeout_s: float) -> None:
-        """Stop every thread; a batch that runs longer than `timeout_s` is left to itself. Blocks."""
-        for batcher in self._batchers.values():
+    @contextmanager
+    def used(self) -> Iterator[Service]:
+        """Keep it open while a request needs it, even if another one has taken its place."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield self
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def unused(self) -> None:
+        """Wait until no request needs it."""
+        await self._unused.wait()
+
+    def close(self, timeout_s: float, successor: Service | None = None) -> None:
+        """Stop every thread that is not the successor's too; a batch that takes longer is left to itself. Blocks."""
+        shared = set(successor._batchers.values()) if successor else set()
+        for batcher in set(self._batchers.values()) - shared:
             batcher.close(timeout_s)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        if successor is None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _ask(self, extractor: Extractor, row: Row, place: Place) -> Outcome[Answers]:
         outcome = await self._batchers[extractor].submit(row, place)

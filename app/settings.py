@@ -31,6 +31,11 @@ class Settings(BaseSettings):
         description="Prefix that a proxy removes before it forwards, such as `/vision`.",
     )
     store: Path = Field(DEFAULT_STORE, description="Folder of extractors and classifiers (default: the shipped one).")
+    store_poll_s: float = Field(
+        5,
+        ge=0,
+        description="Seconds between looks at the store; what has changed is taken up. `0`: only on SIGHUP.",
+    )
     default_model: str = Field(
         "cifar10",
         description="Classifier that answers if none is named: `NAME` or `NAME@VERSION`, which must be there. "

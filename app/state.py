@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
@@ -23,6 +25,7 @@ class State:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     metrics: Metrics = field(default_factory=Metrics)
     service: Service | None = None
+    reload: asyncio.Event = field(default_factory=asyncio.Event)
 
     def working_service(self) -> Service:
         """The service, if new work is taken; raises NotReady, Draining."""
@@ -42,8 +45,9 @@ async def _state(request: Request) -> State:
     return get_state(request)
 
 
-async def _service(request: Request) -> Service:
-    return get_state(request).working_service()
+async def _service(request: Request) -> AsyncIterator[Service]:
+    with get_state(request).working_service().used() as service:
+        yield service
 
 
 async def _deadline(

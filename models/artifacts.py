@@ -101,6 +101,11 @@ class Store:
         """All versions of all classifiers, by name, the newest first. Reads manifests only."""
         return self._all(ClassifierManifest)
 
+    def fingerprint(self) -> frozenset[tuple[str, int, int]]:
+        """Path, time of change and size of every file: equal as long as nothing has changed."""
+        files = [path for kind in _FOLDERS.values() for path in self.root.glob(f"{kind}/*/*/*")]
+        return frozenset(_traits(path) for path in files if _is_version(path.parent))
+
     def extractor(self, name: str, version: int | None = None) -> ExtractorArtifact:
         """One extractor, by default its newest version; raises ModelNotFound."""
         return self._one(self.extractors(), "extractor", name, version)
@@ -197,6 +202,14 @@ def _only_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _traits(path: Path) -> tuple[str, int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # it went away just now
+        return str(path), 0, 0
+    return str(path), found.st_mtime_ns, found.st_size
 
 
 def _is_version(folder: Path) -> bool:

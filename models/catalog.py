@@ -76,13 +76,14 @@ class Catalog:
         return tuple(dict.fromkeys(classifier.extractor for classifier in self.classifiers))
 
 
-def load(store: Store, names: Sequence[str] = (), threads: int | None = None) -> Catalog:
+def load(store: Store, names: Sequence[str] = (), threads: int | None = None, before: Catalog | None = None) -> Catalog:
     """Load classifiers and, once each, the extractors that they stand on.
 
     Args:
         store: where they lie.
         names: `name` (the newest version) or `name@version`; none means every version of every classifier.
         threads: of an engine on the CPU; none means all cores this process may use.
+        before: what is loaded already; of that, what is the same in the store is verified and kept.
 
     Raises:
         ModelNotFound, ArtifactError: with one line that says what to do.
@@ -90,13 +91,22 @@ def load(store: Store, names: Sequence[str] = (), threads: int | None = None) ->
     artifacts = [store.classifier(*parse_name(name)) for name in names] or store.classifiers()
     if not artifacts:
         raise ModelNotFound(f"There is no classifier in {store.root}. Make one: python -m training run --help")
-    extractors: dict[str, Extractor] = {}
+    kept = {each.manifest.model_dump_json(): each for each in before.classifiers} if before else {}
+    extractors = {each.manifest.model_dump_json(): each for each in before.extractors} if before else {}
     loaded = []
     for artifact in artifacts:
         below = store.extractor_of(artifact)
-        if below.label not in extractors:
-            extractors[below.label] = load_extractor(below, threads)
-        loaded.append(load_classifier(artifact, extractors[below.label]))
+        key = below.manifest.model_dump_json()
+        if key in extractors:
+            below.verify()
+        else:
+            extractors[key] = load_extractor(below, threads)
+        same = kept.get(artifact.manifest.model_dump_json())
+        if same and same.extractor is extractors[key]:
+            artifact.verify()
+            loaded.append(same)
+        else:
+            loaded.append(load_classifier(artifact, extractors[key]))
     return Catalog(tuple(loaded))
 
 

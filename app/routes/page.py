@@ -40,10 +40,10 @@ async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Re
     """The form again, with the picture and its five likeliest classes, or with what went wrong."""
     chosen = {}
     try:
-        service = state.working_service()
-        upload = await uploads.read(request, state.settings.max_body_bytes)
-        chosen = {"chosen": upload.all("model")}
-        shown = await _classify(request, service, upload, deadline)
+        with state.working_service().used() as service:
+            upload = await uploads.read(request, state.settings.max_body_bytes)
+            chosen = {"chosen": upload.all("model")}
+            shown = await _classify(request, service, upload, deadline)
     except problems.EXPECTED as error:
         problem = problems.note(request, error)
         response = _page(request, state, problem.status, problem=problem, **chosen)

@@ -80,10 +80,11 @@ def pool(batch: Pixels) -> Floats:
     return np.asarray(grid.reshape(len(batch), 12) / np.float32(255))
 
 
-def load(settings: Settings, engines: dict[str, ColourEngine]) -> Catalog:
+def load(settings: Settings, before: Catalog | None = None, *, engines: dict[str, ColourEngine]) -> Catalog:
     """What `models.catalog.load` does, with engines of our own by the names of the extractors."""
     store = Store(settings.store)
-    extractors = {
+    running = {extractor.manifest.name: extractor for extractor in before.extractors} if before else {}
+    extractors = running or {
         artifact.manifest.name: Extractor(artifact.manifest, engines[artifact.manifest.name])
         for artifact in store.extractors()
     }
@@ -103,6 +104,11 @@ def build(root: Path) -> None:
     _save_classifier(store, "colours", "near_net", PreprocessSpec(size=_SIDE), C=2.0)
     _save_classifier(store, "tones", "near_net", PreprocessSpec(size=_SIDE, source=16))
     _save_classifier(store, "far", "far_net", PreprocessSpec(size=_SIDE))
+
+
+def add_classifier(root: Path, name: str, extractor: str) -> None:
+    """One more version of a classifier in a store that `build` made."""
+    _save_classifier(Store(root), name, extractor, PreprocessSpec(size=_SIDE))
 
 
 def _save_extractor(store: Store, name: str) -> None:

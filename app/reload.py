@@ -1,0 +1,81 @@
+"""A store that changes while the server runs: loaded, verified and warmed beside the old one, then swapped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from app.service import Loader, Service, load
+from app.state import State
+from app.threads import in_thread
+from models.artifacts import Store
+from models.errors import ModelsError
+
+logger = structlog.get_logger("app")
+
+_CLOSE_S = 1.0
+_REFUSED = "The changed store was not taken up; the old models go on."
+
+
+class Reloader:
+    """Looks for changes at times, or when it is told to, and gives the state a new service."""
+
+    def __init__(self, state: State, load_models: Loader) -> None:
+        """Remember the store as it is; to be called before its models are loaded."""
+        self._state, self._load_models = state, load_models
+        self._store = Store(state.settings.store)
+        self._known = self._last = self._store.fingerprint()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            told = await self._wait()
+            now = await asyncio.to_thread(self._store.fingerprint)
+            has_settled, self._last = now == self._last, now
+            if told or (now != self._known and has_settled):
+                self._known = now
+                await self._reload()
+
+    async def close(self) -> None:
+        """End the threads of services that were still finishing."""
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    async def _wait(self) -> bool:
+        """Sleep until it is time to look; True if somebody asked for it."""
+        event = self._state.reload
+        try:
+            await asyncio.wait_for(event.wait(), self._state.settings.store_poll_s or None)
+        except TimeoutError:
+            return False
+        event.clear()
+        return True
+
+    async def _reload(self) -> None:
+        state, old = self._state, self._state.service
+        if old is None:
+            return
+        try:
+            loaded = await in_thread(lambda: load(state.settings, self._load_models, old.catalog))
+        except ModelsError as error:
+            logger.error(_REFUSED, why=str(error))
+            return
+        except Exception as error:
+            logger.error(_REFUSED, exc_info=error)
+            return
+        state.service = new = Service(loaded, state.settings, state.metrics, old)
+        logger.info("Took up the changed store.", models=[each.label for each in loaded.catalog.classifiers])
+        task = asyncio.create_task(_retire(old, new))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+
+async def _retire(old: Service, new: Service) -> None:
+    """When nobody asks the old service any more, end what the new one does not share with it."""
+    try:
+        await old.unused()
+    finally:
+        await asyncio.shield(asyncio.to_thread(old.close, _CLOSE_S, new))

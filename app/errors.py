@@ -48,7 +48,7 @@ class TooManyImages(ServiceError):
 
     def __init__(self, limit: int) -> None:
         """Name the limit."""
-        super().__init__(f"One request may have {limit} images. Send these in several requests.")
+        super().__init__(f"The limit of images in one request is {limit}. Send these in several requests.")
 
 
 class UnsupportedType(ServiceError):

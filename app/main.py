@@ -14,7 +14,7 @@ from app import problems
 from app.middleware import Identify, Record
 from app.page import static_files
 from app.reload import Reloader
-from app.routes import batch, cards, classify, docs, embed, health, metrics, models, page, predictions
+from app.routes import batch, cards, classify, docs, embed, health, metrics, models, page, predictions, v2
 from app.schemas import Problem
 from app.service import Loaded, Loader, Service, load, load_catalog
 from app.settings import Settings
@@ -68,7 +68,7 @@ def create_app(
     app.add_middleware(Record, state=state)
     app.add_middleware(Identify, state=state)  # the last one added is the outermost
     problems.install(app)
-    for family in (classify, batch, embed, predictions, models, health, docs, page, cards):
+    for family in (classify, batch, embed, predictions, v2, models, health, docs, page, cards):
         app.include_router(family.router)
     if settings.metrics_public:
         app.include_router(metrics.router)

@@ -18,7 +18,7 @@ from app import problems
 from app.errors import Draining
 from app.state import State
 
-_PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (

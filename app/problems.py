@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from app import errors
-from app.schemas import Problem
+from app.schemas import Problem, V2Error
 from app.state import get_state
 from models import errors as models_errors
 
@@ -79,11 +79,13 @@ def note(request: Request, error: Exception) -> Problem:
 
 
 def respond(request: Request, error: Exception) -> Response:
-    """An error as problem+json."""
+    """An error as problem+json, or as the Open Inference Protocol wants it below its address."""
     problem = note(request, error)
     headers = dict(getattr(error, "headers", None) or {})
     if problem.status == 503:
         headers["Retry-After"] = str(retry_after_s(error))
+    if _path(request).startswith("/v2/"):
+        return JSONResponse(V2Error(error=problem.detail).model_dump(), problem.status, headers)
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
 
 
@@ -104,6 +106,16 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """FastAPI's `responses` for problems with these statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {code: {"description": http.HTTPStatus(code).phrase, "content": content} for code in statuses}
+
+
+def documented_v2(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same for the Open Inference Protocol."""
+    return {code: {"description": http.HTTPStatus(code).phrase, "model": V2Error} for code in statuses}
+
+
+def _path(request: Request) -> str:
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", ""))
 
 
 async def _handle(request: Request, error: Exception) -> Response:

@@ -119,6 +119,38 @@ class ModelDetail(ModelSummary):
     card: str = Field(description="model card, Markdown")
 
 
+class V2Tensor(_Schema):
+    """A tensor as the Open Inference Protocol describes it."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class V2Model(_Schema):
+    """A model as the Open Inference Protocol describes it."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[V2Tensor]
+    outputs: list[V2Tensor]
+
+
+class V2Server(_Schema):
+    """This server as the Open Inference Protocol describes it."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class V2Error(_Schema):
+    """What went wrong, as the Open Inference Protocol has it."""
+
+    error: str
+
+
 class Health(_Schema):
     """The answer of a probe."""
 

@@ -21,7 +21,17 @@ from app.settings import Settings
 from models import catalog as catalogs
 from models.artifacts import Store, parse_name
 from models.catalog import Catalog
-from models.classifier import Classifier, Extractor, Reader, Row, classify, classify_each, known, prepare
+from models.classifier import (
+    Classifier,
+    Extractor,
+    Reader,
+    Row,
+    classify,
+    classify_each,
+    known,
+    prepare,
+    prepare_pixels,
+)
 from models.cores import available_cores
 from models.errors import HeadFailed, ModelNotFound
 from models.heads import Floats
@@ -29,6 +39,8 @@ from models.image import Limits, Pixels
 from models.preprocess import PreprocessSpec
 
 R = TypeVar("R", bound=Reader)
+Picture = bytes | Pixels
+"""An encoded image, or RGB, uint8 [height, width, 3]."""
 Prepared = dict[PreprocessSpec, Pixels]
 Groups = Mapping[tuple[Extractor, PreprocessSpec], tuple[R, ...]]
 Answers = tuple[Floats | HeadFailed, ...]
@@ -133,9 +145,9 @@ class Service:
         return outcome
 
     async def classify_all(
-        self, images: Sequence[bytes], readers: Sequence[R], deadline: float | None = None
+        self, images: Sequence[Picture], readers: Sequence[R], deadline: float | None = None
     ) -> list[Answered[R] | Exception]:
-        """The same for several images at once: places for all of them are held before one is decoded, or for none.
+        """The same for several images at once, decoded or not: places are held for all of them first, or for none.
 
         Returns:
             in the order of the images, what was found, or the error that `classify` would have raised.
@@ -153,17 +165,17 @@ class Service:
                 extractor: held.enter_context(self._batchers[extractor].reserve(count * len(images), deadline))
                 for extractor, count in rows.items()
             }
-            work = (self._classify(data, groups, places, deadline) for data in images)
+            work = (self._classify(image, groups, places, deadline) for image in images)
             found = await asyncio.gather(*work, return_exceptions=True)
         return [_ordered(readers, each) for each in found]
 
     async def _classify(
-        self, data: bytes, groups: Groups[R], places: Mapping[Extractor, Place], deadline: float | None
+        self, image: Picture, groups: Groups[R], places: Mapping[Extractor, Place], deadline: float | None
     ) -> Answered[R]:
         async with _until(deadline):
             began = time.monotonic()
             specs = {spec for _, spec in groups}
-            pixels, decode_s = await self.in_thread(_prepare, data, specs, self.limits)
+            pixels, decode_s = await self.in_thread(_prepare, image, specs, self.limits)
             waited_s = time.monotonic() - began - decode_s
             self._metrics.decode.observe(decode_s)
             asked = {group: Row(pixels[group[1]], sharing) for group, sharing in groups.items()}
@@ -259,9 +271,9 @@ def _known(answer: Floats | HeadFailed) -> Floats:
         raise BatchFailed("A head failed.") from error
 
 
-def _prepare(data: bytes, specs: set[PreprocessSpec], limits: Limits) -> tuple[Prepared, float]:
+def _prepare(image: Picture, specs: set[PreprocessSpec], limits: Limits) -> tuple[Prepared, float]:
     began = time.monotonic()
-    pixels = prepare(data, specs, limits)
+    pixels = prepare(image, specs, limits) if isinstance(image, bytes) else prepare_pixels(image, specs)
     return pixels, time.monotonic() - began
 
 

@@ -143,8 +143,12 @@ def prepare(
     """
     distinct = set(specs)
     sides = [spec.needed_side for spec in distinct if spec.needed_side is not None]
-    rgb = decode(data, limits, max(sides) if len(sides) == len(distinct) else None)
-    return {spec: preprocess(rgb, spec) for spec in distinct}
+    return prepare_pixels(decode(data, limits, max(sides) if len(sides) == len(distinct) else None), distinct)
+
+
+def prepare_pixels(rgb: Pixels, specs: Iterable[PreprocessSpec]) -> dict[PreprocessSpec, Pixels]:
+    """The same for an image that is decoded already: uint8 [height, width, 3]."""
+    return {spec: preprocess(rgb, spec) for spec in set(specs)}
 
 
 def classify(engine: Engine, rows: Sequence[Row]) -> list[tuple[Floats, ...]]:

@@ -109,7 +109,7 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None
     try:
         check_structure(data, kind)
         with Image.open(BoundedReader(data), formats=[kind]) as image:
-            _check_size(image.size, limits)
+            check_size(image.size, limits)
             if kind == "JPEG" and needed_side is not None:
                 image.draft(None, (needed_side, needed_side))
             _widen_transparent_level(image)
@@ -125,7 +125,8 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None
         ) from error
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
+def check_size(size: tuple[int, int], limits: Limits) -> None:
+    """Raise ImageTooLarge for a (width, height) beyond the limits."""
     width, height = size
     if width * height > limits.max_pixels:
         raise ImageTooLarge(

@@ -130,7 +130,7 @@ async def test_more_images_than_the_limit_are_413_which_names_it(serve: Serve, a
         ]
         assert fits.status_code == 200
         assert (too_many.status_code, too_many.json()["code"]) == (413, "too_many_images")
-        assert "3 images" in too_many.json()["detail"]
+        assert "is 3" in too_many.json()["detail"]
 
 
 async def test_the_images_of_several_zips_count_together(serve: Serve) -> None:

@@ -1,0 +1,154 @@
+"""`/v2`: the Open Inference Protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Path, Request, Response
+
+from app.bodies import opened, whole
+from app.disconnect import unless_gone
+from app.errors import BadParameter
+from app.oip import messages, tensors
+from app.oip.messages import HEADER_LENGTH, Output, Wanted
+from app.problems import documented_v2
+from app.schemas import Health, V2Model, V2Server, V2Tensor
+from app.service import Service
+from app.state import DeadlineDep, ServiceDep, State, StateDep
+from models.classifier import Classifier
+from models.heads import Floats
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+PROBABILITIES = "probabilities"
+_EXTENSIONS = ["binary_tensor_data", "classification"]
+
+VersionPath = Annotated[int, Path(ge=1)]
+_INFER: dict[str, Any] = {
+    "summary": "Classify images",
+    "response_class": Response,
+    "responses": {
+        200: {"content": {"application/json": {"schema": {"type": "object"}}}},
+        **documented_v2(400, 404, 413, 415, 422, 503, 504),
+    },
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"type": "object"}},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    },
+}
+
+
+@router.get("", summary="Describe the server")
+async def server_metadata() -> V2Server:
+    """Its name, and what it knows beyond the protocol."""
+    return V2Server(name="image-classification-service", version="0.1.0", extensions=_EXTENSIONS)
+
+
+@router.get("/health/live", summary="The process lives")
+async def live() -> Health:
+    """200 as long as the server answers at all."""
+    return Health(status="ok")
+
+
+@router.get("/health/ready", summary="The server takes work", responses=documented_v2(503))
+async def ready(_service: ServiceDep) -> Health:
+    """200 from the moment every model is warm until SIGTERM."""
+    return Health(status="ok")
+
+
+@router.get("/models/{model}", summary="Describe a model", responses=documented_v2(404, 422, 503))
+async def model_metadata(service: ServiceDep, model: str) -> V2Model:
+    """Its versions, and what it takes and gives."""
+    return _metadata(service, service.catalog.find(model))
+
+
+@router.get("/models/{model}/versions/{version}", summary="Describe a version", responses=documented_v2(404, 422, 503))
+async def version_metadata(service: ServiceDep, model: str, version: VersionPath) -> V2Model:
+    """The same of one version."""
+    return _metadata(service, service.catalog.find(model, version))
+
+
+@router.get("/models/{model}/ready", summary="A model takes work", responses=documented_v2(404, 422, 503))
+async def model_ready(service: ServiceDep, model: str) -> Health:
+    """200 if it is served."""
+    service.catalog.find(model)
+    return Health(status="ok")
+
+
+@router.get(
+    "/models/{model}/versions/{version}/ready", summary="A version takes work", responses=documented_v2(404, 422, 503)
+)
+async def version_ready(service: ServiceDep, model: str, version: VersionPath) -> Health:
+    """The same of one version."""
+    service.catalog.find(model, version)
+    return Health(status="ok")
+
+
+@router.post("/models/{model}/infer", **_INFER)
+async def infer(request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: str) -> Response:
+    """One input, `image` (BYTES) or `pixels` (UINT8 [n, h, w, 3]); one output, `probabilities` (FP32)."""
+    return await _infer(request, state, service, deadline, service.catalog.find(model))
+
+
+@router.post("/models/{model}/versions/{version}/infer", **_INFER)
+async def infer_version(
+    request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: str, version: VersionPath
+) -> Response:
+    """The same of one version."""
+    return await _infer(request, state, service, deadline, service.catalog.find(model, version))
+
+
+async def _infer(
+    request: Request, state: State, service: Service, deadline: float | None, classifier: Classifier
+) -> Response:
+    settings = state.settings
+    _, body = opened(request, settings.max_batch_bytes)
+    data, header_length = await whole(body), request.headers.get(HEADER_LENGTH)
+    received = await asyncio.to_thread(messages.parse, data, header_length)
+    images = await asyncio.to_thread(tensors.images, received, settings.limits, settings.max_images)
+    found = await unless_gone(request, service.classify_all(images, [classifier], deadline))
+    for outcome in found:
+        if isinstance(outcome, Exception):
+            raise outcome
+    rows = np.stack([outcome.answers[0][1] for outcome in found if not isinstance(outcome, Exception)])
+    wanted = received.request.outputs or [Wanted(name=PROBABILITIES)]
+    outputs = [_output(classifier, rows, each, received.request.is_binary(each)) for each in wanted]
+    content, json_length = messages.render(classifier.name, classifier.version, received.request.id, outputs)
+    if json_length is None:
+        return Response(content, media_type="application/json")
+    return Response(content, headers={HEADER_LENGTH: str(json_length)}, media_type="application/octet-stream")
+
+
+def _output(classifier: Classifier, rows: Floats, wanted: Wanted, binary: bool) -> Output:
+    if wanted.name != PROBABILITIES:
+        raise BadParameter(f"outputs: there is no {wanted.name!r}; there is `{PROBABILITIES}`.")
+    count = wanted.parameters.get("classification", 0)
+    if not isinstance(count, int) or count < 0:
+        raise BadParameter("outputs: `classification` is the number of classes that are wanted.")
+    return Output(PROBABILITIES, _named(classifier, rows, count) if count else rows, binary)
+
+
+def _named(classifier: Classifier, rows: Floats, count: int) -> Sequence[Sequence[str]]:
+    """`score:index:label`, likeliest first, as Triton writes them."""
+    return [[f"{score:f}:{index}:{label}" for label, index, score in classifier.top(row, count)] for row in rows]
+
+
+def _metadata(service: Service, classifier: Classifier) -> V2Model:
+    return V2Model(
+        name=classifier.name,
+        versions=[str(each.version) for each in service.catalog.classifiers if each.name == classifier.name],
+        platform=classifier.extractor.engine.name,
+        inputs=[
+            V2Tensor(name=tensors.IMAGE, datatype="BYTES", shape=[-1]),
+            V2Tensor(name=tensors.PIXELS, datatype="UINT8", shape=[-1, -1, -1, 3]),
+        ],
+        outputs=[V2Tensor(name=PROBABILITIES, datatype="FP32", shape=[-1, len(classifier.classes)])],
+    )

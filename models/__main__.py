@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +13,13 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from models import catalog
+from models import catalog, remote
 from models.answers import answer, pictures
 from models.artifacts import DEFAULT_STORE, ClassifierArtifact, ExtractorArtifact, Store, parse_name
 from models.errors import ModelNotFound, ModelsError
 from models.manifests import CARD_FILE
-
-Predictions = tuple[Path, list[tuple[str, int, float]]]
-
-_BAR = 30
+from models.progress import Advance, silent, track
+from models.tables import Answers, Form, write
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
@@ -93,50 +89,59 @@ def verify(store: StoreOption = DEFAULT_STORE) -> None:
 
 @app.command("classify")
 def classify_files(
-    files: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    files: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, patterns; - for standard input.")],
     model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")] = "cifar10",
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability of a class to show.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values: file, label, score.")] = False,
+    as_labels: Annotated[
+        bool, typer.Option("--labels", help="Comma-separated Filename,Predictions: the likeliest class alone.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Ask a running server instead, such as http://127.0.0.1:8000.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Classify pictures here, without a server. Exit code 1 if one of them cannot be read; the rest is done."""
-    if as_json and as_csv:
-        raise typer.BadParameter("choose one of --json and --csv")
-    paths = pictures(files)
-    if not paths:
-        errors.print(f"There are no pictures in {', '.join(map(str, files))}.", highlight=False, markup=False)
+    """Classify pictures, here or by a server. Exit code 1 if one of them cannot be read; the rest is done."""
+    form = _form({Form.JSON: as_json, Form.CSV: as_csv, Form.LABELS: as_labels})
+    images = pictures(files)
+    if not images:
+        errors.print(f"There are no pictures in {', '.join(files)}.", highlight=False, markup=False)
         raise typer.Exit(_Exit.FAILED)
-    classifier = catalog.load(Store(store), [model]).classifiers[0]
-    broken: dict[Path, str] = {}
-    answers = answer(classifier, paths, lambda path, why: broken.__setitem__(path, why))
-    write = _write_json if as_json else _write_csv if as_csv else _write_table
-    write((path, classifier.top(row, top, threshold)) for path, row in answers)
-    for path, why in broken.items():
-        errors.print(f"{path}: {why}", highlight=False, soft_wrap=True, markup=False)
+    broken: dict[str, str] = {}
+    answers = (
+        remote.answer(url, images, model, top, broken.__setitem__)
+        if url
+        else _answers_here(Store(store), model, images, top, broken.__setitem__)
+    )
+    # Where the answers appear on the same terminal they show themselves how far it is, and a bar would run into them.
+    show = track if sys.stderr.isatty() and not sys.stdout.isatty() else silent
+    with show("Classifying", len(images)) as advance:
+        write(_counted(answers, threshold, advance), form)
+    for name, why in broken.items():
+        errors.print(f"{name}: {why}", highlight=False, soft_wrap=True, markup=False)
     raise typer.Exit(_Exit.FAILED if broken else _Exit.DONE)
 
 
-def _write_json(answers: Iterable[Predictions]) -> None:
-    for path, predictions in answers:
-        items = [{"label": label, "index": index, "score": score} for label, index, score in predictions]
-        sys.stdout.write(json.dumps({"file": str(path), "predictions": items}, ensure_ascii=False) + "\n")
+def _form(asked: Mapping[Form, bool]) -> Form:
+    forms = [form for form, is_asked in asked.items() if is_asked]
+    if len(forms) > 1:
+        raise typer.BadParameter("choose one of --json, --csv and --labels")
+    return forms[0] if forms else Form.TABLE
 
 
-def _write_csv(answers: Iterable[Predictions]) -> None:
-    rows = csv.writer(sys.stdout)
-    rows.writerow(["file", "label", "score"])
-    for path, predictions in answers:
-        rows.writerows([path, label, f"{score:.6f}"] for label, _, score in predictions)
+def _answers_here(
+    store: Store, model: str, images: Mapping[str, Path], top: int, failed: Callable[[str, str], None]
+) -> Answers:
+    classifier = catalog.load(store, [model]).classifiers[0]
+    return ((name, classifier.top(row, top)) for name, row in answer(classifier, images, failed))
 
 
-def _write_table(answers: Iterable[Predictions]) -> None:
-    for path, predictions in answers:
-        table = Table(title=str(path), title_justify="left", show_header=False, box=None)
-        for label, _, score in predictions:
-            table.add_row(label, f"{score:6.1%}", "█" * round(score * _BAR))
-        out.print(table)
+def _counted(answers: Answers, threshold: float, advance: Advance) -> Answers:
+    for name, predictions in answers:
+        yield name, [prediction for prediction in predictions if prediction[2] >= threshold]
+        advance(1)
 
 
 def _find(store: Store, model: str) -> ClassifierArtifact | ExtractorArtifact:

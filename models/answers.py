@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import glob
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from models.classifier import Classifier, Row, classify
 from models.heads import Floats
 from models.streaming import prepared_batches
 
+STDIN = "-"
 
-def pictures(places: Iterable[Path]) -> list[Path]:
-    """Files as they are, and all files below folders, sorted; hidden ones do not count."""
-    found: list[Path] = []
+
+def pictures(places: Iterable[str]) -> dict[str, Path]:
+    """Where pictures lie, by the names under which they are told.
+
+    Args:
+        places: files, folders (all files below them, hidden ones apart), patterns with `*`, `?` and `**` that no shell
+            has replaced, and `-` for one picture on standard input.
+    """
+    found: dict[str, Path] = {}
     for place in places:
-        if place.is_dir():
-            found += sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("."))
+        if place == STDIN:
+            found[STDIN] = Path("/dev/stdin")
         else:
-            found.append(place)
+            found |= {str(path): path for path in _below(Path(place))}
     return found
 
 
+def _below(place: Path) -> list[Path]:
+    if place.is_dir():
+        return sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if place.exists() or not glob.has_magic(str(place)):
+        return [place]
+    matching = map(Path, glob.iglob(str(place), recursive=True))  # noqa: PTH207 -- Path.glob takes no absolute one
+    return sorted(path for each in matching for path in (_below(each) if each.is_dir() else [each]))
+
+
 def answer(
-    classifier: Classifier, paths: Iterable[Path], failed: Callable[[Path, str], None]
-) -> Iterator[tuple[Path, Floats]]:
+    classifier: Classifier, images: Mapping[str, Path], failed: Callable[[str, str], None]
+) -> Iterator[tuple[str, Floats]]:
     """Probabilities [classes] of each picture, in order; one that cannot be read is told to `failed`."""
-    for keys, pixels in prepared_batches({path: path for path in paths}, classifier.spec, failed):
+    for keys, pixels in prepared_batches(images, classifier.spec, failed):
         rows = [Row(image, (classifier,)) for image in pixels]
-        for path, (probabilities,) in zip(keys, classify(classifier.extractor.engine, rows), strict=True):
-            yield path, probabilities
+        for name, (probabilities,) in zip(keys, classify(classifier.extractor.engine, rows), strict=True):
+            yield name, probabilities

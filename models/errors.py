@@ -93,6 +93,12 @@ class WeightsError(ArtifactError):
     code = "bad_weights"
 
 
+class ServerError(ModelsError):
+    """A server that was asked for answers gives none."""
+
+    code = "no_answer"
+
+
 class HeadFailed(ModelsError):
     """A head that was proved when it was loaded raised on features; the cause is chained."""
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from models.artifacts import DEFAULT_STORE, Store, parse_name
 from models.errors import ModelsError
 from models.manifests import ClassifierManifest
+from models.progress import track
 from training import cifar10
 from training import recipe as recipes
 from training.cifar10 import import_cifar10
@@ -22,7 +23,6 @@ from training.errors import TrainingError
 from training.figures import metrics_table
 from training.importing import import_folders
 from training.precision import prefer_onednn
-from training.progress import track
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from models.progress import Track, silent
 from training.errors import DatasetError
-from training.progress import Track, silent
 
 
 def unpack(archive: Path, folder: Path, track: Track = silent) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 
 from models.image import Pixels
+from models.progress import Track, silent
 from training.archives import unpack
 from training.cifar10_batches import Batch, read_batch, read_names
 from training.downloads import download, verify
 from training.errors import DatasetError
 from training.import_report import ImportReport
 from training.parallel import in_threads
-from training.progress import Track, silent
 from training.staging import folder_in, staged
 
 NAME = "cifar10"

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import httpx
 
+from models.progress import Track, silent
 from training.errors import DatasetError
-from training.progress import Track, silent
 
 _ATTEMPTS = 5
 _TIMEOUT = httpx.Timeout(30, connect=10)  # seconds

@@ -5,26 +5,21 @@ Either in this process, or by HTTP from a running server.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import numpy as np
 
+from models import remote
 from models.classifier import Classifier, Row, classify
 from models.heads import Floats
 from models.manifests import ClassifierManifest
+from models.progress import ignore
 from training import datasets
 from training.datasets import CACHE_FOLDER, Split
 from training.errors import DatasetError, TrainingError
-from training.progress import ignore
 from training.streaming import prepared_batches
 
-_REQUESTS_IN_FLIGHT = 16
-_PATIENCE_S = 60.0
-_WORDS_SHOWN = 300
 _CLASSES_SHOWN = 12
 
 Advance = Callable[[int], None]
@@ -80,49 +75,19 @@ def answer_by_http(url: str, manifest: ClassifierManifest, split: Split, advance
     """Probabilities [images, classes] by a running server.
 
     Raises:
-        TrainingError: the server cannot be reached, refuses, or stays busy for a minute; with its words.
+        ServerError, TrainingError: the server cannot be reached, or does not take an image; with its words.
     """
-    query: dict[str, str | int] = {"model": manifest.name, "version": manifest.version, "top_k": len(manifest.classes)}
-    limits = httpx.Limits(max_connections=_REQUESTS_IN_FLIGHT)
 
-    def ask(path: Path) -> Floats:
-        row = _scores(_post(client, path), len(manifest.classes))
+    def refuse(index: int, why: str) -> None:
+        raise TrainingError(f"{split.paths[index]}: {why}")
+
+    rows = np.zeros((len(split), len(manifest.classes)), np.float32)
+    images, model = dict(enumerate(split.paths)), f"{manifest.name}@{manifest.version}"
+    for index, predictions in remote.answer(url, images, model, len(manifest.classes), refuse):
+        for _, column, score in predictions:
+            rows[index, column] = score
         advance(1)
-        return row
-
-    try:
-        with (
-            httpx.Client(base_url=url, params=query, timeout=_PATIENCE_S, limits=limits) as client,
-            ThreadPoolExecutor(_REQUESTS_IN_FLIGHT) as pool,
-        ):
-            return np.stack(list(pool.map(ask, split.paths)))
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        reason = str(error) or type(error).__name__
-        raise TrainingError(f"No answer from {url} ({reason}). Is the server running? make serve") from error
-
-
-def _post(client: httpx.Client, path: Path) -> httpx.Response:
-    """The answer to one image; a server that is busy is asked again."""
-    content, until = path.read_bytes(), time.monotonic() + _PATIENCE_S
-    while True:
-        reply = client.post("/v1/classify", content=content, headers={"Content-Type": "application/octet-stream"})
-        wait = reply.headers.get("Retry-After", "")
-        if reply.is_success:
-            return reply
-        if reply.status_code != httpx.codes.SERVICE_UNAVAILABLE or not wait.isdigit() or time.monotonic() > until:
-            words = " ".join(reply.text.split())[:_WORDS_SHOWN]
-            raise TrainingError(f"{path}: the server answered {reply.status_code}: {words}")
-        time.sleep(int(wait))
-
-
-def _scores(reply: httpx.Response, classes: int) -> Floats:
-    row = np.zeros(classes, np.float32)
-    try:
-        for prediction in reply.json()["predictions"]:
-            row[prediction["index"]] = prediction["score"]
-    except (ValueError, LookupError, TypeError) as error:
-        raise TrainingError(f"{reply.url} does not answer as this service does. Is it the right address?") from error
-    return row
+    return rows
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -20,8 +20,8 @@ import numpy as np
 from models.classifier import Extractor
 from models.heads import Floats
 from models.preprocess import PreprocessSpec
+from models.progress import ignore
 from training.datasets import Split
-from training.progress import ignore
 from training.streaming import prepared_batches
 
 _DIGEST_BYTES = 32

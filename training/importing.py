@@ -20,12 +20,12 @@ from pathlib import Path
 
 from models.errors import ImageError
 from models.image import decode
+from models.progress import Track, silent
 from training.archives import unpack
 from training.errors import DatasetError
 from training.import_report import ImportReport, Rejected, write_rejected
 from training.layout import ImageFile, Layout, find
 from training.parallel import in_threads
-from training.progress import Track, silent
 from training.staging import folder_in, staged
 
 CLASSES_FILE = "classes.tsv"

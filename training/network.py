@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 from models import networks
 from models.manifests import sha256
 from models.networks import Tensors
+from models.progress import Advance, Track, silent
 from training import datasets
 from training.batches import Images, Share, ahead, mixed
 from training.datasets import Dataset
 from training.history import Figures, History, Record
 from training.precision import fastest_precision
-from training.progress import Advance, Track, silent
 from training.recipe import Network, Task
 from training.schedule import Schedule, schedule
 from training.sources import load_source

@@ -18,11 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from models.image import FORMATS
+from models.progress import Track, silent
 from training.datasets import class_names
 from training.errors import DatasetError
 from training.layout import ImageFile, find
 from training.parallel import in_threads
-from training.progress import Track, silent
 
 _ROWS_SHOWN = 40
 

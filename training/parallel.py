@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from models.cores import available_cores
-from training.progress import Advance
+from models.progress import Advance
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

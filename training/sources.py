@@ -12,8 +12,8 @@ import numpy as np
 
 from models.image import Pixels
 from models.preprocess import PreprocessSpec
+from models.progress import Advance, Track, silent
 from training.datasets import Split
-from training.progress import Advance, Track, silent
 from training.streaming import prepared_batches
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.artifacts import Store
+from models.progress import Track
 from training.datasets import CACHE_FOLDER
-from training.progress import Track
 from training.weights import Downloads
 
 

@@ -71,6 +71,6 @@ def test_what_needs_scripts_is_not_there(chromium: Browser, address: str) -> Non
 def test_docs_work_offline_and_within_the_policy(chromium: Browser, address: str) -> None:
     with visiting(chromium, address) as visit:
         visit.page.goto(f"{address}/docs")
-        expect(visit.page.get_by_text("Say what an image shows")).to_be_visible(timeout=20_000)
-        visit.page.get_by_text("Say what an image shows").click()
+        expect(visit.page.get_by_text("Say what an image shows", exact=True)).to_be_visible(timeout=20_000)
+        visit.page.get_by_text("Say what an image shows", exact=True).click()
         expect(visit.page.get_by_role("button", name="Try it out")).to_be_visible(timeout=20_000)

@@ -5,7 +5,12 @@ import io
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -141,6 +146,7 @@ def test_a_broken_picture_is_told_at_the_end_and_the_rest_is_done(
     "arguments",
     [
         ["--json", "--csv"],
+        ["--labels", "--csv"],
         ["--top", "0"],
         ["--threshold", "2"],
         ["--colour"],
@@ -194,3 +200,120 @@ def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["classify", str(tmp_path)])
     assert result.exit_code == 1
     assert "There are no pictures in" in result.output
+
+
+# --- by a server
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers as the service does; busy for the first request, and with words of its own for a broken picture."""
+
+    seen: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        Answers.seen.append(self.path)
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(Answers.seen) == 1:
+            self._send(503, {"detail": "busy"}, {"Retry-After": "0"})
+        elif data.startswith(b"broken"):
+            self._send(415, {"detail": "This is not an image."})
+        else:
+            predictions = [{"label": "blue", "index": 0, "score": 0.9}, {"label": "red", "index": 2, "score": 0.1}]
+            self._send(200, {"model": "colours", "version": 1, "predictions": predictions})
+
+    def _send(self, status: int, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    Answers.seen.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_can_be_asked_instead(tiny_store: Store, photos: Path, tmp_path: Path, url: str) -> None:
+    broken = tmp_path / "letter.txt"
+    broken.write_bytes(b"broken")
+    result = invoke(
+        tiny_store,
+        "classify",
+        photos,
+        broken,
+        "--url",
+        url,
+        "--model",
+        "colours@1",
+        "--top",
+        2,
+        "--json",
+        "--threshold",
+        0.5,
+    )
+    assert result.exit_code == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(line["file"]).name for line in lines] == ["blue.png", "green ä.jpg", "red.webp"]
+    assert all(line["predictions"] == [{"label": "blue", "index": 0, "score": 0.9}] for line in lines)
+    assert f"{broken}: This is not an image." in result.stderr
+    assert all("model=colours%401&top_k=2" in path for path in Answers.seen)
+
+
+def test_a_server_that_is_not_there_is_one_line(tiny_store: Store, photos: Path) -> None:
+    done = run(tiny_store, "classify", photos, "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "No answer from http://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- which pictures
+
+
+def test_labels_are_two_columns(tiny_store: Store, photos: Path) -> None:
+    result = invoke(tiny_store, "classify", photos, "--model", "colours", "--labels")
+    rows = list(csv.reader(io.StringIO(result.stdout)))
+    assert rows[0] == ["Filename", "Predictions"]
+    assert [(Path(name).name, label) for name, label in rows[1:]] == [
+        ("blue.png", "blue"),
+        ("green ä.jpg", "green"),
+        ("red.webp", "red"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [("*.png", ["blue.png"]), ("**/*.webp", ["red.webp"]), ("mor?", ["red.webp"]), ("*.gif", [])],
+)
+def test_patterns_are_replaced_where_no_shell_did(
+    tiny_store: Store, photos: Path, pattern: str, expected: list[str]
+) -> None:
+    result = invoke(tiny_store, "classify", photos / pattern, "--model", "colours", "--json")
+    assert [Path(json.loads(line)["file"]).name for line in result.stdout.splitlines()] == expected
+    assert result.exit_code == (0 if expected else 1)
+
+
+def test_a_picture_may_come_from_standard_input(tiny_store: Store, photos: Path) -> None:
+    command = [sys.executable, "-m", "models", "classify", "-", "--model", "colours", "--json"]
+    picture = (photos / "blue.png").read_bytes()
+    done = subprocess.run(
+        [*command, "--store", str(tiny_store.root)],
+        cwd=ROOT,
+        input=picture,
+        capture_output=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["file"], answer["predictions"][0]["label"]) == ("-", "blue")

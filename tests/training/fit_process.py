@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.progress import Advance
 from tests.training import tiny_fit
 from training.network import fit
-from training.progress import Advance
 
 
 def main(data: Path, cache: Path, deadly: int | None) -> None:

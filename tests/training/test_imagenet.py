@@ -13,11 +13,11 @@ from PIL import Image
 from models import catalog, golden, networks
 from models.artifacts import ClassifierArtifact, Store
 from models.classifier import Row, classify
+from models.progress import silent
 from tests.app.processes import server
 from tests.training import keras_weights
 from tests.training.keras_weights import Distributed
 from training import recipe as recipes
-from training.progress import silent
 from training.run import run
 from training.weights import Downloads
 from training.workplace import Workplace

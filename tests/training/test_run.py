@@ -24,12 +24,12 @@ from models.catalog import load, load_extractor
 from models.classifier import Row, classify
 from models.errors import ModelsError
 from models.manifests import CARD_FILE, GOLDEN_FILE, HEAD_FILE, ExtractorManifest
+from models.progress import silent
 from tests.app.processes import server
 from tests.training import drawn
 from training import __main__ as command
 from training import datasets, evaluate
 from training.errors import TrainingError
-from training.progress import silent
 from training.recipe import Data, Recipe
 from training.run import run
 from training.workplace import Workplace

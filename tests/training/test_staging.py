@@ -9,10 +9,10 @@ from typing import NoReturn
 
 import pytest
 
+from models.progress import Advance
 from tests.training.class_folders import GOOD, contents, write
 from training.errors import DatasetError
 from training.importing import import_folders
-from training.progress import Advance
 from training.staging import staged
 
 

@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from training import progress
+from models import progress
+from models.progress import silent, track
 from training.parallel import in_threads
-from training.progress import silent, track
 
 
 def console(*, terminal: bool) -> Console:

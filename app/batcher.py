@@ -58,6 +58,12 @@ class Place:
     def __init__(self, deadline: float | None) -> None:
         """Hold them from now on."""
         self.deadline, self.since = deadline, clock()
+        self._is_first = True
+
+    def lead_s(self, now: float) -> float | None:
+        """How long the first of its items took to make; the others waited for each other."""
+        is_first, self._is_first = self._is_first, False
+        return now - self.since if is_first else None
 
 
 class Batcher(Generic[Item, Result]):
@@ -139,7 +145,7 @@ class Batcher(Generic[Item, Result]):
         entry = Entry(asked, now, place.deadline)
         with self._changed:
             self._check_open()
-            self._line.join(entry, now - place.since)
+            self._line.join(entry, place.lead_s(now))
             self._changed.notify()
         try:
             return await asked.future

@@ -5,6 +5,8 @@ Nothing larger than the limit is ever held, and nothing goes to disk.
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncGenerator
 
 from fastapi import Request
@@ -14,6 +16,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.errors import BodyTooLarge, BrokenBody, EmptyBody
 
+_NUMBER = re.compile(r"[0-9]{1,15}")
+_MANY_CHUNKS = 16  # of 64 KiB: more than a megabyte takes longer than the event loop may stand still
 _MAX_PARTS = 16
 _MAX_TEXT_BYTES = 64 * 1024
 
@@ -26,7 +30,7 @@ def opened(request: Request, max_bytes: int) -> tuple[str, AsyncGenerator[bytes,
         EmptyBody, ClientDisconnect: while it is read.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
+    if _NUMBER.fullmatch(declared) and int(declared) > max_bytes:
         raise too_large(max_bytes)
     kind = parse_options_header(request.headers.get("content-type"))[0].decode("latin-1").lower()
     return kind, _counted(request, max_bytes)
@@ -34,7 +38,8 @@ def opened(request: Request, max_bytes: int) -> tuple[str, AsyncGenerator[bytes,
 
 async def whole(body: AsyncGenerator[bytes, None]) -> bytes:
     """All of a body."""
-    return b"".join([chunk async for chunk in body])
+    chunks = [chunk async for chunk in body]
+    return await asyncio.to_thread(b"".join, chunks) if len(chunks) > _MANY_CHUNKS else b"".join(chunks)
 
 
 class Parser(MultiPartParser):
@@ -86,9 +91,9 @@ async def _counted(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
             raise too_large(max_bytes)
         yield chunk
     if not count:
-        raise EmptyBody("The request has no body. Send the bytes of an image: curl -F file=@photo.jpg URL")
+        raise EmptyBody("The request has no body. Send an image: curl -F file=@photo.jpg URL")
 
 
 def too_large(max_bytes: int) -> BodyTooLarge:
     """The error of a body that is larger than `max_bytes`."""
-    return BodyTooLarge(f"The body is larger than the limit of {max_bytes:,} bytes. Send a smaller image.")
+    return BodyTooLarge(f"The body is larger than the limit of {max_bytes:,} bytes. Send less.")

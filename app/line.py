@@ -100,11 +100,13 @@ class Line(Generic[Item]):
         """Give places back."""
         self.free += count
 
-    def join(self, entry: Entry[Item], lead_s: float = 0.0) -> None:
-        """Put an item at the end; `lead_s` is how long it took from its reservation."""
-        self._lead.add(lead_s)
+    def join(self, entry: Entry[Item], lead_s: float | None = None) -> None:
+        """Put an item at the end; `lead_s` is how long it took from its reservation, where that tells of one item."""
+        if lead_s is not None:
+            self._lead.add(lead_s)
         if self._last_arrival is not None:
-            self._gap.add(entry.since - self._last_arrival)
+            # A pause is a pause, however long: it must not outweigh a hundred arrivals after it.
+            self._gap.add(min(entry.since - self._last_arrival, 2 * self._max_delay_s))
         self._last_arrival = entry.since
         self._waiting.append(entry)
 
@@ -159,7 +161,7 @@ class Line(Generic[Item]):
     def expected_s(self, count: int, now: float) -> float:
         """Seconds until the results of `count` more items can be expected, behind all that is held."""
         running = sum(len(batch.entries) for batch in self._running)
-        before = max(0, self._places - self.free - running)
+        before = max(len(self._waiting), self._places - self.free - running)  # some that run may have left their place
         left = [max(0.0, self.pace.of(len(batch.entries)) - (now - batch.began)) for batch in self._running]
         until_free = min(left) if len(left) >= self._lanes else 0.0
         rounds = math.ceil((before + count) / self._max_batch)

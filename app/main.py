@@ -48,11 +48,15 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         reloader = Reloader(state, load_models)
-        loading = asyncio.create_task(_load(state, load_models, on_ready, on_failure))
-        watching = asyncio.create_task(reloader.run())
+
+        async def load_and_watch() -> None:
+            await _load(state, load_models, on_ready, on_failure)
+            await reloader.run()
+
+        models = asyncio.create_task(load_and_watch())
         yield
-        loading.cancel()
-        watching.cancel()
+        models.cancel()
+        await asyncio.gather(models, return_exceptions=True)
         await reloader.close()
         if state.service:
             await asyncio.to_thread(state.service.close, _CLOSE_S)

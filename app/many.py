@@ -20,6 +20,7 @@ from app.settings import Settings
 
 FIELDS = ("files", "file")
 _ZIPS = ("application/zip", "application/x-zip-compressed")
+_LONGEST_NAME = 255
 _MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _ADVICE = "Send the images as fields of a form, or as a zip: curl -F files=@a.jpg -F files=@b.jpg URL"
 
@@ -30,6 +31,11 @@ class Named:
 
     name: str
     data: bytes
+
+
+def _named(name: str, data: bytes) -> Named:
+    """A client can send names that cannot be sent back: cut, and without half characters."""
+    return Named(name.encode("utf-8", "replace").decode()[:_LONGEST_NAME], data)
 
 
 async def read(request: Request, settings: Settings) -> list[Named]:
@@ -63,7 +69,7 @@ async def _files(request: Request, body: AsyncGenerator[bytes, None], settings: 
         raise
     try:
         parts = [part for name in FIELDS for part in form.getlist(name) if isinstance(part, UploadFile)]
-        return [Named(part.filename or "", await part.read()) for part in parts]
+        return [_named(part.filename or "", await asyncio.to_thread(part.file.read)) for part in parts]
     finally:
         await form.close()
 
@@ -77,7 +83,7 @@ async def _unzipped(files: list[Named], settings: Settings) -> list[Named]:
             found = await asyncio.to_thread(
                 zips.pictures, file.data, settings.max_images - len(images), settings.max_body_bytes, left
             )
-            images += [Named(name, data) for name, data in found]
+            images += [_named(name, data) for name, data in found]
             left -= sum(len(data) for _, data in found)
         else:
             images.append(file)

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
 from app.errors import Draining
-from app.state import State
+from app.state import State, own_path
 
 _PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
@@ -56,7 +56,7 @@ class Identify:
         headers = Headers(scope=scope)
         request_id = _request_id(headers.get("x-request-id"))
         scope.setdefault("state", {}).update(
-            request_id=request_id, began=time.monotonic(), is_probe=_path(scope) in _PROBES
+            request_id=request_id, began=time.monotonic(), is_probe=own_path(scope) in _PROBES
         )
 
         async def send_with_headers(message: Message) -> None:
@@ -109,7 +109,7 @@ class Record:
         (access.debug if is_probe else access.info)(
             "request",
             method=method,
-            path=quote(_path(scope)),  # no control character reaches a terminal
+            path=quote(own_path(scope)),  # no control character reaches a terminal
             status=exchange.status,
             duration_ms=round(seconds * 1000, 1),
             bytes_in=exchange.bytes_in,
@@ -148,8 +148,3 @@ def _request_id(sent: str | None) -> str:
 
 def _trace(traceparent: str | None) -> dict[str, str]:
     return {"traceparent": traceparent} if traceparent and _TRACEPARENT.fullmatch(traceparent) else {}
-
-
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))

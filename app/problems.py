@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from app import errors
 from app.schemas import Problem, V2Error
-from app.state import get_state
+from app.state import get_state, own_path
 from models import errors as models_errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -84,7 +84,7 @@ def respond(request: Request, error: Exception) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
     if problem.status == 503:
         headers["Retry-After"] = str(retry_after_s(error))
-    if _path(request).startswith("/v2/"):
+    if f"{own_path(request.scope)}/".startswith("/v2/"):
         return JSONResponse(V2Error(error=problem.detail).model_dump(), problem.status, headers)
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
 
@@ -111,11 +111,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def documented_v2(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The same for the Open Inference Protocol."""
     return {code: {"description": http.HTTPStatus(code).phrase, "model": V2Error} for code in statuses}
-
-
-def _path(request: Request) -> str:
-    path: str = request.scope["path"]
-    return path.removeprefix(request.scope.get("root_path", ""))
 
 
 async def _handle(request: Request, error: Exception) -> Response:

@@ -26,23 +26,29 @@ class Reloader:
         self._state, self._load_models = state, load_models
         self._store = Store(state.settings.store)
         self._known = self._last = self._store.fingerprint()
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Watch until cancelled; to be called when the first models serve."""
         while True:
             told = await self._wait()
-            now = await asyncio.to_thread(self._store.fingerprint)
-            has_settled, self._last = now == self._last, now
-            if told or (now != self._known and has_settled):
-                self._known = now
-                await self._reload()
+            try:
+                await self._look(told)
+            except Exception:
+                logger.exception("The store could not be looked at.")
 
     async def close(self) -> None:
-        """End the threads of services that were still finishing."""
-        for task in self._retiring:
-            task.cancel()
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        """Stop waiting for requests that were still on an old service."""
+        if self._retiring:
+            self._retiring.cancel()
+            await asyncio.gather(self._retiring, return_exceptions=True)
+
+    async def _look(self, told: bool) -> None:
+        now = await asyncio.to_thread(self._store.fingerprint)
+        has_settled, self._last = now == self._last, now
+        if told or (now != self._known and has_settled):
+            self._known = now
+            await self._reload()
 
     async def _wait(self) -> bool:
         """Sleep until it is time to look; True if somebody asked for it."""
@@ -56,7 +62,7 @@ class Reloader:
 
     async def _reload(self) -> None:
         state, old = self._state, self._state.service
-        if old is None:
+        if old is None:  # the first load failed, and the process is about to end
             return
         try:
             loaded = await in_thread(lambda: load(state.settings, self._load_models, old.catalog))
@@ -68,14 +74,15 @@ class Reloader:
             return
         state.service = new = Service(loaded, state.settings, state.metrics, old)
         logger.info("Took up the changed store.", models=[each.label for each in loaded.catalog.classifiers])
-        task = asyncio.create_task(_retire(old, new))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._retiring = asyncio.create_task(_retire(old, new, self._retiring))
 
 
-async def _retire(old: Service, new: Service) -> None:
-    """When nobody asks the old service any more, end what the new one does not share with it."""
-    try:
-        await old.unused()
-    finally:
-        await asyncio.shield(asyncio.to_thread(old.close, _CLOSE_S, new))
+async def _retire(old: Service, new: Service, before: asyncio.Task[None] | None) -> None:
+    """When nobody asks the old service any more, end what the new one does not share with it.
+
+    One after the other: a service before the old one may still use what that shares with it.
+    """
+    if before:
+        await before
+    await old.unused()
+    await asyncio.to_thread(old.close, _CLOSE_S, new)

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from app.batcher import Batcher, Outcome, Place
-from app.errors import BatchFailed, DeadlineExceeded, TooManyImages
+from app.errors import BadParameter, BatchFailed, DeadlineExceeded, TooManyImages
 from app.metrics import Metrics
 from app.settings import Settings
 from models import catalog as catalogs
@@ -103,6 +103,13 @@ def warm(extractor: Extractor, readers: Iterable[Classifier], size: int) -> None
     classify(extractor.engine, [row] * size)
 
 
+def answered(outcome: Answered[R] | Exception) -> Answered[R]:
+    """The answer, where there is one; otherwise raises what there is."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
 class Service:
     """Answers what an image shows. Lives on one event loop."""
 
@@ -120,6 +127,9 @@ class Service:
             each: running.get(each) or _start(each, settings, metrics) for each in self.catalog.extractors
         }
         metrics.model_info.clear()
+        metrics.queue_depth.clear()
+        for extractor, batcher in self._batchers.items():
+            metrics.queue_depth.labels(extractor.manifest.name).set_function(functools.partial(_depth, batcher))
         for model in self.catalog.classifiers:
             extractor = model.extractor
             metrics.describe(model.name, model.version, extractor.manifest.name, extractor.engine.name)
@@ -140,9 +150,7 @@ class Service:
             DeadlineExceeded, BatchFailed, Closed: no answer came.
         """
         (outcome,) = await self.classify_all([data], readers, deadline)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return answered(outcome)
 
     async def classify_all(
         self, images: Sequence[Picture], readers: Sequence[R], deadline: float | None = None
@@ -158,8 +166,11 @@ class Service:
         """
         groups = catalogs.group(readers)
         rows = Counter(extractor for extractor, _ in groups)
-        if len(images) * max(rows.values()) > self._queue_size:
-            raise TooManyImages(self._queue_size // max(rows.values()))
+        most = self._queue_size // max(rows.values())
+        if not most:
+            raise BadParameter("model: these models need more places than the server has. Name fewer at a time.")
+        if len(images) > most:
+            raise TooManyImages(most)
         with ExitStack() as held:
             places = {
                 extractor: held.enter_context(self._batchers[extractor].reserve(count * len(images), deadline))
@@ -239,8 +250,11 @@ def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batche
         max_delay_s=settings.max_delay_ms / 1000,
         on_batch=metrics.batch_observer(name),
     )
-    metrics.queue_depth.labels(name).set_function(lambda: batcher.depth)
     return batcher
+
+
+def _depth(batcher: Batcher[Row, Answers]) -> int:
+    return batcher.depth
 
 
 async def _together(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

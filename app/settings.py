@@ -46,11 +46,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes that a request's body may have, counted as they arrive.",
     )
-    max_images: int = Field(64, ge=1, description="Images that one request to `/v1/classify/batch` may have.")
+    max_images: int = Field(64, ge=1, description="Images that one request to `/v1/classify/batch` or `/v2` may have.")
     max_batch_bytes: int = Field(
         100_000_000,
         ge=1,
-        description="Bytes that a request to `/v1/classify/batch` may have, packed and unpacked; each image as above.",
+        description="Bytes that such a request may have, and its zips unpacked; each image as above.",
     )
     max_pixels: int = Field(
         DEFAULT_LIMITS.max_pixels,

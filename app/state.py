@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Request
+from starlette.types import Scope
 
 from app.errors import Draining, NotReady
 from app.lifecycle import Lifecycle
@@ -66,6 +67,12 @@ async def _deadline(
     allowed_ms = timeout_ms or get_state(request).settings.deadline_ms
     began: float = request.state.began
     return began + allowed_ms / 1000 if allowed_ms else None
+
+
+def own_path(scope: Scope) -> str:
+    """The path of a request without the prefix that a proxy put before it."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def elapsed_s(request: Request) -> float:

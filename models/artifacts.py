@@ -7,6 +7,7 @@ store/classifiers/NAME/VERSION/    manifest.json  head.pkl  golden.npz  holdout.
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -103,8 +104,10 @@ class Store:
 
     def fingerprint(self) -> frozenset[tuple[str, int, int]]:
         """Path, time of change and size of every file: equal as long as nothing has changed."""
-        files = [path for kind in _FOLDERS.values() for path in self.root.glob(f"{kind}/*/*/*")]
-        return frozenset(_traits(path) for path in files if _is_version(path.parent))
+        versions = [self.root / kind / "*" / "*" for kind in _FOLDERS.values()]
+        # glob.glob, unlike Path.glob, passes over folders that go away while it looks.
+        files = [Path(name) for place in versions for name in glob.glob(str(place / "*"))]  # noqa: PTH207
+        return frozenset(_traits(path) for path in files if _VERSION.fullmatch(path.parent.name))
 
     def extractor(self, name: str, version: int | None = None) -> ExtractorArtifact:
         """One extractor, by default its newest version; raises ModelNotFound."""

@@ -93,14 +93,15 @@ def load(store: Store, names: Sequence[str] = (), threads: int | None = None, be
         raise ModelNotFound(f"There is no classifier in {store.root}. Make one: python -m training run --help")
     kept = {each.manifest.model_dump_json(): each for each in before.classifiers} if before else {}
     extractors = {each.manifest.model_dump_json(): each for each in before.extractors} if before else {}
-    loaded = []
+    loaded, verified = [], set()
     for artifact in artifacts:
         below = store.extractor_of(artifact)
         key = below.manifest.model_dump_json()
-        if key in extractors:
-            below.verify()
-        else:
+        if key not in extractors:
             extractors[key] = load_extractor(below, threads)
+        elif key not in verified:
+            below.verify()
+        verified.add(key)
         same = kept.get(artifact.manifest.model_dump_json())
         if same and same.extractor is extractors[key]:
             artifact.verify()

@@ -6,29 +6,37 @@ Source: the KServe project's Open Inference Protocol, and Triton's extensions `b
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.errors import BadParameter, BrokenBody
+from app.errors import BadParameter, BodyTooLarge, BrokenBody
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+MAX_JSON_BYTES = 4_000_000
+"""While JSON is read nothing else of the process runs, a tenth of a second for so much."""
+_NUMBER = re.compile(r"[0-9]{1,12}")
 
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+Name = Annotated[str, Field(max_length=256)]
+Size = Annotated[int, Field(le=2**31 - 1)]
+
+
 class Input(_Message):
     """A tensor that is sent."""
 
-    name: str
-    shape: list[int] = Field(min_length=1, max_length=8)
-    datatype: str
+    name: Name
+    shape: list[Size] = Field(min_length=1, max_length=8)
+    datatype: Name
     parameters: dict[str, Any] = {}
     data: Any = None
 
@@ -36,21 +44,21 @@ class Input(_Message):
 class Wanted(_Message):
     """A tensor that is asked for."""
 
-    name: str
+    name: Name
     parameters: dict[str, Any] = {}
 
 
 class Request(_Message):
     """What to infer from what."""
 
-    id: str = ""
+    id: Name = ""
     parameters: dict[str, Any] = {}
-    inputs: list[Input] = Field(min_length=1)
+    inputs: list[Input]
     outputs: list[Wanted] = []
 
     def is_binary(self, wanted: Wanted) -> bool:
         """Whether an output is to come as bytes."""
-        return bool(wanted.parameters.get("binary_data", self.parameters.get("binary_data_output", False)))
+        return wanted.parameters.get("binary_data", self.parameters.get("binary_data_output", False)) is True
 
 
 @dataclass(frozen=True)
@@ -104,12 +112,20 @@ def parse(body: bytes, header_length: str | None) -> Received:
     Raises:
         BrokenBody: it is no JSON, or its parts do not fit each other.
         BadParameter: the JSON is of another form.
+        BodyTooLarge: the JSON is; pictures of that size have to come as bytes.
     """
     length = len(body) if header_length is None else _length(header_length, len(body))
+    if length > MAX_JSON_BYTES:
+        raise BodyTooLarge(
+            f"The JSON is larger than the limit of {MAX_JSON_BYTES:,} bytes. "
+            "Send tensors as bytes, by the binary extension."
+        )
     try:
-        request = Request.model_validate(json.loads(body[:length]))
+        document = json.loads(body[:length])
+        _check_counts(document)
+        request = Request.model_validate(document)
     except ValidationError as error:
-        problem = error.errors()[0]
+        problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"])) or "the request"
         raise BadParameter(f"{where}: {problem['msg']}.") from error
     except (ValueError, RecursionError) as error:
@@ -119,7 +135,7 @@ def parse(body: bytes, header_length: str | None) -> Received:
         size = tensor.parameters.get("binary_data_size")
         if size is None:
             continue
-        if not isinstance(size, int) or not 0 <= size <= len(body) - begin:
+        if type(size) is not int or not 0 <= size <= len(body) - begin:
             raise BrokenBody(f"binary_data_size of input {tensor.name} does not fit the body.")
         raw[tensor.name] = body[begin : begin + size]
         begin += size
@@ -146,7 +162,17 @@ def render(model: str, version: int, request_id: str, outputs: Sequence[Output])
     return head + tail, len(head) if any(output.binary for output in outputs) else None
 
 
+def _check_counts(document: Any) -> None:
+    """Models here have one input and one output: lists of millions need not be looked through to refuse them."""
+    if not isinstance(document, dict):
+        raise BadParameter("The request is no JSON object.")
+    for name, least in (("inputs", 1), ("outputs", 0)):
+        tensors = document.get(name, [])
+        if isinstance(tensors, list) and not least <= len(tensors) <= 1:
+            raise BadParameter(f"{name}: there is one; this request names {len(tensors)}.")
+
+
 def _length(header: str, most: int) -> int:
-    if not header.isdecimal() or int(header) > most:
+    if not _NUMBER.fullmatch(header) or int(header) > most:
         raise BrokenBody(f"{HEADER_LENGTH} does not fit the body.")
     return int(header)

@@ -18,6 +18,7 @@ from app.oip.messages import Input, Received
 from models.image import Limits, Pixels, check_size
 
 IMAGE, PIXELS = "image", "pixels"
+_END = object()
 
 
 def images(received: Received, limits: Limits, max_images: int) -> list[bytes] | list[Pixels]:
@@ -41,7 +42,7 @@ def images(received: Received, limits: Limits, max_images: int) -> list[bytes] |
     count = math.prod(tensor.shape)
     if count > max_images:
         raise TooManyImages(max_images)
-    return _split(tensor, raw, count) if raw is not None else _from_base64(tensor, count)
+    return _split(tensor, raw, count) if raw is not None else _from_base64(tensor)
 
 
 def _pixels(tensor: Input, raw: bytes | None, limits: Limits, max_images: int) -> list[Pixels]:
@@ -58,14 +59,34 @@ def _pixels(tensor: Input, raw: bytes | None, limits: Limits, max_images: int) -
 
 
 def _bytes_of(tensor: Input) -> Pixels:
-    """Numbers in JSON, in one list or nested ones."""
+    """Numbers in JSON."""
+    values = _flat(tensor)
+    if not all(type(value) is int for value in values):
+        raise _no_bytes(tensor)
     try:
-        values = np.asarray(tensor.data)
-    except ValueError as error:  # lists of different lengths
-        raise _misfit(tensor) from error
-    if values.dtype.kind not in "iu" or not ((values >= 0) & (values <= 255)).all():
-        raise BadParameter(f"{tensor.name}: its values are not whole numbers from 0 to 255.")
-    return values.astype(np.uint8).ravel()
+        return np.frombuffer(bytes(values), np.uint8)
+    except ValueError as error:
+        raise _no_bytes(tensor) from error
+
+
+def _flat(tensor: Input) -> list[Any]:
+    """What JSON may hold in one list or in nested ones, as many as the shape says; no nesting is taken on trust."""
+    most, values, left = math.prod(tensor.shape), [], [iter([tensor.data])]
+    for _ in range(2 * most + len(tensor.shape) * (most + 1)):
+        value = next(left[-1], _END)
+        if value is _END:
+            left.pop()
+            if not left:
+                break
+        elif isinstance(value, list):
+            if len(left) > len(tensor.shape):
+                break
+            left.append(iter(value))
+        else:
+            values.append(value)
+    if left or len(values) != most:
+        raise _misfit(tensor)
+    return values
 
 
 def _split(tensor: Input, raw: bytes, count: int) -> list[bytes]:
@@ -81,16 +102,18 @@ def _split(tensor: Input, raw: bytes, count: int) -> list[bytes]:
     return elements
 
 
-def _from_base64(tensor: Input, count: int) -> list[bytes]:
-    texts: Any = tensor.data
-    while isinstance(texts, list) and len(texts) == 1 and isinstance(texts[0], list):
-        texts = texts[0]
-    if not isinstance(texts, list) or len(texts) != count or not all(isinstance(text, str) for text in texts):
+def _from_base64(tensor: Input) -> list[bytes]:
+    texts = _flat(tensor)
+    if not all(isinstance(text, str) for text in texts):
         raise _misfit(tensor)
     try:
         return [base64.b64decode(text, validate=True) for text in texts]
     except (binascii.Error, ValueError) as error:
         raise BrokenBody(f"{tensor.name}: its data is no base64; as bytes, send it by the binary extension.") from error
+
+
+def _no_bytes(tensor: Input) -> BadParameter:
+    return BadParameter(f"{tensor.name}: its values are not whole numbers from 0 to 255.")
 
 
 def _misfit(tensor: Input) -> BrokenBody:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app import many, problems
 from app.disconnect import unless_gone
@@ -12,7 +13,7 @@ from app.problems import documented
 from app.routes.classify import Model, Threshold, TopK, Version, answer
 from app.schemas import BatchAnswer, BatchItem
 from app.selection import Selection, select
-from app.service import Answered
+from app.service import Answered, answered
 from app.state import DeadlineDep, ServiceDep, StateDep
 from models.classifier import Classifier
 
@@ -38,8 +39,8 @@ _BODY: dict[str, Any] = {
     "/v1/classify/batch",
     summary="Say what many images show",
     openapi_extra={"requestBody": _BODY},
-    responses=documented(400, 404, 413, 415, 422, 503),
-    response_model_exclude_none=True,
+    responses={200: {"model": BatchAnswer}, **documented(400, 404, 413, 415, 422, 503)},
+    response_model=None,
 )
 async def classify_batch(
     request: Request,
@@ -50,18 +51,22 @@ async def classify_batch(
     version: Version = None,
     top_k: TopK = 5,
     threshold: Threshold = 0.0,
-) -> BatchAnswer:
+) -> Response:
     """Send images as repeated fields `files` of a form, or as a zip. One that fails does not touch the others."""
     selection = select(service.catalog, service.default, model, version)
     images = await many.read(request, state.settings)
     found = await unless_gone(
         request, service.classify_all([image.data for image in images], selection.classifiers, deadline)
     )
-    items = [
-        BatchItem(index=index, filename=image.name, **_outcome(request, outcome, selection, top_k, threshold))
-        for index, (image, outcome) in enumerate(zip(images, found, strict=True))
-    ]
-    return BatchAnswer(request_id=request.state.request_id, items=items)
+
+    def render() -> str:
+        items = [
+            BatchItem(index=index, filename=image.name, **_outcome(request, outcome, selection, top_k, threshold))
+            for index, (image, outcome) in enumerate(zip(images, found, strict=True))
+        ]
+        return BatchAnswer(request_id=request.state.request_id, items=items).model_dump_json(exclude_none=True)
+
+    return Response(await asyncio.to_thread(render), media_type="application/json")
 
 
 def _outcome(
@@ -69,7 +74,5 @@ def _outcome(
 ) -> dict[str, Any]:
     if isinstance(outcome, problems.EXPECTED):
         return {"error": problems.note(request, outcome)}
-    if isinstance(outcome, Exception):
-        raise outcome
-    results = [answer(*each, top_k, threshold) for each in outcome.answers]
+    results = [answer(*each, top_k, threshold) for each in answered(outcome).answers]
     return {"results": results} if selection.many else {"result": results[0]}

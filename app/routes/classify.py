@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app import uploads
 from app.disconnect import unless_gone
@@ -23,6 +23,7 @@ Model = Annotated[
     Query(max_length=1000, description="`NAME`, `NAME@VERSION`, or several with commas for `results`"),
 ]
 Version = Annotated[int | None, Query(ge=1, description="version of the one model; by default its newest")]
+VersionPath = Annotated[int, Path(ge=1, description="version of the model")]
 TopK = Annotated[int, Query(ge=1, description="classes to return at most; more than there are gives all")]
 Threshold = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False, description="least score to return")]
 

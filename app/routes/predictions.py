@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 
 from app import uploads
 from app.disconnect import unless_gone
 from app.problems import documented
-from app.routes.classify import BODY
+from app.routes.classify import BODY, VersionPath
 from app.service import Service
 from app.state import DeadlineDep, ServiceDep, State, StateDep
 
@@ -21,8 +21,6 @@ _DOCUMENTED: dict[str, Any] = {
     "openapi_extra": {"requestBody": BODY},
     "responses": documented(400, 404, 413, 415, 422, 503, 504),
 }
-
-VersionPath = Annotated[int, Path(ge=1)]
 
 
 @router.post("/predictions/{model}", operation_id="predict_post", **_DOCUMENTED)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 
+from app import VERSION
 from app.bodies import opened, whole
 from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.oip import messages, tensors
 from app.oip.messages import HEADER_LENGTH, Output, Wanted
 from app.problems import documented_v2
+from app.routes.classify import VersionPath
 from app.schemas import Health, V2Model, V2Server, V2Tensor
-from app.service import Service
+from app.service import Service, answered
 from app.state import DeadlineDep, ServiceDep, State, StateDep
 from models.classifier import Classifier
 from models.heads import Floats
@@ -26,7 +28,6 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 PROBABILITIES = "probabilities"
 _EXTENSIONS = ["binary_tensor_data", "classification"]
 
-VersionPath = Annotated[int, Path(ge=1)]
 _INFER: dict[str, Any] = {
     "summary": "Classify images",
     "response_class": Response,
@@ -49,7 +50,7 @@ _INFER: dict[str, Any] = {
 @router.get("", summary="Describe the server")
 async def server_metadata() -> V2Server:
     """Its name, and what it knows beyond the protocol."""
-    return V2Server(name="image-classification-service", version="0.1.0", extensions=_EXTENSIONS)
+    return V2Server(name="image-classification-service", version=VERSION, extensions=_EXTENSIONS)
 
 
 @router.get("/health/live", summary="The process lives")
@@ -113,30 +114,37 @@ async def _infer(
     _, body = opened(request, settings.max_batch_bytes)
     data, header_length = await whole(body), request.headers.get(HEADER_LENGTH)
     received = await asyncio.to_thread(messages.parse, data, header_length)
+    wanted = _wanted(received.request)
     images = await asyncio.to_thread(tensors.images, received, settings.limits, settings.max_images)
     found = await unless_gone(request, service.classify_all(images, [classifier], deadline))
-    for outcome in found:
-        if isinstance(outcome, Exception):
-            raise outcome
-    rows = np.stack([outcome.answers[0][1] for outcome in found if not isinstance(outcome, Exception)])
-    wanted = received.request.outputs or [Wanted(name=PROBABILITIES)]
-    outputs = [_output(classifier, rows, each, received.request.is_binary(each)) for each in wanted]
-    content, json_length = messages.render(classifier.name, classifier.version, received.request.id, outputs)
+    rows = [answered(outcome).answers[0][1] for outcome in found]
+    content, json_length = await asyncio.to_thread(_render, classifier, rows, received.request, wanted)
     if json_length is None:
         return Response(content, media_type="application/json")
     return Response(content, headers={HEADER_LENGTH: str(json_length)}, media_type="application/octet-stream")
 
 
-def _output(classifier: Classifier, rows: Floats, wanted: Wanted, binary: bool) -> Output:
+def _wanted(request: messages.Request) -> Wanted:
+    """The one output, as it is wanted; raises BadParameter before any work is done for another."""
+    wanted = request.outputs[0] if request.outputs else Wanted(name=PROBABILITIES)
     if wanted.name != PROBABILITIES:
         raise BadParameter(f"outputs: there is no {wanted.name!r}; there is `{PROBABILITIES}`.")
     count = wanted.parameters.get("classification", 0)
-    if not isinstance(count, int) or count < 0:
+    if type(count) is not int or count < 0:
         raise BadParameter("outputs: `classification` is the number of classes that are wanted.")
-    return Output(PROBABILITIES, _named(classifier, rows, count) if count else rows, binary)
+    return wanted
 
 
-def _named(classifier: Classifier, rows: Floats, count: int) -> Sequence[Sequence[str]]:
+def _render(
+    classifier: Classifier, rows: Sequence[Floats], request: messages.Request, wanted: Wanted
+) -> tuple[bytes, int | None]:
+    count = wanted.parameters.get("classification", 0)
+    values = _named(classifier, rows, count) if count else np.stack(rows)
+    output = Output(PROBABILITIES, values, request.is_binary(wanted))
+    return messages.render(classifier.name, classifier.version, request.id, [output])
+
+
+def _named(classifier: Classifier, rows: Sequence[Floats], count: int) -> Sequence[Sequence[str]]:
     """`score:index:label`, likeliest first, as Triton writes them."""
     return [[f"{score:f}:{index}:{label}" for label, index, score in classifier.top(row, count)] for row in rows]
 

@@ -15,6 +15,7 @@ from models.heads import Floats
 from models.preprocess import PreprocessSpec, preprocess
 from tests.app.conftest import Serve
 from tests.app.pictures import encoded
+from tests.app.test_load import queued
 from tests.app.tiny import ColourEngine, pool
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +69,7 @@ async def test_features_share_the_row_of_classifiers(serve: Serve, engine: Colou
         first = asyncio.create_task(embed(client))
         await asyncio.to_thread(engine.began.acquire)
         rest = [asyncio.create_task(embed(client)), asyncio.create_task(client.post("/v1/classify", content=PICTURE))]
-        await asyncio.sleep(0.2)
+        await queued(client, 2)
         engine.go.set()
         assert [response.status_code for response in await asyncio.gather(first, *rest)] == [200] * 3
         assert engine.sizes == [1, 2]

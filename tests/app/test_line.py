@@ -222,3 +222,24 @@ def test_an_empty_line_refuses_nobody_however_wrong_its_estimate() -> None:
     run(waiting, 0, 3600)
     waiting.release(1)
     waiting.reserve(1, 4000, deadline=4001)
+
+
+def test_an_hour_without_arrivals_does_not_end_the_delay_for_long() -> None:
+    waiting = line(max_delay_s=0.5, max_batch=200, places=200)
+    join(waiting, *[number * 0.01 for number in range(50)])
+    run(waiting, 0.5, 0.01)
+    join(waiting, *[3600 + number * 0.01 for number in range(30)])
+    due_in = waiting.due_in(3600.29)
+    assert due_in is not None
+    assert 0.02 < due_in < 0.06
+
+
+def test_only_the_first_item_of_a_reservation_tells_how_long_one_takes() -> None:
+    waiting = line()
+    waiting.reserve(64, 0)
+    waiting.join(Entry("item", 0.05), 0.05)
+    for number in range(63):
+        waiting.join(Entry("item", 0.05 * number), None)
+    while waiting.depth:
+        run(waiting, 5, 0.001)
+    assert waiting.expected_s(1, 6) == pytest.approx(0.05, abs=0.05)

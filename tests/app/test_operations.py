@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import VERSION
 from app.main import create_app
 from app.settings import Settings
 from models.catalog import Catalog
@@ -228,3 +230,8 @@ async def test_behind_a_prefix_every_address_has_it(make_app: Callable[..., Fast
         assert (await client.get("/vision/livez")).status_code == 200
         assert 'href="/vision/static/' in (await client.get("/vision/docs")).text
         assert (await client.get("/vision/static/page.css")).status_code == 200
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert project["project"]["version"] == VERSION

@@ -6,14 +6,18 @@ import asyncio
 import shutil
 import signal
 import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from app.main import create_app
+from app.settings import Settings
+from models.catalog import Catalog
 from tests.app import tiny
-from tests.app.conftest import Serve, eventually
+from tests.app.conftest import Serve, eventually, is_ready, running
 from tests.app.pictures import encoded
 from tests.app.processes import get, post, server
 from tests.app.tiny import ColourEngine
@@ -115,7 +119,9 @@ async def test_a_store_that_cannot_be_used_is_refused_and_the_old_models_go_on(
             assert answer.status_code == 200
 
 
-async def test_what_is_still_being_copied_is_left_until_it_rests(serve: Serve, store: Path) -> None:
+async def test_what_is_still_being_copied_is_left_until_it_rests(
+    serve: Serve, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     add(store)
     added = store / "classifiers" / "far" / "2"
     aside = store / "aside"
@@ -130,6 +136,80 @@ async def test_what_is_still_being_copied_is_left_until_it_rests(serve: Serve, s
             return "far@2" in await names(client)
 
         await asyncio.wait_for(eventually(there), 20)
+    assert "was not taken up" not in capsys.readouterr().out, "half an artifact was looked at"
+
+
+def engine_threads() -> list[str]:
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("engine-"))
+
+
+async def test_an_engine_that_is_no_longer_needed_ends_after_its_last_request(
+    serve: Serve, store: Path, engines: dict[str, ColourEngine]
+) -> None:
+    async with serve(store=store, store_poll_s=0.05) as client:
+        engines["far_net"].go.clear()
+        held = asyncio.create_task(client.post("/v1/classify", content=PICTURE, params={"model": "far"}))
+        await asyncio.to_thread(engines["far_net"].began.acquire)
+        shutil.rmtree(store / "classifiers" / "far")
+        await until(client, lambda names: "far@1" not in names)
+        tiny.add_classifier(store, "tones", "near_net")  # a second reload, while the first service is still used
+        await until(client, lambda names: "tones@2" in names)
+        assert engine_threads() == ["engine-far_net", "engine-near_net"]
+        engines["far_net"].go.set()
+        assert (await asyncio.wait_for(held, 20)).status_code == 200
+
+        async def ended() -> bool:
+            return engine_threads() == ["engine-near_net"]
+
+        await asyncio.wait_for(eventually(ended), 20)
+        assert 'classifier_queue_depth{extractor="far_net"}' not in (await client.get("/metrics")).text
+
+
+async def test_an_upload_that_began_two_reloads_ago_is_still_answered(serve: Serve, store: Path) -> None:
+    async with serve(store=store, store_poll_s=0.05) as client:
+        go = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield PICTURE[:50]
+            await go.wait()
+            yield PICTURE[50:]
+
+        held = asyncio.create_task(client.post("/v1/classify", content=slowly(), params={"model": "far"}))
+        await asyncio.sleep(0.1)
+        tiny.add_classifier(store, "tones", "near_net")
+        await until(client, lambda names: "tones@2" in names)
+        shutil.rmtree(store / "classifiers" / "far")
+        await until(client, lambda names: "far@1" not in names)
+        await asyncio.sleep(0.2)
+        go.set()
+        assert (await asyncio.wait_for(held, 20)).status_code == 200
+
+
+async def test_what_changes_during_the_first_load_is_taken_up_after_it(
+    store: Path, engines: dict[str, ColourEngine]
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def slowly(settings: Settings, before: Catalog | None = None) -> Catalog:
+        loaded = tiny.load(settings, before, engines=engines)
+        began.set()
+        assert go.wait(20)
+        return loaded
+
+    async with running(create_app(Settings(store=store, store_poll_s=0.05), load_models=slowly)) as client:
+        await asyncio.to_thread(began.wait, 20)
+        add(store)
+        await asyncio.sleep(0.3)
+        go.set()
+        await eventually(lambda: is_ready(client))
+        await until(client, lambda names: "far@2" in names)
+
+
+async def until(client: httpx.AsyncClient, holds: Callable[[list[str]], bool]) -> None:
+    async def held() -> bool:
+        return holds(await names(client))
+
+    await asyncio.wait_for(eventually(held), 20)
 
 
 async def test_nothing_is_left_behind_by_many_reloads(serve: Serve, store: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from io import BytesIO
@@ -14,6 +15,7 @@ from PIL import Image
 
 from tests.app.conftest import Serve
 from tests.app.pictures import encoded
+from tests.app.test_load import queued, sample
 from tests.app.tiny import COLOURS, ColourEngine
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +140,17 @@ async def test_tensors_as_bytes_in_and_out(client: httpx.AsyncClient) -> None:
     np.testing.assert_allclose(found[1], await native(client, BLUE), atol=1e-5)
 
 
+async def test_nested_lists_of_encoded_images(client: httpx.AsyncClient) -> None:
+    tensor = image_input(RED, BLUE, shape=[2, 1])
+    tensor["data"] = [[text] for text in tensor["data"]]
+    assert (await infer(client, tensor)).json()["outputs"][0]["shape"] == [2, 6]
+
+
+async def test_errors_of_the_root_have_the_form_of_the_protocol(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v2")
+    assert (response.status_code, set(response.json())) == (405, {"error"})
+
+
 async def test_bytes_in_and_json_out(client: httpx.AsyncClient) -> None:
     body, headers = binary(RED, wanted_binary=False)
     response = await client.post(INFER, content=body, headers=headers)
@@ -145,12 +158,17 @@ async def test_bytes_in_and_json_out(client: httpx.AsyncClient) -> None:
     np.testing.assert_allclose(response.json()["outputs"][0]["data"], await native(client, RED), atol=1e-5)
 
 
-async def test_images_of_one_request_share_a_batch(client: httpx.AsyncClient, engine: ColourEngine) -> None:
+async def test_images_of_one_request_share_batches(client: httpx.AsyncClient, engine: ColourEngine) -> None:
     pixels = np.stack([pixels_of(RED)] * 8)
     tensor = {"name": "pixels", "datatype": "UINT8", "shape": list(pixels.shape), "data": pixels.tolist()}
-    assert (await infer(client, tensor)).status_code == 200
+    engine.go.clear()
+    request = asyncio.create_task(infer(client, tensor))
+    await asyncio.to_thread(engine.began.acquire)
+    await queued(client, 8 - engine.sizes[0])
+    engine.go.set()
+    assert (await request).status_code == 200
+    assert len(engine.sizes) == (2 if engine.sizes[0] < 8 else 1)
     assert sum(engine.sizes) == 8
-    assert len(engine.sizes) <= 4
 
 
 _IMAGE = {"name": "image", "datatype": "BYTES", "shape": [1]}
@@ -179,6 +197,14 @@ _PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 3]}
         ({**_PIXELS, "shape": [1, 100000, 100000, 3], "data": []}, 413, "pixels"),
         ({**_IMAGE, "parameters": {"binary_data_size": 5}}, 400, "fit the body"),
         ({"name": "image"}, 422, "shape"),
+        ({**_PIXELS, "data": ["a" * 20_000] + [""] * 20_000}, 400, "does not fit its shape"),
+        ({**_PIXELS, "data": [[[[[[[[1]]]]]]]] * 12}, 400, "does not fit its shape"),
+        ({**_PIXELS, "data": [[]] * 100_000}, 400, "does not fit its shape"),
+        ({**_PIXELS, "data": [True] * 12}, 422, "0 to 255"),
+        ({**_PIXELS, "data": None}, 400, "does not fit its shape"),
+        ({**_PIXELS, "shape": [1, 10**4000, 10**4000, 3], "data": []}, 422, "shape"),
+        ({**_IMAGE, "parameters": {"binary_data_size": True}}, 400, "fit the body"),
+        ({**_IMAGE, "name": "x" * 300}, 422, "256 characters"),
     ],
 )
 async def test_a_tensor_that_is_wrong_is_a_clear_error(
@@ -203,6 +229,11 @@ async def test_a_tensor_that_is_wrong_is_a_clear_error(
         (b"{}", {"Inference-Header-Content-Length": "x"}, 400),
         (binary(RED)[0] + b"more", binary(RED)[1], 400),
         (binary(RED)[0][:-1], binary(RED)[1], 400),
+        (b"{}", {"Inference-Header-Content-Length": "9" * 5000}, 400),
+        (json.dumps({"inputs": [0] * 100_000}).encode(), {}, 422),
+        (json.dumps({"inputs": [image_input(RED)], "outputs": [{"name": "probabilities"}] * 2}).encode(), {}, 422),
+        (json.dumps({"inputs": [image_input(RED)], "id": "x" * 300}).encode(), {}, 422),
+        (b'{"inputs": [' + b"0," * 2_000_000 + b"0]}", {}, 413),
     ],
 )
 async def test_a_body_that_is_wrong_is_a_clear_error(
@@ -217,10 +248,11 @@ async def test_a_body_that_is_wrong_is_a_clear_error(
 async def test_an_output_that_is_not_there_is_an_error(client: httpx.AsyncClient, output: dict[str, Any]) -> None:
     response = await infer(client, image_input(RED), outputs=[output])
     assert response.status_code == 422
+    assert await sample(client, 'classifier_batch_size_count{extractor="near_net"}') == 0, "work was done for nothing"
     assert "outputs" in response.json()["error"]
 
 
-async def test_overload_says_when_to_come_back(serve: Serve, engine: ColourEngine) -> None:
+async def test_more_images_than_ever_find_room_are_refused(serve: Serve) -> None:
     async with serve(queue_size=1, max_images=4) as client:
         response = await infer(client, image_input(RED, BLUE))
         assert response.status_code == 413

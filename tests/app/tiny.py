@@ -84,9 +84,10 @@ def load(settings: Settings, before: Catalog | None = None, *, engines: dict[str
     """What `models.catalog.load` does, with engines of our own by the names of the extractors."""
     store = Store(settings.store)
     running = {extractor.manifest.name: extractor for extractor in before.extractors} if before else {}
-    extractors = running or {
-        artifact.manifest.name: Extractor(artifact.manifest, engines[artifact.manifest.name])
+    extractors = {
+        name: running.get(name) or Extractor(artifact.manifest, engines[name])
         for artifact in store.extractors()
+        for name in [artifact.manifest.name]
     }
     return Catalog(
         tuple(

@@ -14,7 +14,7 @@ from app import logs
 from app.settings import Settings, explain, unknown_variables
 
 if TYPE_CHECKING:
-    from app.service import Loader
+    from app.loading import Loader
 
 
 def main(load_models: Loader | None = None) -> int:
@@ -31,8 +31,8 @@ def main(load_models: Loader | None = None) -> int:
     logs.configure(settings.log_level, settings.log_json)
     for line in unknown_variables():
         structlog.get_logger("app").warning(line)
+    from app.loading import load_catalog
     from app.server import serve  # heavy; a wrong setting is told before
-    from app.service import load_catalog
 
     return serve(settings, load_models or load_catalog)
 

@@ -11,12 +11,13 @@ import structlog
 from fastapi import FastAPI
 
 from app import problems
+from app.loading import Loaded, Loader, load, load_catalog
 from app.middleware import Identify, Record
 from app.page import static_files
 from app.reload import Reloader
 from app.routes import batch, cards, classify, docs, embed, health, metrics, models, page, predictions, v2
 from app.schemas import Problem
-from app.service import Loaded, Loader, Service, load, load_catalog
+from app.service import Service
 from app.settings import Settings
 from app.state import State
 from app.threads import in_thread

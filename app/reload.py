@@ -6,7 +6,8 @@ import asyncio
 
 import structlog
 
-from app.service import Loader, Service, load
+from app.loading import Loader, load
+from app.service import Service
 from app.state import State
 from app.threads import in_thread
 from models.artifacts import Store

@@ -20,8 +20,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.lifecycle import Lifecycle
+from app.loading import Loaded, Loader
 from app.main import create_app
-from app.service import Loaded, Loader
 from app.settings import Settings
 from app.state import State
 

@@ -1,0 +1,68 @@
+"""From a store to models that are verified and warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.settings import Settings
+from models import catalog as catalogs
+from models.artifacts import Store, parse_name
+from models.catalog import Catalog
+from models.classifier import Classifier, Extractor, Row, classify
+from models.errors import ModelNotFound
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Models that are loaded and warm, and the one that answers when none is named."""
+
+    catalog: Catalog
+    default: Classifier
+
+
+Loader = Callable[[Settings, Catalog | None], Catalog]
+
+
+def load_catalog(settings: Settings, before: Catalog | None = None) -> Catalog:
+    """Load and verify the whole store; raises ModelNotFound, ArtifactError."""
+    return catalogs.load(Store(settings.store), threads=settings.threads, before=before)
+
+
+def load(settings: Settings, loader: Loader = load_catalog, before: Catalog | None = None) -> Loaded:
+    """Load the models, choose the default and warm every engine. Blocks for seconds.
+
+    Args:
+        settings: where the store lies, and the default.
+        loader: loads the catalog.
+        before: what is served meanwhile. Engines that it shares with the new catalog run already, for somebody else.
+
+    Raises:
+        ModelNotFound, ArtifactError: with one line that says what to do.
+    """
+    catalog = loader(settings, before)
+    default = _default(catalog, settings)
+    running = set(before.extractors) if before else set()
+    for extractor in set(catalog.extractors) - running:
+        readers = [classifier for classifier in catalog.classifiers if classifier.extractor is extractor]
+        for size in sorted({1, settings.max_batch}):
+            warm(extractor, readers, size)
+    return Loaded(catalog, default)
+
+
+def warm(extractor: Extractor, readers: Iterable[Classifier], size: int) -> None:
+    """Run one batch of black pictures through a network and all its heads."""
+    side = extractor.manifest.input_size
+    row = Row(np.zeros((side, side, 3), np.uint8), tuple(readers))
+    classify(extractor.engine, [row] * size)
+
+
+def _default(catalog: Catalog, settings: Settings) -> Classifier:
+    try:
+        return catalog.find(*parse_name(settings.default_model))
+    except ModelNotFound as error:
+        if settings.has_chosen_default:
+            raise ModelNotFound(f"APP_DEFAULT_MODEL={settings.default_model}: {error}") from error
+        return min(catalog.classifiers, key=lambda classifier: (classifier.name, -classifier.version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 import structlog
 
@@ -28,6 +29,7 @@ class Reloader:
         self._store = Store(state.settings.store)
         self._known = self._last = self._store.fingerprint()
         self._retiring: asyncio.Task[None] | None = None
+        self._old: deque[Service] = deque()  # the services that are still to be closed, oldest first
 
     async def run(self) -> None:
         """Watch until cancelled; to be called when the first models serve."""
@@ -39,10 +41,12 @@ class Reloader:
                 logger.exception("The store could not be looked at.")
 
     async def close(self) -> None:
-        """Stop waiting for requests that were still on an old service."""
+        """End the old services, without waiting any longer for requests that are still on them."""
         if self._retiring:
             self._retiring.cancel()
             await asyncio.gather(self._retiring, return_exceptions=True)
+        while self._old:
+            await asyncio.to_thread(self._old.popleft().close, _CLOSE_S, self._state.service)
 
     async def _look(self, told: bool) -> None:
         now = await asyncio.to_thread(self._store.fingerprint)
@@ -73,17 +77,19 @@ class Reloader:
         except Exception as error:
             logger.error(_REFUSED, exc_info=error)
             return
-        state.service = new = Service(loaded, state.settings, state.metrics, old)
+        state.service = Service(loaded, state.settings, state.metrics, old)
         logger.info("Took up the changed store.", models=[each.label for each in loaded.catalog.classifiers])
-        self._retiring = asyncio.create_task(_retire(old, new, self._retiring))
+        self._old.append(old)
+        if self._retiring is None or self._retiring.done():
+            self._retiring = asyncio.create_task(self._retire())
 
+    async def _retire(self) -> None:
+        """End what only an old service has, when nobody asks it any more.
 
-async def _retire(old: Service, new: Service, before: asyncio.Task[None] | None) -> None:
-    """When nobody asks the old service any more, end what the new one does not share with it.
-
-    One after the other: a service before the old one may still use what that shares with it.
-    """
-    if before:
-        await before
-    await old.unused()
-    await asyncio.to_thread(old.close, _CLOSE_S, new)
+        One after the other: a service before another may still use what they share.
+        """
+        while self._old:
+            await self._old[0].unused()
+            old = self._old.popleft()
+            successor = self._old[0] if self._old else self._state.service
+            await asyncio.to_thread(old.close, _CLOSE_S, successor)

@@ -213,18 +213,30 @@ async def until(client: httpx.AsyncClient, holds: Callable[[list[str]], bool]) -
 
 
 async def test_nothing_is_left_behind_by_many_reloads(serve: Serve, store: Path) -> None:
+    others = engine_threads()
     async with serve(store=store, store_poll_s=0.02) as client:
-        before = {thread.name for thread in threading.enumerate()}
+        before = engine_threads()
         for version in range(2, 6):
             await asyncio.to_thread(add, store)
-
-            async def there(wanted: str = f"far@{version}") -> bool:
-                return wanted in await names(client)
-
-            await asyncio.wait_for(eventually(there), 20)
+            await until(client, lambda names, wanted=f"far@{version}": wanted in names)  # type: ignore[misc]
             assert (await client.post("/v1/classify", content=PICTURE)).status_code == 200
-        after = [thread.name for thread in threading.enumerate() if thread.name.startswith("engine-")]
-        assert sorted(after) == sorted(name for name in before if name.startswith("engine-"))
+        assert engine_threads() == before
+    assert engine_threads() == others
+
+
+async def test_a_server_that_ends_takes_an_old_service_with_it(
+    serve: Serve, store: Path, engines: dict[str, ColourEngine]
+) -> None:
+    others = engine_threads()
+    async with serve(store=store, store_poll_s=0.05) as client:
+        engines["far_net"].go.clear()
+        held = asyncio.create_task(client.post("/v1/classify", content=PICTURE, params={"model": "far"}))
+        await asyncio.to_thread(engines["far_net"].began.acquire)
+        shutil.rmtree(store / "classifiers" / "far")
+        await until(client, lambda names: "far@1" not in names)
+        engines["far_net"].go.set()
+        assert (await held).status_code == 200
+    assert engine_threads() == others
 
 
 def test_sighup_makes_a_server_look_at_once(store: Path) -> None:

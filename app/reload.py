@@ -90,6 +90,6 @@ class Reloader:
         """
         while self._old:
             await self._old[0].unused()
-            old = self._old.popleft()
-            successor = self._old[0] if self._old else self._state.service
-            await asyncio.to_thread(old.close, _CLOSE_S, successor)
+            successor = self._old[1] if len(self._old) > 1 else self._state.service
+            await asyncio.to_thread(self._old[0].close, _CLOSE_S, successor)
+            self._old.popleft()  # only now: what is cancelled before is closed by close()

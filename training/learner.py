@@ -24,7 +24,7 @@ from training.batches import Batch
 from training.history import Figures
 from training.normalization import with_fused_normalization
 from training.recipe import Fit, Network, Task
-from training.threads import one_operation_at_a_time
+from training.threads import repeatable_threads
 
 
 class Learner:
@@ -46,7 +46,7 @@ class Learner:
         Raises:
             WeightsError: there is no such network, or the weights are not of it.
         """
-        one_operation_at_a_time()
+        repeatable_threads(fit.parts)
         keras.utils.set_random_seed(seed)
         any_size = fit.early is not None
         self._model = networks.build(network.architecture, network.size, tops, dropout=fit.dropout, any_size=any_size)
@@ -57,7 +57,7 @@ class Learner:
         _freeze(self._model, fit.frozen_layers)
         self._rate = _warm_up_then_cosine(fit, steps)
         self._optimizer = _adamw(fit, self._rate, self._model)
-        self._fit = _fit_step(self._model, self._optimizer, network.tasks, fit.label_smoothing)
+        self._fit = _fit_step(self._model, self._optimizer, network.tasks, fit)
         self._predict = _predict(self._model, network.size)
 
     @property
@@ -132,23 +132,47 @@ def _adamw(fit: Fit, rate: Any, model: keras.Model) -> Any:
     return optimizer
 
 
-def _fit_step(model: keras.Model, optimizer: Any, tasks: Sequence[Task], label_smoothing: float) -> Any:
-    """One graph from uint8 pixels to new weights; the tasks' images stand one after another in the batch."""
+def _fit_step(model: keras.Model, optimizer: Any, tasks: Sequence[Task], fit: Fit) -> Any:
+    """One graph from uint8 pixels to new weights; the tasks' images stand one after another in the batch.
+
+    The parts of a batch depend on each other only where their gradients are averaged, so TensorFlow computes them side
+    by side.
+    """
 
     def step(pixels: tf.Tensor, labels: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        losses, total, begin = {}, 0.0, 0
-        with tf.GradientTape() as tape:
-            outputs = model(networks.scale(pixels), training=True)
-            for task, own in zip(tasks, labels, strict=True):
-                probabilities = outputs[task.top][begin : begin + task.batch]
-                losses[task.top] = _cross_entropy(own, probabilities, label_smoothing)
-                total += task.loss_weight * losses[task.top]
-                begin += task.batch
-        gradients = tape.gradient(total, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-        return losses
+        images = tf.split(pixels, [task.batch for task in tasks])
+        parts = zip(_in_parts(images, fit.parts), _in_parts(labels, fit.parts), strict=True)
+        losses, gradients = zip(*(_gradients(model, tasks, *part, fit.label_smoothing) for part in parts), strict=True)
+        optimizer.apply([_mean(same) for same in zip(*gradients, strict=True)], model.trainable_variables)
+        return {task.top: _mean(same) for task, same in zip(tasks, zip(*losses, strict=True), strict=True)}
 
     return tf.function(step)
+
+
+def _in_parts(tensors: Sequence[tf.Tensor], parts: int) -> list[tuple[tf.Tensor, ...]]:
+    """The same share of every tensor, for each part."""
+    return list(zip(*(tf.split(tensor, parts) for tensor in tensors), strict=True))
+
+
+def _gradients(
+    model: keras.Model,
+    tasks: Sequence[Task],
+    images: Sequence[tf.Tensor],
+    labels: Sequence[tf.Tensor],
+    smoothing: float,
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """The loss of each task, and the gradients of their weighted sum."""
+    counts = [own.shape[0] for own in labels]
+    with tf.GradientTape() as tape:
+        outputs = model(networks.scale(tf.concat(images, 0)), training=True)
+        own_rows = [tf.split(outputs[task.top], counts)[number] for number, task in enumerate(tasks)]
+        losses = [_cross_entropy(own, rows, smoothing) for own, rows in zip(labels, own_rows, strict=True)]
+        total = tf.add_n([task.loss_weight * loss for task, loss in zip(tasks, losses, strict=True)])
+    return losses, tape.gradient(total, model.trainable_variables)
+
+
+def _mean(same: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n(same) / len(same) if len(same) > 1 else same[0]
 
 
 def _cross_entropy(labels: tf.Tensor, probabilities: tf.Tensor, smoothing: float) -> tf.Tensor:

@@ -64,6 +64,11 @@ class Fit(_Part):
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_norm_momentum: float = Field(0.97, gt=0, lt=1)
     flip: bool = True
+    parts: int = Field(
+        1,
+        ge=1,
+        description="of a batch, computed beside each other and normalised apart; best as many as there are cores",
+    )
     frozen_layers: int = Field(
         0, ge=0, description="of the first layers, counted as Keras does; they keep their weights"
     )
@@ -87,6 +92,10 @@ class Network(_Part):
         for task in self.tasks:
             if task.preprocess.size != self.size:
                 raise ValueError(f"task {task.top} gives {task.preprocess.size} px to a network of {self.size} px")
+            if self.fit and task.batch % self.fit.parts:
+                raise ValueError(
+                    f"task {task.top} has a batch of {task.batch}, which is no multiple of {self.fit.parts} parts"
+                )
         return self
 
 

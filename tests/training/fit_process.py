@@ -30,7 +30,8 @@ def main(data: Path, cache: Path, deadly: int | None) -> None:
 
         yield advance
 
-    print(fit(tiny_fit.network(), 7, tiny_fit.load(data), None, cache, track, print).folder)
+    # In parts: operations run side by side then, which must not show in the figures.
+    print(fit(tiny_fit.network(parts=2), 7, tiny_fit.load(data), None, cache, track, print).folder)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,13 @@ def test_a_task_of_another_size_than_its_network_is_refused(tmp_path: Path) -> N
         recipes.load(written(tmp_path, drawn.RECIPE.replace("[extractor]", task)))
 
 
+def test_a_batch_that_does_not_come_out_in_parts_is_refused(tmp_path: Path) -> None:
+    fit = "[network.fit]\npasses = 1\nlearning_rate = 0.1\nparts = 3\n"
+    task = '[[network.tasks]]\ntop = "t"\nbatch = 8\ndata = { path = "t" }\npreprocess = { size = 32 }\n[extractor]'
+    with pytest.raises(RecipeError, match="task t has a batch of 8, which is no multiple of 3 parts"):
+        recipes.load(written(tmp_path, drawn.RECIPE.replace("[extractor]", fit + task)))
+
+
 def test_the_command_line_changes_name_weights_and_passes() -> None:
     recipe = drawn.recipe()
     assert recipe.changed() == recipe

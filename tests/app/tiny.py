@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,8 @@ COLOURS = {
     "white": (245, 245, 245),
     "yellow": (230, 220, 20),
 }
+Classes = Mapping[str, tuple[int, int, int]]
+"""The colour of each class."""
 _SIDE = 32
 _WARM_UPS = 2
 
@@ -107,9 +109,9 @@ def build(root: Path) -> None:
     _save_classifier(store, "far", "far_net", PreprocessSpec(size=_SIDE))
 
 
-def add_classifier(root: Path, name: str, extractor: str) -> None:
+def add_classifier(root: Path, name: str, extractor: str, classes: Classes = COLOURS) -> None:
     """One more version of a classifier in a store that `build` made."""
-    _save_classifier(Store(root), name, extractor, PreprocessSpec(size=_SIDE))
+    _save_classifier(Store(root), name, extractor, PreprocessSpec(size=_SIDE), classes)
 
 
 def _save_extractor(store: Store, name: str) -> None:
@@ -135,8 +137,15 @@ def _save_extractor(store: Store, name: str) -> None:
     store.save(build, ExtractorManifest, name)
 
 
-def _save_classifier(store: Store, name: str, extractor: str, spec: PreprocessSpec, C: float = 1.0) -> None:  # noqa: N803
-    features, labels = _examples()
+def _save_classifier(
+    store: Store,
+    name: str,
+    extractor: str,
+    spec: PreprocessSpec,
+    classes: Classes = COLOURS,
+    C: float = 1.0,  # noqa: N803
+) -> None:
+    features, labels = _examples(classes)
     estimator = Logistic(kind="logistic", C=C).fit(features, labels, seed=0)
     pickled = heads.save(estimator)
     figures = Metrics(
@@ -146,7 +155,7 @@ def _save_classifier(store: Store, name: str, extractor: str, spec: PreprocessSp
         top5_accuracy=1.0,
         log_loss=0.5,
         expected_calibration_error=0.1,
-        accuracy_by_class=dict.fromkeys(COLOURS, 0.75),
+        accuracy_by_class=dict.fromkeys(classes, 0.75),
     )
 
     def build(version: int) -> tuple[ClassifierManifest, dict[str, bytes]]:
@@ -163,7 +172,7 @@ def _save_classifier(store: Store, name: str, extractor: str, spec: PreprocessSp
             name=name,
             version=version,
             created="2026-01-01",
-            classes=tuple(COLOURS),
+            classes=tuple(classes),
             preprocess=spec,
             extractor=ExtractorReference(name=extractor, weights_sha256=sha256(extractor.encode()), output="pooled"),
             head=HeadReference(kind="logistic", sha256=sha256(pickled)),
@@ -179,9 +188,9 @@ def _save_classifier(store: Store, name: str, extractor: str, spec: PreprocessSp
     store.save(build, ClassifierManifest, name)
 
 
-def _examples(each: int = 12) -> tuple[Floats, Integers]:
+def _examples(classes: Classes, each: int = 12) -> tuple[Floats, Integers]:
     random = np.random.default_rng(0)
-    colours: Sequence[tuple[int, int, int]] = list(COLOURS.values())
+    colours = list(classes.values())
     noise = random.normal(0, 25, (len(colours), each, _SIDE, _SIDE, 3))
     pixels = np.clip(np.array(colours)[:, None, None, None] + noise, 0, 255).astype(np.uint8)
     return pool(pixels.reshape(-1, _SIDE, _SIDE, 3)), np.repeat(np.arange(len(colours)), each)

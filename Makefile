@@ -15,7 +15,7 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check screenshots lock clean venv
+.PHONY: help serve imagenet train test test-all check contract screenshots lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: $(DEV) ## lint, format, types, import contracts
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
+
+contract: $(DEV) ## some 2,000 requests made from the OpenAPI document, every answer held to it; more: make contract CASES=500
+	$(PY) -m tests.app.contract --max-examples $(or $(CASES),60)
 
 screenshots: $(DEV) ## the pictures in docs/images, taken anew with an installed Chromium
 	$(PY) -m tests.app.screenshots

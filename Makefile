@@ -15,7 +15,7 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check screenshots lock clean venv
+.PHONY: help serve imagenet train test test-all check contract screenshots lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check: $(DEV) ## lint, format, types, import contracts
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
 
+contract: $(DEV) ## some 2,000 requests made from the OpenAPI document, every answer held to it; more: make contract CASES=500
+	$(PY) -m tests.app.contract --max-examples $(or $(CASES),60)
+
 screenshots: $(DEV) ## the pictures in docs/images, taken anew with an installed Chromium
 	$(PY) -m tests.app.screenshots
 
@@ -52,7 +55,8 @@ compile = $(PY) -m uv --no-config pip compile pyproject.toml --quiet --universal
 	--fork-strategy fewest --generate-hashes --custom-compile-command "make lock"
 lock: ## the locks from pyproject.toml, keeping what is pinned; the newest of everything: make lock UPGRADE=1
 	$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
-	$(compile) $(if $(UPGRADE),--upgrade) --extra cpu --extra dev --output-file requirements/dev.lock
+	$(compile) $(if $(UPGRADE),--upgrade) --extra cpu --extra dev \
+		--override requirements/overrides.txt --output-file requirements/dev.lock
 	cp requirements/dev.lock requirements/cpu.lock
 	$(compile) --extra cpu --output-file requirements/cpu.lock
 	cp requirements/dev.lock requirements/gpu.lock
@@ -73,10 +77,11 @@ $(CPU): from := cpu
 $(CPU): holds := $(CPU)
 $(DEV): from := dev
 $(DEV): holds := $(CPU) $(DEV)
+# --no-deps: a lock is whole, and requirements/overrides.txt says where it leaves a bound of a library aside.
 $(CPU) $(DEV):
 	@echo 'Installing requirements/$(from).lock into .venv: once, some minutes, about 0.5 GB to download'
 	@touch .venv/unfinished
-	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --no-deps \
 		--requirement requirements/$(from).lock
 	@rm -f $(filter-out $(CPU) $(DEV),$(wildcard .venv/*.stamp))
 	@touch $(holds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -13,10 +12,10 @@ from fastapi import FastAPI
 from app import problems
 from app.loading import Loaded, Loader, load, load_catalog
 from app.middleware import Identify, Record
+from app.openapi.document import DocumentedApp
 from app.page import static_files
 from app.reload import Reloader
 from app.routes import batch, cards, classify, docs, embed, health, metrics, models, page, predictions, v2
-from app.schemas import Problem
 from app.service import Service
 from app.settings import Settings
 from app.state import State
@@ -62,13 +61,7 @@ def create_app(
         if state.service:
             await asyncio.to_thread(state.service.close, _CLOSE_S)
 
-    app = _App(
-        title="Image classification",
-        summary="Says what a picture shows.",
-        docs_url=None,
-        redoc_url=None,
-        lifespan=lifespan,
-    )
+    app = DocumentedApp(docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.held = state
     app.add_middleware(Record, state=state)
     app.add_middleware(Identify, state=state)  # the last one added is the outermost
@@ -80,15 +73,6 @@ def create_app(
     app.mount("/static/swagger", docs.swagger_files())
     app.mount("/static", static_files())
     return app
-
-
-class _App(FastAPI):
-    """FastAPI, with the form of a problem in its OpenAPI document."""
-
-    def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        return document
 
 
 async def _load(

@@ -33,7 +33,6 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LONGEST_ID = 128
 _CUT_SHORT = "The server stopped before it could answer. Send the request again; another one may take it."
@@ -102,7 +101,7 @@ class Record:
 
     def _record(self, scope: Scope, exchange: _Exchange, is_probe: bool) -> None:
         seconds = time.monotonic() - scope["state"]["began"]
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = scope["method"] if scope["method"] in problems.METHODS else "other"
         route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.requests.labels(method, route, exchange.status).inc()
         self._metrics.request.labels(method, route).observe(seconds)

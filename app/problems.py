@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http
 import math
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -13,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from app import errors
 from app.schemas import Problem, V2Error
@@ -46,9 +46,15 @@ STATUS: dict[type[Exception], int] = {
 EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed)
 """Every error with a place in `app.errors` or `models.errors`."""
 
-_RETRY_AFTER_S = range(1, 61)
+FAULT = "Something went wrong here; the log has it by its request id."
+"""All that a caller is told of a fault of ours."""
+
+RETRY_AFTER_S = range(1, 61)
 _CLIENT_GONE = 499
 _CODES = {404: "not_found", 405: "method_not_allowed"}
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+"""Those that an address may allow."""
 
 logger = structlog.get_logger("app")
 
@@ -63,9 +69,7 @@ def describe(error: Exception, request: Request) -> Problem:
     for kind in type(error).__mro__:
         if kind in STATUS:
             return _problem(request, STATUS[kind], error.code, str(error))  # type: ignore[attr-defined]
-    return _problem(
-        request, 500, errors.BatchFailed.code, "Something went wrong here; the log has it by its request id."
-    )
+    return _problem(request, 500, errors.BatchFailed.code, FAULT)
 
 
 def note(request: Request, error: Exception) -> Problem:
@@ -92,29 +96,33 @@ def respond(request: Request, error: Exception) -> Response:
 def retry_after_s(error: Exception | None = None) -> int:
     """Whole seconds after which work may be taken again: at least one, since that is all the header can say."""
     expected = error.retry_after_s if isinstance(error, errors.Refused) else 0.0
-    return min(max(math.ceil(expected), _RETRY_AFTER_S[0]), _RETRY_AFTER_S[-1])
+    return min(max(math.ceil(expected), RETRY_AFTER_S[0]), RETRY_AFTER_S[-1])
 
 
 def install(app: FastAPI) -> None:
     """Answer every error of the table, and FastAPI's and Starlette's own, as problem+json."""
     for kind in (*EXPECTED, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handle)
+    app.add_exception_handler(http.HTTPStatus.METHOD_NOT_ALLOWED, _wrong_method)
     app.add_exception_handler(ClientDisconnect, _nobody_there)
-
-
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses` for problems with these statuses."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {code: {"description": http.HTTPStatus(code).phrase, "content": content} for code in statuses}
-
-
-def documented_v2(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The same for the Open Inference Protocol."""
-    return {code: {"description": http.HTTPStatus(code).phrase, "model": V2Error} for code in statuses}
 
 
 async def _handle(request: Request, error: Exception) -> Response:
     return respond(request, error)
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    """Name every method of the address: the router itself stops at the first route that has it."""
+    response = respond(request, error)
+    allowed = [method for method in METHODS if _has_route(request, method)]
+    if allowed:  # none within a mount, which answers for itself
+        response.headers["Allow"] = ", ".join(allowed)
+    return response
+
+
+def _has_route(request: Request, method: str) -> bool:
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
 async def _nobody_there(request: Request, _error: Exception) -> Response:

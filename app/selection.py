@@ -9,7 +9,10 @@ from app.errors import BadParameter
 from models.catalog import Catalog
 from models.classifier import Classifier
 
-_NAMED = re.compile(r"(?P<name>[^@]+)(?:@(?P<version>[0-9]{1,9}))?")
+_NAME = "[^@,]+(?:@[0-9]{1,9})?"
+ONE = f"^(?:{_NAME})?$"
+SEVERAL = f"^(?:{_NAME}(?:,{_NAME})*,?)?$"
+"""What `?model=` may be: nothing, a name, or several with commas; a single one with a comma is a list of one."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,10 @@ def select(catalog: Catalog, default: Classifier, model: str | None, version: in
         ModelNotFound: lists those there are.
         BadParameter: a name is empty, or a version is given twice or for several models.
     """
+    if model and not re.fullmatch(SEVERAL, model):
+        raise BadParameter(f"model: {model!r} names no models; write NAME, NAME@VERSION or NAME,NAME.")
     many = model is not None and "," in model
-    names = (model or default.name).strip(",").split(",")
+    names = (model or default.name).removesuffix(",").split(",")
     if version is not None and (many or "@" in names[0]):
         raise BadParameter("version: give the versions with the names, as in model=a@2,b@1.")
     if not model and version is None:
@@ -52,7 +57,5 @@ def select_one(catalog: Catalog, default: Classifier, model: str | None, version
 
 
 def _find(catalog: Catalog, name: str, version: int | None) -> Classifier:
-    named = _NAMED.fullmatch(name)
-    if named is None:
-        raise BadParameter(f"model: {name!r} is no name of a model; write NAME, NAME@VERSION or NAME,NAME.")
-    return catalog.find(named["name"], int(named["version"]) if named["version"] else version)
+    name, _, named_version = name.partition("@")
+    return catalog.find(name, int(named_version) if named_version else version)

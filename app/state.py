@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 from starlette.types import Scope
 
 from app.errors import Draining, NotReady
 from app.lifecycle import Lifecycle
 from app.metrics import Metrics
+from app.parameters import TimeoutMs
 from app.service import Service
 from app.settings import Settings
 
@@ -51,18 +52,7 @@ async def _service(request: Request) -> AsyncIterator[Service]:
         yield service
 
 
-async def _deadline(
-    request: Request,
-    timeout_ms: Annotated[
-        float | None,
-        Header(
-            alias="X-Request-Timeout-Ms",
-            gt=0,
-            allow_inf_nan=False,
-            description="give up after this many milliseconds: 504",
-        ),
-    ] = None,
-) -> float | None:
+async def _deadline(request: Request, timeout_ms: TimeoutMs = None) -> float | None:
     """When nobody wants the answer any more, as `time.monotonic()`; none if that is never."""
     allowed_ms = timeout_ms or get_state(request).settings.deadline_ms
     began: float = request.state.began

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from app.errors import BadParameter, BodyTooLarge, BrokenBody
 
@@ -28,35 +29,37 @@ class _Message(BaseModel):
 
 
 Name = Annotated[str, Field(max_length=256)]
-Size = Annotated[int, Field(le=2**31 - 1)]
+Data = Annotated[Any, WithJsonSchema({"type": "array", "items": {}})]
+"""Taken as it is: to look through a list of millions is left to who knows how many there should be."""
+Size = Annotated[int, Field(le=2**31 - 1, json_schema_extra={"minimum": 1})]
 
 
-class Input(_Message):
-    """A tensor that is sent."""
+class InferInput(_Message):
+    """A tensor that is sent: in `data`, or as bytes behind the JSON (`parameters.binary_data_size` of them)."""
 
-    name: Name
+    name: Name = Field(json_schema_extra={"enum": ["image", "pixels"]})
     shape: list[Size] = Field(min_length=1, max_length=8)
-    datatype: Name
+    datatype: Name = Field(json_schema_extra={"enum": ["BYTES", "UINT8"]})
     parameters: dict[str, Any] = {}
-    data: Any = None
+    data: Data | SkipJsonSchema[None] = None
 
 
-class Wanted(_Message):
-    """A tensor that is asked for."""
+class RequestedOutput(_Message):
+    """A tensor that is asked for; `classification` in `parameters` asks for so many labels in its place."""
 
-    name: Name
+    name: Name = Field(json_schema_extra={"enum": ["probabilities"]})
     parameters: dict[str, Any] = {}
 
 
-class Request(_Message):
-    """What to infer from what."""
+class InferRequest(_Message):
+    """What to infer from what; models here have one input and one output."""
 
     id: Name = ""
     parameters: dict[str, Any] = {}
-    inputs: list[Input]
-    outputs: list[Wanted] = []
+    inputs: list[InferInput] = Field(json_schema_extra={"minItems": 1, "maxItems": 1})
+    outputs: list[RequestedOutput] = Field([], json_schema_extra={"maxItems": 1})
 
-    def is_binary(self, wanted: Wanted) -> bool:
+    def is_binary(self, wanted: RequestedOutput) -> bool:
         """Whether an output is to come as bytes."""
         return wanted.parameters.get("binary_data", self.parameters.get("binary_data_output", False)) is True
 
@@ -65,7 +68,7 @@ class Request(_Message):
 class Received:
     """A request, and the bytes of those of its tensors that came as such, by name."""
 
-    request: Request
+    request: InferRequest
     raw: dict[str, bytes]
 
 
@@ -123,7 +126,7 @@ def parse(body: bytes, header_length: str | None) -> Received:
     try:
         document = json.loads(body[:length])
         _check_counts(document)
-        request = Request.model_validate(document)
+        request = InferRequest.model_validate(document)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"])) or "the request"

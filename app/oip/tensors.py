@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import BadParameter, BrokenBody, TooManyImages
-from app.oip.messages import Input, Received
+from app.oip.messages import InferInput, Received
 from models.image import Limits, Pixels, check_size
 
 IMAGE, PIXELS = "image", "pixels"
@@ -45,7 +45,7 @@ def images(received: Received, limits: Limits, max_images: int) -> list[bytes] |
     return _split(tensor, raw, count) if raw is not None else _from_base64(tensor)
 
 
-def _pixels(tensor: Input, raw: bytes | None, limits: Limits, max_images: int) -> list[Pixels]:
+def _pixels(tensor: InferInput, raw: bytes | None, limits: Limits, max_images: int) -> list[Pixels]:
     if len(tensor.shape) != 4 or tensor.shape[3] != 3:
         raise BadParameter(f"{tensor.name}: its shape {tensor.shape} is not [n, height, width, 3].")
     count, height, width, _ = tensor.shape
@@ -58,7 +58,7 @@ def _pixels(tensor: Input, raw: bytes | None, limits: Limits, max_images: int) -
     return list(values.reshape(tensor.shape))
 
 
-def _bytes_of(tensor: Input) -> Pixels:
+def _bytes_of(tensor: InferInput) -> Pixels:
     """Numbers in JSON."""
     values = _flat(tensor)
     if not all(type(value) is int for value in values):
@@ -69,7 +69,7 @@ def _bytes_of(tensor: Input) -> Pixels:
         raise _no_bytes(tensor) from error
 
 
-def _flat(tensor: Input) -> list[Any]:
+def _flat(tensor: InferInput) -> list[Any]:
     """What JSON may hold in one list or in nested ones, as many as the shape says; no nesting is taken on trust."""
     most, values, left = math.prod(tensor.shape), [], [iter([tensor.data])]
     for _ in range(2 * most + len(tensor.shape) * (most + 1)):
@@ -89,7 +89,7 @@ def _flat(tensor: Input) -> list[Any]:
     return values
 
 
-def _split(tensor: Input, raw: bytes, count: int) -> list[bytes]:
+def _split(tensor: InferInput, raw: bytes, count: int) -> list[bytes]:
     """Each element lies behind its length in four bytes."""
     elements: list[bytes] = []
     begin = 0
@@ -102,7 +102,7 @@ def _split(tensor: Input, raw: bytes, count: int) -> list[bytes]:
     return elements
 
 
-def _from_base64(tensor: Input) -> list[bytes]:
+def _from_base64(tensor: InferInput) -> list[bytes]:
     texts = _flat(tensor)
     if not all(isinstance(text, str) for text in texts):
         raise _misfit(tensor)
@@ -112,9 +112,9 @@ def _from_base64(tensor: Input) -> list[bytes]:
         raise BrokenBody(f"{tensor.name}: its data is no base64; as bytes, send it by the binary extension.") from error
 
 
-def _no_bytes(tensor: Input) -> BadParameter:
+def _no_bytes(tensor: InferInput) -> BadParameter:
     return BadParameter(f"{tensor.name}: its values are not whole numbers from 0 to 255.")
 
 
-def _misfit(tensor: Input) -> BrokenBody:
+def _misfit(tensor: InferInput) -> BrokenBody:
     return BrokenBody(f"{tensor.name}: its data does not fit its shape {tensor.shape}.")

@@ -9,45 +9,40 @@ from fastapi import APIRouter, Request, Response
 
 from app import many, problems
 from app.disconnect import unless_gone
-from app.problems import documented
-from app.routes.classify import Model, Threshold, TopK, Version, answer
+from app.errors import BadParameter, BatchFailed, TooManyImages
+from app.openapi import bodies, examples, responses
+from app.openapi.responses import NEEDS_MODELS, QUEUES, READS_UPLOAD
+from app.parameters import Models, Threshold, TopK, Version
+from app.routes.classify import answer
 from app.schemas import BatchAnswer, BatchItem
 from app.selection import Selection, select
 from app.service import Answered, answered
 from app.state import DeadlineDep, ServiceDep, StateDep
 from models.classifier import Classifier
+from models.errors import ModelNotFound
 
 router = APIRouter(tags=["classify"])
-
-_BODY: dict[str, Any] = {
-    "required": True,
-    "description": "Images as repeated fields `files`, or a zip of them.",
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["files"],
-                "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-            }
-        },
-        "application/zip": {"schema": {"type": "string", "format": "binary"}},
-    },
-}
 
 
 @router.post(
     "/v1/classify/batch",
     summary="Say what many images show",
-    openapi_extra={"requestBody": _BODY},
-    responses={200: {"model": BatchAnswer}, **documented(400, 404, 413, 415, 422, 503)},
-    response_model=None,
+    openapi_extra=bodies.IMAGES,
+    response_model=BatchAnswer,
+    responses={
+        **responses.answer(batch=examples.BATCH),
+        **responses.errors(
+            "/v1/classify/batch",
+            *(*READS_UPLOAD, TooManyImages, ModelNotFound, BadParameter, *NEEDS_MODELS, *QUEUES, BatchFailed),
+        ),
+    },
 )
 async def classify_batch(
     request: Request,
     state: StateDep,
     service: ServiceDep,
     deadline: DeadlineDep,
-    model: Model = None,
+    model: Models = None,
     version: Version = None,
     top_k: TopK = 5,
     threshold: Threshold = 0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.page import markdown, render
-from app.routes.classify import VersionPath
+from app.parameters import VersionPath
 from app.state import ServiceDep
 
 router = APIRouter(include_in_schema=False)

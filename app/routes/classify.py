@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app import uploads
 from app.disconnect import unless_gone
-from app.problems import documented
+from app.errors import BadParameter
+from app.openapi import bodies, examples, responses
+from app.openapi.responses import DECODES, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
+from app.parameters import Models, Threshold, TopK, Version
 from app.schemas import Classification, Comparison, ModelAnswer, Prediction, Timing
 from app.selection import select
 from app.service import Answered
 from app.state import DeadlineDep, ServiceDep, StateDep, elapsed_s
 from models.classifier import Classifier
+from models.errors import ModelNotFound
 from models.heads import Floats
 
 router = APIRouter(tags=["classify"])
-
-Model = Annotated[
-    str | None,
-    Query(max_length=1000, description="`NAME`, `NAME@VERSION`, or several with commas for `results`"),
-]
-Version = Annotated[int | None, Query(ge=1, description="version of the one model; by default its newest")]
-VersionPath = Annotated[int, Path(ge=1, description="version of the model")]
-TopK = Annotated[int, Query(ge=1, description="classes to return at most; more than there are gives all")]
-Threshold = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False, description="least score to return")]
-
-BODY: dict[str, Any] = {
-    "required": True,
-    "description": "JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or AVIF.",
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary"}},
-            }
-        },
-        "image/*": {"schema": {"type": "string", "format": "binary"}},
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["image"],
-                "properties": {"image": {"type": "string", "description": "base64, or a data URI"}},
-            }
-        },
-    },
-}
 
 
 @router.post(
     "/v1/classify",
     summary="Say what an image shows",
-    openapi_extra={"requestBody": BODY},
-    responses=documented(400, 404, 413, 415, 422, 503, 504),
+    openapi_extra=bodies.IMAGE,
+    responses={
+        **responses.answer(SERVER_TIMING, one_model=examples.CLASSIFICATION, several_models=examples.COMPARISON),
+        **responses.errors("/v1/classify", *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS),
+    },
 )
 async def classify(
     request: Request,
@@ -63,7 +38,7 @@ async def classify(
     state: StateDep,
     service: ServiceDep,
     deadline: DeadlineDep,
-    model: Model = None,
+    model: Models = None,
     version: Version = None,
     top_k: TopK = 5,
     threshold: Threshold = 0.0,

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from enum import StrEnum
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from app import uploads
 from app.disconnect import unless_gone
-from app.problems import documented
-from app.routes.classify import BODY, Model, Version, server_timing, timed
+from app.errors import BadParameter
+from app.openapi import bodies, examples, responses
+from app.openapi.responses import DECODES, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
+from app.parameters import Model, Version
+from app.routes.classify import server_timing, timed
 from app.schemas import Features
 from app.selection import select_one
 from app.state import DeadlineDep, ServiceDep, StateDep, elapsed_s
 from models.classifier import Embedding
+from models.errors import ModelNotFound
 from models.heads import Floats
 
 router = APIRouter(tags=["classify"])
@@ -28,18 +31,17 @@ class _Kind(StrEnum):
     NPY = "application/x-npy"
 
 
-_SCHEMA: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-
-
 @router.post(
     "/v1/embed",
     summary="Give the features of an image",
-    openapi_extra={"requestBody": BODY},
+    openapi_extra=bodies.IMAGE,
+    response_model=Features,
     responses={
-        200: {"model": Features, "content": {_Kind.BYTES: _SCHEMA, _Kind.NPY: _SCHEMA}},
-        **documented(400, 404, 413, 415, 422, 503, 504),
+        **responses.answer(
+            SERVER_TIMING, {_Kind.BYTES: bodies.BINARY, _Kind.NPY: bodies.BINARY}, features=examples.FEATURES
+        ),
+        **responses.errors("/v1/embed", *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS),
     },
-    response_model=None,
 )
 async def embed(
     request: Request,

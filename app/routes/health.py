@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 
-from app.problems import documented
+from app.openapi import examples, responses
+from app.openapi.responses import NEEDS_MODELS
 from app.schemas import Health
 from app.state import ServiceDep
 
 router = APIRouter(tags=["health"])
 
+_READY: Any = {
+    "summary": "The server takes work",
+    "responses": {**responses.answer(ok=examples.HEALTH), **responses.errors("/readyz", *NEEDS_MODELS)},
+}
+
 
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez", summary="The process lives")
+@router.get("/livez", summary="The process lives", responses=responses.answer(ok=examples.HEALTH))
 async def livez() -> Health:
     """200 as long as the server answers at all."""
     return Health(status="ok")
@@ -20,8 +28,8 @@ async def livez() -> Health:
 
 @router.head("/healthz", include_in_schema=False)
 @router.head("/readyz", include_in_schema=False)
-@router.get("/healthz", summary="The server takes work", responses=documented(503), operation_id="healthz")
-@router.get("/readyz", summary="The server takes work", responses=documented(503), operation_id="readyz")
+@router.get("/healthz", operation_id="healthz", **_READY)
+@router.get("/readyz", operation_id="readyz", **_READY)
 async def readyz(_service: ServiceDep) -> Health:
     """200 from the moment every model is warm until SIGTERM; 503 before and after."""
     return Health(status="ok")

@@ -10,7 +10,15 @@ from app.state import StateDep
 router = APIRouter(tags=["health"])
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+_TEXT = {"schema": {"type": "string"}, "example": 'classifier_requests_total{method="GET"} 1.0\n'}
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
+)
 async def metrics(request: Request, state: StateDep) -> Response:
     """Counters and histograms, in the format that the client asks for."""
     state.metrics.in_flight.set(state.lifecycle.in_flight)

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
-from app.problems import documented
+from app.errors import BadParameter
+from app.openapi import examples, responses
+from app.openapi.responses import NEEDS_MODELS
+from app.parameters import ModelPath, Version
 from app.schemas import ModelDetail, ModelList, ModelSummary
 from app.service import Service
 from app.state import ServiceDep
 from models.classifier import Classifier
+from models.errors import ModelNotFound
 
 router = APIRouter(tags=["models"])
 
 
-@router.get("/v1/models", summary="List the models", responses=documented(503))
+@router.get(
+    "/v1/models",
+    summary="List the models",
+    responses={**responses.answer(models=examples.MODELS), **responses.errors("/v1/models", *NEEDS_MODELS)},
+)
 async def list_models(service: ServiceDep) -> ModelList:
     """Every classifier in every version, by name, the newest version first."""
     models = [ModelSummary(**_summary(classifier, service)) for classifier in service.catalog.classifiers]
     return ModelList(models=models)
 
 
-@router.get("/v1/models/{name}", summary="Describe a model", responses=documented(404, 422, 503))
-async def show_model(
-    name: str,
-    service: ServiceDep,
-    version: Annotated[int | None, Query(ge=1, description="by default the newest")] = None,
-) -> ModelDetail:
+@router.get(
+    "/v1/models/{name}",
+    summary="Describe a model",
+    responses={
+        **responses.answer(model=examples.MODEL),
+        **responses.errors("/v1/models/cifar10", ModelNotFound, BadParameter, *NEEDS_MODELS),
+    },
+)
+async def show_model(name: ModelPath, service: ServiceDep, version: Version = None) -> ModelDetail:
     """A classifier's figures on labelled images and its model card."""
     classifier = service.catalog.find(name, version)
-    metrics = {name: figures.model_dump(mode="json") for name, figures in classifier.manifest.metrics.items()}
-    return ModelDetail(**_summary(classifier, service), metrics=metrics, card=classifier.card)
+    return ModelDetail(**_summary(classifier, service), metrics=classifier.manifest.metrics, card=classifier.card)
 
 
 def _summary(classifier: Classifier, service: Service) -> dict[str, Any]:

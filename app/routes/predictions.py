@@ -8,34 +8,49 @@ from fastapi import APIRouter, Request
 
 from app import uploads
 from app.disconnect import unless_gone
-from app.problems import documented
-from app.routes.classify import BODY, VersionPath
+from app.errors import BadParameter
+from app.openapi import bodies, examples, responses
+from app.openapi.responses import DECODES, NEEDS_MODELS, READS_UPLOAD, RUNS
+from app.parameters import ModelPath, VersionPath
+from app.schemas import Scores
 from app.service import Service
 from app.state import DeadlineDep, ServiceDep, State, StateDep
+from models.errors import ModelNotFound
 
 router = APIRouter(tags=["TorchServe"])
 
 _TOP_K = 5
 _DOCUMENTED: dict[str, Any] = {
     "summary": "Say what an image shows, as TorchServe does",
-    "openapi_extra": {"requestBody": BODY},
-    "responses": documented(400, 404, 413, 415, 422, 503, 504),
+    "openapi_extra": bodies.IMAGE,
+    "response_model": Scores,
+    "responses": {
+        **responses.answer(scores=examples.SCORES),
+        **responses.errors(
+            "/predictions/cifar10", *(*READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS)
+        ),
+    },
 }
 
 
-@router.post("/predictions/{model}", operation_id="predict_post", **_DOCUMENTED)
+@router.post("/predictions/{model}", operation_id="predict", **_DOCUMENTED)
 @router.put("/predictions/{model}", operation_id="predict_put", **_DOCUMENTED)
 async def predict(
-    request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: str
+    request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: ModelPath
 ) -> dict[str, float]:
     """The five likeliest classes of the newest version: `{label: probability}`. `curl -T photo.jpg URL` works."""
     return await _predict(request, state, service, deadline, model, None)
 
 
-@router.post("/predictions/{model}/{version}", operation_id="predict_version_post", **_DOCUMENTED)
+@router.post("/predictions/{model}/{version}", operation_id="predict_version", **_DOCUMENTED)
 @router.put("/predictions/{model}/{version}", operation_id="predict_version_put", **_DOCUMENTED)
 async def predict_version(
-    request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: str, version: VersionPath
+    request: Request,
+    state: StateDep,
+    service: ServiceDep,
+    deadline: DeadlineDep,
+    model: ModelPath,
+    version: VersionPath,
 ) -> dict[str, float]:
     """The same of one version."""
     return await _predict(request, state, service, deadline, model, version)

@@ -12,15 +12,17 @@ from fastapi import APIRouter, Request, Response
 from app import VERSION
 from app.bodies import opened, whole
 from app.disconnect import unless_gone
-from app.errors import BadParameter
+from app.errors import BadParameter, TooManyImages
 from app.oip import messages, tensors
-from app.oip.messages import HEADER_LENGTH, Output, Wanted
-from app.problems import documented_v2
-from app.routes.classify import VersionPath
-from app.schemas import Health, V2Model, V2Server, V2Tensor
+from app.oip.messages import HEADER_LENGTH, Output, RequestedOutput
+from app.openapi import bodies, examples, responses
+from app.openapi.responses import DECODES, NEEDS_MODELS, READS_BODY, RUNS
+from app.parameters import HeaderLength, ModelPath, VersionPath
+from app.schemas import Health, V2Answer, V2Model, V2Server, V2Tensor
 from app.service import Service, answered
 from app.state import DeadlineDep, ServiceDep, State, StateDep
 from models.classifier import Classifier
+from models.errors import ModelNotFound
 from models.heads import Floats
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -28,92 +30,115 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 PROBABILITIES = "probabilities"
 _EXTENSIONS = ["binary_tensor_data", "classification"]
 
-_INFER: dict[str, Any] = {
+_NOT_READY = responses.v2_errors(*NEEDS_MODELS)
+_NOT_FOUND = responses.v2_errors(ModelNotFound, BadParameter, *NEEDS_MODELS)
+_METADATA: Any = {"responses": {**responses.answer(model=examples.V2_MODEL), **_NOT_FOUND}}
+_READY: Any = {"responses": {**responses.answer(ok=examples.HEALTH), **_NOT_FOUND}}
+_JSON_LENGTH: responses.Headers = {
+    HEADER_LENGTH: {
+        "description": "bytes of JSON, where tensors follow it",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+_INFER: Any = {
     "summary": "Classify images",
-    "response_class": Response,
+    "openapi_extra": bodies.TENSORS,
+    "response_model": V2Answer,
     "responses": {
-        200: {"content": {"application/json": {"schema": {"type": "object"}}}},
-        **documented_v2(400, 404, 413, 415, 422, 503, 504),
-    },
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": {"type": "object"}},
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-            },
-        }
+        **responses.answer(_JSON_LENGTH, {"application/octet-stream": bodies.BINARY}, classes=examples.V2_ANSWER),
+        **responses.v2_errors(
+            *(*READS_BODY, TooManyImages, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS)
+        ),
     },
 }
 
 
-@router.get("", summary="Describe the server")
+@router.get("", summary="Describe the server", responses=responses.answer(server=examples.V2_SERVER))
 async def server_metadata() -> V2Server:
     """Its name, and what it knows beyond the protocol."""
     return V2Server(name="image-classification-service", version=VERSION, extensions=_EXTENSIONS)
 
 
-@router.get("/health/live", summary="The process lives")
-async def live() -> Health:
+@router.get("/health/live", summary="The process lives", responses=responses.answer(ok=examples.HEALTH))
+async def server_live() -> Health:
     """200 as long as the server answers at all."""
     return Health(status="ok")
 
 
-@router.get("/health/ready", summary="The server takes work", responses=documented_v2(503))
-async def ready(_service: ServiceDep) -> Health:
+@router.get(
+    "/health/ready",
+    summary="The server takes work",
+    responses={**responses.answer(ok=examples.HEALTH), **_NOT_READY},
+)
+async def server_ready(_service: ServiceDep) -> Health:
     """200 from the moment every model is warm until SIGTERM."""
     return Health(status="ok")
 
 
-@router.get("/models/{model}", summary="Describe a model", responses=documented_v2(404, 422, 503))
-async def model_metadata(service: ServiceDep, model: str) -> V2Model:
+@router.get("/models/{model}", summary="Describe a model", **_METADATA)
+async def model_metadata(service: ServiceDep, model: ModelPath) -> V2Model:
     """Its versions, and what it takes and gives."""
     return _metadata(service, service.catalog.find(model))
 
 
-@router.get("/models/{model}/versions/{version}", summary="Describe a version", responses=documented_v2(404, 422, 503))
-async def version_metadata(service: ServiceDep, model: str, version: VersionPath) -> V2Model:
+@router.get("/models/{model}/versions/{version}", summary="Describe a version", **_METADATA)
+async def model_version_metadata(service: ServiceDep, model: ModelPath, version: VersionPath) -> V2Model:
     """The same of one version."""
     return _metadata(service, service.catalog.find(model, version))
 
 
-@router.get("/models/{model}/ready", summary="A model takes work", responses=documented_v2(404, 422, 503))
-async def model_ready(service: ServiceDep, model: str) -> Health:
+@router.get("/models/{model}/ready", summary="A model takes work", **_READY)
+async def model_ready(service: ServiceDep, model: ModelPath) -> Health:
     """200 if it is served."""
     service.catalog.find(model)
     return Health(status="ok")
 
 
-@router.get(
-    "/models/{model}/versions/{version}/ready", summary="A version takes work", responses=documented_v2(404, 422, 503)
-)
-async def version_ready(service: ServiceDep, model: str, version: VersionPath) -> Health:
+@router.get("/models/{model}/versions/{version}/ready", summary="A version takes work", **_READY)
+async def model_version_ready(service: ServiceDep, model: ModelPath, version: VersionPath) -> Health:
     """The same of one version."""
     service.catalog.find(model, version)
     return Health(status="ok")
 
 
 @router.post("/models/{model}/infer", **_INFER)
-async def infer(request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: str) -> Response:
+async def infer(
+    request: Request,
+    state: StateDep,
+    service: ServiceDep,
+    deadline: DeadlineDep,
+    model: ModelPath,
+    header_length: HeaderLength = None,
+) -> Response:
     """One input, `image` (BYTES) or `pixels` (UINT8 [n, h, w, 3]); one output, `probabilities` (FP32)."""
-    return await _infer(request, state, service, deadline, service.catalog.find(model))
+    return await _infer(request, state, service, deadline, service.catalog.find(model), header_length)
 
 
 @router.post("/models/{model}/versions/{version}/infer", **_INFER)
 async def infer_version(
-    request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: str, version: VersionPath
+    request: Request,
+    state: StateDep,
+    service: ServiceDep,
+    deadline: DeadlineDep,
+    model: ModelPath,
+    version: VersionPath,
+    header_length: HeaderLength = None,
 ) -> Response:
     """The same of one version."""
-    return await _infer(request, state, service, deadline, service.catalog.find(model, version))
+    return await _infer(request, state, service, deadline, service.catalog.find(model, version), header_length)
 
 
 async def _infer(
-    request: Request, state: State, service: Service, deadline: float | None, classifier: Classifier
+    request: Request,
+    state: State,
+    service: Service,
+    deadline: float | None,
+    classifier: Classifier,
+    header_length: str | None,
 ) -> Response:
     settings = state.settings
     _, body = opened(request, settings.max_batch_bytes)
-    data, header_length = await whole(body), request.headers.get(HEADER_LENGTH)
-    received = await asyncio.to_thread(messages.parse, data, header_length)
+    received = await asyncio.to_thread(messages.parse, await whole(body), header_length)
     wanted = _wanted(received.request)
     images = await asyncio.to_thread(tensors.images, received, settings.limits, settings.max_images)
     found = await unless_gone(request, service.classify_all(images, [classifier], deadline))
@@ -124,9 +149,9 @@ async def _infer(
     return Response(content, headers={HEADER_LENGTH: str(json_length)}, media_type="application/octet-stream")
 
 
-def _wanted(request: messages.Request) -> Wanted:
+def _wanted(request: messages.InferRequest) -> RequestedOutput:
     """The one output, as it is wanted; raises BadParameter before any work is done for another."""
-    wanted = request.outputs[0] if request.outputs else Wanted(name=PROBABILITIES)
+    wanted = request.outputs[0] if request.outputs else RequestedOutput(name=PROBABILITIES)
     if wanted.name != PROBABILITIES:
         raise BadParameter(f"outputs: there is no {wanted.name!r}; there is `{PROBABILITIES}`.")
     count = wanted.parameters.get("classification", 0)
@@ -136,7 +161,7 @@ def _wanted(request: messages.Request) -> Wanted:
 
 
 def _render(
-    classifier: Classifier, rows: Sequence[Floats], request: messages.Request, wanted: Wanted
+    classifier: Classifier, rows: Sequence[Floats], request: messages.InferRequest, wanted: RequestedOutput
 ) -> tuple[bytes, int | None]:
     count = wanted.parameters.get("classification", 0)
     values = _named(classifier, rows, count) if count else np.stack(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from app.main import create_app
 from app.settings import Settings
 from tests.app import tiny
+from tests.app.processes import server
 from tests.app.tiny import ColourEngine
 
 Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -32,6 +33,13 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("store")
     tiny.build(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_address(tiny_store: Path) -> Iterator[str]:
+    """Where a server process with the tiny store listens; it is shared, so leave it as it is."""
+    with server("tests.app.tiny_server", APP_STORE=str(tiny_store)) as started:
+        yield started.address()
 
 
 @pytest.fixture

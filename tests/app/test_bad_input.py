@@ -107,6 +107,8 @@ CASES: dict[str, tuple[int, str, dict[str, Any]]] = {
         raw(PICTURE, params={"model": "colours,tones", "version": 1}),
     ),
     "a version that is no number": (422, "bad_parameter", raw(PICTURE, params={"model": "colours@new"})),
+    "a name that begins with a comma": (422, "bad_parameter", raw(PICTURE, params={"model": ",colours"})),
+    "a version without a name": (422, "bad_parameter", raw(PICTURE, params={"model": "@1"})),
     "an empty name": (422, "bad_parameter", raw(PICTURE, params={"model": "colours,,tones"})),
     "a timeout that is no number": (
         422,
@@ -191,5 +193,17 @@ async def test_other_addresses_answer_with_problems_too(
     assert (response.status_code, response.json()["code"]) == (status, code)
 
 
-async def test_405_names_the_methods_that_are_allowed(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/v1/classify")).headers["Allow"] == "POST"
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/classify", "POST"),
+        ("/predictions/colours", "POST, PUT"),
+        ("/predictions/colours/1", "POST, PUT"),
+        ("/livez", "GET, HEAD"),
+        ("/v2", "GET"),
+        ("/static/page.css", "GET, HEAD"),
+    ],
+)
+async def test_405_names_every_method_that_is_allowed(client: httpx.AsyncClient, path: str, methods: str) -> None:
+    response = await client.options(path)
+    assert (response.status_code, response.headers["Allow"]) == (405, methods)

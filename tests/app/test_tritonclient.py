@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,14 @@ import tritonclient.http.aio
 from tritonclient.utils import InferenceServerException
 
 from tests.app.pictures import encoded
-from tests.app.processes import server
 from tests.app.test_v2 import LABELS, pixels_of
 
 PICTURES = {colour: encoded(colour) for colour in ("red", "green", "blue")}
 
 
 @pytest.fixture(scope="module")
-def address(tiny_store: Path) -> Iterator[str]:
-    with server("tests.app.tiny_server", APP_STORE=str(tiny_store)) as started:
-        yield started.address().removeprefix("http://")
+def address(tiny_address: str) -> str:
+    return tiny_address.removeprefix("http://")
 
 
 @pytest.fixture

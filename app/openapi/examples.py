@@ -1,0 +1,115 @@
+"""Answers as they look, made of the schemas themselves, so that none can be out of date."""
+
+from __future__ import annotations
+
+import http
+import inspect
+from typing import Any
+
+from app import VERSION, problems
+from app.schemas import (
+    BatchAnswer,
+    BatchItem,
+    Classification,
+    Comparison,
+    Features,
+    Health,
+    ModelAnswer,
+    ModelDetail,
+    ModelList,
+    ModelSummary,
+    Prediction,
+    Problem,
+    Scores,
+    Timing,
+    V2Answer,
+    V2Model,
+    V2Output,
+    V2Server,
+    V2Tensor,
+)
+from models.errors import UndecodableImage
+from models.manifests import Metrics
+
+REQUEST_ID = "0488511e18dc4cb281c31e69502728d6"
+_TIMING = Timing(decode=2.28, queue=0.39, inference=22.92, total=27.2)
+_PREDICTIONS = [Prediction(label="dog", index=5, score=0.8836), Prediction(label="cat", index=3, score=0.0807)]
+_MODEL = ModelAnswer(model="cifar10", version=1, predictions=_PREDICTIONS)
+_OTHER = ModelAnswer(
+    model="tiny_imagenet", version=1, predictions=[Prediction(label="golden retriever", index=25, score=0.4127)]
+)
+_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+_MEASURED: dict[str, Any] = {"request_id": REQUEST_ID, "timing_ms": _TIMING, "batch_size": 1}
+_SUMMARY: dict[str, Any] = {
+    "name": "cifar10",
+    "version": 1,
+    "default": True,
+    "classes": _CLASSES,
+    "extractor": "inception_v3_96",
+}
+
+
+def problem(path: str, kind: type[Exception]) -> Problem:
+    """What a caller is told of an error."""
+    status = problems.STATUS.get(kind, 500)
+    return Problem(
+        title=http.HTTPStatus(status).phrase,
+        status=status,
+        detail=problems.FAULT if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else meaning(kind),
+        instance=path,
+        code=kind.code,  # type: ignore[attr-defined]
+        request_id=REQUEST_ID,
+    )
+
+
+def meaning(kind: type[Exception]) -> str:
+    """An error in one line."""
+    return (inspect.getdoc(kind) or kind.__name__).partition("\n")[0]
+
+
+CLASSIFICATION = Classification(model="cifar10", version=1, predictions=_PREDICTIONS, **_MEASURED)
+COMPARISON = Comparison(results=[_MODEL, _OTHER], **_MEASURED)
+BATCH = BatchAnswer(
+    request_id=REQUEST_ID,
+    items=[
+        BatchItem(index=0, filename="dog.jpg", result=_MODEL),
+        BatchItem(index=1, filename="broken.jpg", error=problem("/v1/classify/batch", UndecodableImage)),
+    ],
+)
+FEATURES = Features(extractor="inception_v3_96", version=1, features=[0.0, 0.2871, 1.0439], **_MEASURED)
+SCORES = Scores({"dog": 0.8836, "cat": 0.0807, "horse": 0.0181, "deer": 0.0102, "bird": 0.0049})
+MODELS = ModelList(models=[ModelSummary(**_SUMMARY)])
+MODEL = ModelDetail(
+    **_SUMMARY,
+    metrics={
+        "test": Metrics(
+            images=10_000,
+            accuracy=0.863,
+            accuracy_interval=(0.856, 0.869),
+            top5_accuracy=0.994,
+            log_loss=0.408,
+            expected_calibration_error=0.026,
+            accuracy_by_class={"airplane": 0.891, "automobile": 0.934},
+        )
+    },
+    card="# cifar10\n\nNames ten kinds of things and animals.\n",
+)
+HEALTH = Health(status="ok")
+V2_SERVER = V2Server(
+    name="image-classification-service", version=VERSION, extensions=["binary_tensor_data", "classification"]
+)
+V2_MODEL = V2Model(
+    name="cifar10",
+    versions=["1"],
+    platform="tensorflow:float32",
+    inputs=[
+        V2Tensor(name="image", datatype="BYTES", shape=[-1]),
+        V2Tensor(name="pixels", datatype="UINT8", shape=[-1, -1, -1, 3]),
+    ],
+    outputs=[V2Tensor(name="probabilities", datatype="FP32", shape=[-1, 10])],
+)
+V2_ANSWER = V2Answer(
+    model_name="cifar10",
+    model_version="1",
+    outputs=[V2Output(name="probabilities", datatype="BYTES", shape=[1, 2], data=["0.883600:5:dog", "0.080700:3:cat"])],
+)

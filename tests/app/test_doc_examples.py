@@ -27,6 +27,7 @@ __all__ = ["chromium"]  # a fixture
 API, README = ROOT / "docs" / "api.md", ROOT / "README.md"
 HOST = "localhost:8000"
 LIKELIEST = ("cat", "dog", "frog", "deer", "bird")
+VERSIONS = 2  # the documents name the shipped version
 CURL = 'set -euo pipefail; curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
 REFUSED = 22  # curl's exit code where the status is an error
 
@@ -50,8 +51,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of models with the names of the shipped ones, and with labels that the document shows."""
     store = tmp_path_factory.mktemp("store")
     tiny.build(store)
-    tiny.add_classifier(store, "cifar10", "near_net", dict(zip(LIKELIEST, tiny.COLOURS.values(), strict=False)))
-    tiny.add_classifier(store, "tiny_imagenet", "near_net")
+    for _ in range(VERSIONS):
+        tiny.add_classifier(store, "cifar10", "near_net", dict(zip(LIKELIEST, tiny.COLOURS.values(), strict=False)))
+        tiny.add_classifier(store, "tiny_imagenet", "near_net")
     with server("tests.app.tiny_server", APP_STORE=str(store)) as started:
         yield started.address().removeprefix("http://")
 

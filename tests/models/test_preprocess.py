@@ -81,12 +81,17 @@ def test_a_picture_is_decoded_once_and_prepared_once_for_each_distinct_spec() ->
 
 def test_the_answer_of_a_spec_does_not_depend_on_its_company() -> None:
     """A classifier that is asked alone reads the same pixels as together with one that needs more of the photo."""
-    small, large = PreprocessSpec(size=32, source=8), PreprocessSpec(size=224)
+    small, smaller, large = (
+        PreprocessSpec(size=32, source=8, decode_margin=8),
+        PreprocessSpec(size=32, source=8, decode_margin=2),
+        PreprocessSpec(size=224),
+    )
     random = np.random.default_rng(0)
     photo = Image.fromarray(random.integers(0, 256, (40, 60, 3), dtype=np.uint8)).resize((1800, 1200))
     data = encode(photo, "JPEG", quality=92)
-    alone, together = prepare(data, [small])[small], prepare(data, [small, large])[small]
-    assert np.abs(alone.astype(int) - together.astype(int)).max() <= 1
+    together = prepare(data, [small, smaller, large])
+    for spec in (small, smaller, large):
+        assert np.array_equal(prepare(data, [spec])[spec], together[spec])
 
 
 # --- streaming

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.classifier import Classifier, Row, classify
 from models.heads import Floats
-from models.streaming import prepared_batches
+from models.streaming import one_ahead, prepared_batches
 
 STDIN = "-"
 
@@ -41,8 +41,16 @@ def _below(place: Path) -> list[Path]:
 def answer(
     classifier: Classifier, images: Mapping[str, Path], failed: Callable[[str, str], None]
 ) -> Iterator[tuple[str, Floats]]:
-    """Probabilities [classes] of each picture, in order; one that cannot be read is told to `failed`."""
-    for keys, pixels in prepared_batches(images, classifier.spec, failed):
-        rows = [Row(image, (classifier,)) for image in pixels]
-        for name, (probabilities,) in zip(keys, classify(classifier.extractor.engine, rows), strict=True):
-            yield name, probabilities
+    """Probabilities [classes] of each picture, in order; one that cannot be read is told to `failed`.
+
+    Pictures are decoded and the network runs while the caller works on what is there already.
+    """
+
+    def batches() -> Iterator[list[tuple[str, Floats]]]:
+        for keys, pixels in prepared_batches(images, classifier.spec, failed):
+            rows = [Row(image, (classifier,)) for image in pixels]
+            found = classify(classifier.extractor.engine, rows)
+            yield [(name, probabilities) for name, (probabilities,) in zip(keys, found, strict=True)]
+
+    for batch in one_ahead(batches()):
+        yield from batch

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from models.preprocess import PreprocessSpec
 BATCH = 64
 
 Key = TypeVar("Key", bound=Hashable)
+T = TypeVar("T")
+_END = object()
 
 
 def prepared_batches(
@@ -38,6 +40,15 @@ def prepared_batches(
     rows = _prepared(images, spec, failed)
     while batch := list(islice(rows, BATCH)):
         yield [key for key, _ in batch], np.stack([pixels for _, pixels in batch])
+
+
+def one_ahead(values: Iterator[T]) -> Iterator[T]:
+    """The same values; while the caller works on one, a thread makes the next."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, values, _END)
+        while (value := coming.result()) is not _END:
+            coming = thread.submit(next, values, _END)
+            yield cast(T, value)
 
 
 def _prepared(

@@ -118,13 +118,13 @@ class Head:
 
     def predict_proba(self, features: Floats) -> Floats:
         """float32 [images, features] -> float32 [images, classes], rows that sum to 1."""
-        with _libraries().limit(limits=1):
+        with _libraries(type(self.estimator)).limit(limits=1):
             probabilities = np.asarray(self.estimator.predict_proba(features), dtype=np.float32)
         return apply_temperature(probabilities, self.temperature)
 
 
 @functools.cache
-def _libraries() -> ThreadpoolController:
+def _libraries(kind: type[Estimator]) -> ThreadpoolController:  # noqa: ARG001 -- each kind brings libraries of its own
     """OpenMP and BLAS, whose threads a head does without.
 
     It has one or two milliseconds of work for a batch. Their threads would then keep a core busy with waiting for more

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
@@ -121,6 +123,31 @@ def test_a_stream_that_is_left_early_ends(tmp_path: Path) -> None:
     batches = streaming.prepared_batches(dict.fromkeys(range(1000), path), SPECS[1], never)
     next(iter(batches))
     batches.close()  # type: ignore[attr-defined]  # a generator
+
+
+def test_the_next_value_is_made_while_the_caller_works() -> None:
+    is_made = threading.Event()
+
+    def values() -> Iterator[int]:
+        yield 1
+        is_made.set()
+        yield 2
+
+    ahead = streaming.one_ahead(values())
+    assert next(ahead) == 1
+    assert is_made.wait(10), "nothing happens until the caller comes back"
+    assert list(ahead) == [2]
+
+
+def test_an_error_comes_after_the_values_before_it() -> None:
+    def values() -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError
+
+    ahead = streaming.one_ahead(values())
+    assert next(ahead) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)
 
 
 # --- both steps

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from benchmarks import batch, folder, pictures, rounds
+from models.answers import BATCH
 from models.artifacts import DEFAULT_STORE
-from models.streaming import BATCH
 from tests.app.processes import server
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -15,12 +15,12 @@ import numpy as np
 
 from benchmarks.rounds import Comparison, Way, compare
 from models import catalog
+from models.answers import BATCH
 from models.artifacts import Store
 from models.classifier import prepare
 from models.cores import available_cores
 from models.engines import Engine
 from models.image import Pixels
-from models.streaming import BATCH
 
 TARGET = 0.9
 _SIZES = (8, 16, 32, 64, 128)

@@ -25,7 +25,7 @@ _END = object()
 
 
 def prepared_batches(
-    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None]
+    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None], size: int = BATCH
 ) -> Iterator[tuple[list[Key], Pixels]]:
     """Prepare images in their order; memory does not grow with their number.
 
@@ -33,12 +33,13 @@ def prepared_batches(
         images: where each lies.
         spec: the preprocessing.
         failed: is told of each image that cannot be read, and why; it is left out.
+        size: of a batch.
 
     Yields:
-        up to 64 keys, and their pixels as uint8 [n, size, size, 3].
+        up to `size` keys, and their pixels as uint8 [n, size, size, 3].
     """
-    rows = _prepared(images, spec, failed)
-    while batch := list(islice(rows, BATCH)):
+    rows = _prepared(images, spec, failed, ahead=2 * size)
+    while batch := list(islice(rows, size)):
         yield [key for key, _ in batch], np.stack([pixels for _, pixels in batch])
 
 
@@ -52,14 +53,14 @@ def one_ahead(values: Iterator[T]) -> Iterator[T]:
 
 
 def _prepared(
-    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None]
+    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None], ahead: int
 ) -> Iterator[tuple[Key, Pixels]]:
-    """Decode two batches ahead at most."""
+    """Decode so many ahead at most."""
     with ThreadPoolExecutor(available_cores()) as pool:
         todo = iter(images.items())
         window: deque[tuple[Key, Future[Pixels]]] = deque()
         while True:
-            for key, path in islice(todo, 2 * BATCH - len(window)):
+            for key, path in islice(todo, ahead - len(window)):
                 window.append((key, pool.submit(_prepare, path, spec)))
             if not window:
                 return

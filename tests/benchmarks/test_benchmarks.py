@@ -13,8 +13,8 @@ from benchmarks import batch, pictures
 from benchmarks.__main__ import app
 from benchmarks.load import Request, send
 from benchmarks.rounds import Way, compare
+from models.answers import BATCH
 from models.artifacts import Store
-from models.streaming import BATCH
 from tests.app import tiny
 from tests.app.processes import server
 

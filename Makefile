@@ -43,7 +43,7 @@ check: $(DEV) ## lint, format, types, import contracts
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
 
-bench: $(DEV) ## what is claimed of speed, measured on this machine in ten minutes: docs/benchmarks.md
+bench: $(DEV) ## what is claimed of speed, measured on this machine in five to ten minutes: docs/benchmarks.md
 	$(PY) -m benchmarks batch
 	$(PY) -m benchmarks folder
 

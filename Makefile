@@ -15,7 +15,7 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check contract screenshots lock clean venv
+.PHONY: help serve imagenet train test test-all check contract bench screenshots lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ check: $(DEV) ## lint, format, types, import contracts
 contract: $(DEV) ## some 2,000 requests made from the OpenAPI document, every answer held to it; more: make contract CASES=500
 	$(PY) -m tests.app.contract --max-examples $(or $(CASES),60)
 
+bench: $(DEV) ## what is claimed of speed, measured on this machine in five to ten minutes: docs/benchmarks.md
+	$(PY) -m benchmarks batch
+	$(PY) -m benchmarks folder
+
 screenshots: $(DEV) ## the pictures in docs/images, taken anew with an installed Chromium
 	$(PY) -m tests.app.screenshots
 
@@ -64,7 +68,7 @@ lock: ## the locks from pyproject.toml, keeping what is pinned; the newest of ev
 
 clean: ## removes .venv and the caches of the tools
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find app models training tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find app benchmarks models training tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The mark "unfinished" outlives an installation that was interrupted; then, as when the interpreter has gone or
 # changed, .venv is made anew.

@@ -69,7 +69,7 @@ async def _files(request: Request, body: AsyncGenerator[bytes, None], settings: 
         raise
     try:
         parts = [part for name in FIELDS for part in form.getlist(name) if isinstance(part, UploadFile)]
-        return [_named(part.filename or "", await asyncio.to_thread(part.file.read)) for part in parts]
+        return await asyncio.to_thread(lambda: [_named(part.filename or "", part.file.read()) for part in parts])
     finally:
         await form.close()
 

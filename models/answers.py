@@ -8,9 +8,13 @@ from pathlib import Path
 
 from models.classifier import Classifier, Row, classify
 from models.heads import Floats
-from models.streaming import prepared_batches
+from models.preprocess import PreprocessSpec
+from models.streaming import one_ahead, prepared_batches
 
 STDIN = "-"
+BATCH = 128
+"""Pictures that one run of a network takes at most."""
+_BATCH_PIXELS = 32 * 299**2  # what a network makes of them on its way takes a hundred times as many bytes
 
 
 def pictures(places: Iterable[str]) -> dict[str, Path]:
@@ -41,8 +45,21 @@ def _below(place: Path) -> list[Path]:
 def answer(
     classifier: Classifier, images: Mapping[str, Path], failed: Callable[[str, str], None]
 ) -> Iterator[tuple[str, Floats]]:
-    """Probabilities [classes] of each picture, in order; one that cannot be read is told to `failed`."""
-    for keys, pixels in prepared_batches(images, classifier.spec, failed):
-        rows = [Row(image, (classifier,)) for image in pixels]
-        for name, (probabilities,) in zip(keys, classify(classifier.extractor.engine, rows), strict=True):
-            yield name, probabilities
+    """Probabilities [classes] of each picture, in order; one that cannot be read is told to `failed`.
+
+    Pictures are decoded and the network runs while the caller works on what is there already.
+    """
+
+    def batches() -> Iterator[list[tuple[str, Floats]]]:
+        for keys, pixels in prepared_batches(images, classifier.spec, failed, _batch_size(classifier.spec)):
+            rows = [Row(image, (classifier,)) for image in pixels]
+            found = classify(classifier.extractor.engine, rows)
+            yield [(name, probabilities) for name, (probabilities,) in zip(keys, found, strict=True)]
+
+    for batch in one_ahead(batches()):
+        yield from batch
+
+
+def _batch_size(spec: PreprocessSpec) -> int:
+    """In larger batches a picture costs less time, and they take more memory."""
+    return max(1, min(BATCH, _BATCH_PIXELS // spec.size**2))

@@ -17,7 +17,7 @@ import numpy as np
 from models.engines import Engine
 from models.errors import HeadFailed
 from models.heads import Floats, Head
-from models.image import DEFAULT_LIMITS, Limits, Pixels, decode
+from models.image import DEFAULT_LIMITS, Limits, Pixels, decoded
 from models.manifests import ClassifierManifest, ExtractorManifest
 from models.networks import POOLED
 from models.preprocess import PreprocessSpec, preprocess
@@ -133,7 +133,10 @@ class Row:
 def prepare(
     data: bytes, specs: Iterable[PreprocessSpec], limits: Limits = DEFAULT_LIMITS
 ) -> dict[PreprocessSpec, Pixels]:
-    """Decode an image once and preprocess it once for each distinct spec.
+    """Decode an image and preprocess it once for each distinct spec.
+
+    It is decoded once, unless a spec allows that a JPEG is decoded smaller (`decode_margin`): then once more for that
+    spec, whose answer must not depend on who else is asked.
 
     Returns:
         spec -> uint8 [size, size, 3].
@@ -142,8 +145,8 @@ def prepare(
         ImageError: the image cannot be taken; see `models.errors`.
     """
     distinct = set(specs)
-    sides = [spec.needed_side for spec in distinct if spec.needed_side is not None]
-    return prepare_pixels(decode(data, limits, max(sides) if len(sides) == len(distinct) else None), distinct)
+    pictures = {side: decoded(data, limits, side) for side in {spec.needed_side for spec in distinct}}
+    return {spec: preprocess(pictures[spec.needed_side], spec) for spec in distinct}
 
 
 def prepare_pixels(rgb: Pixels, specs: Iterable[PreprocessSpec]) -> dict[PreprocessSpec, Pixels]:

@@ -86,6 +86,11 @@ def _sniff_iso_media(data: bytes) -> str:
 
 
 def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None = None) -> Pixels:
+    """The same as `decoded`, as uint8 array [height, width, 3]."""
+    return np.array(decoded(data, limits, needed_side))
+
+
+def decoded(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None = None) -> Image.Image:
     """Decode an image to upright RGB: transparency on white, first frame, 8 bits a channel.
 
     Args:
@@ -95,7 +100,7 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None
             long as both sides stay at least this many pixels.
 
     Returns:
-        uint8 array [height, width, 3].
+        image of mode RGB, as Pillow holds it: arrays of large pictures cost as much as half of their decoding.
 
     Raises:
         EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: and no other error, whatever
@@ -114,7 +119,7 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None
                 image.draft(None, (needed_side, needed_side))
             _widen_transparent_level(image)
             image.load()
-            return np.array(_to_rgb(_upright(image)))
+            return _to_rgb(_upright(image))
     except (ImageError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

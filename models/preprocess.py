@@ -56,29 +56,38 @@ class PreprocessSpec(BaseModel):
         return self.source_side * self.decode_margin if self.decode_margin else None
 
 
-def preprocess(rgb: Pixels, spec: PreprocessSpec) -> Pixels:
-    """Both steps: uint8 [height, width, 3] -> uint8 [size, size, 3]."""
-    return to_input(to_source(rgb, spec), spec)
+def preprocess(picture: Pixels | Image.Image, spec: PreprocessSpec) -> Pixels:
+    """Both steps: RGB of any size, as uint8 [height, width, 3] or as Pillow holds it -> uint8 [size, size, 3]."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    return np.array(_enlarged(_shrunk(image, spec), spec, None))
 
 
 def to_source(rgb: Pixels, spec: PreprocessSpec) -> Pixels:
     """First step: crop and reduce to what the training images were, uint8 [source, source, 3]."""
-    height, width = rgb.shape[:2]
+    return np.array(_shrunk(Image.fromarray(rgb), spec))
+
+
+def to_input(source: Pixels, spec: PreprocessSpec, box: Box | None = None) -> Pixels:
+    """Second step: to the network's input, uint8 [size, size, 3]; `box` is the part that is meant, if not all."""
+    return np.array(_enlarged(Image.fromarray(source), spec, box))
+
+
+def _shrunk(image: Image.Image, spec: PreprocessSpec) -> Image.Image:
+    width, height = image.size
     if spec.crop == "center":
         side = min(height, width)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
     else:
         box = (0.0, 0.0, float(width), float(height))
-    return _resize(rgb, spec.source_side, spec.shrink, box)
+    return _resize(image, spec.source_side, spec.shrink, box)
 
 
-def to_input(source: Pixels, spec: PreprocessSpec, box: Box | None = None) -> Pixels:
-    """Second step: to the network's input, uint8 [size, size, 3]; `box` is the part that is meant, if not all."""
-    return _resize(source, spec.size, spec.enlarge, box or (0.0, 0.0, float(source.shape[1]), float(source.shape[0])))
+def _enlarged(source: Image.Image, spec: PreprocessSpec, box: Box | None) -> Image.Image:
+    return _resize(source, spec.size, spec.enlarge, box or (0.0, 0.0, float(source.width), float(source.height)))
 
 
-def _resize(rgb: Pixels, side: int, name: Filter, box: Box) -> Pixels:
-    if rgb.shape[:2] == (side, side) and box == (0.0, 0.0, side, side):
-        return rgb
-    return np.array(Image.fromarray(rgb).resize((side, side), _FILTERS[name], box=box))
+def _resize(image: Image.Image, side: int, name: Filter, box: Box) -> Image.Image:
+    if image.size == (side, side) and box == (0.0, 0.0, side, side):
+        return image
+    return image.resize((side, side), _FILTERS[name], box=box)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -20,10 +20,12 @@ from models.preprocess import PreprocessSpec
 BATCH = 64
 
 Key = TypeVar("Key", bound=Hashable)
+T = TypeVar("T")
+_END = object()
 
 
 def prepared_batches(
-    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None]
+    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None], size: int = BATCH
 ) -> Iterator[tuple[list[Key], Pixels]]:
     """Prepare images in their order; memory does not grow with their number.
 
@@ -31,24 +33,34 @@ def prepared_batches(
         images: where each lies.
         spec: the preprocessing.
         failed: is told of each image that cannot be read, and why; it is left out.
+        size: of a batch.
 
     Yields:
-        up to 64 keys, and their pixels as uint8 [n, size, size, 3].
+        up to `size` keys, and their pixels as uint8 [n, size, size, 3].
     """
-    rows = _prepared(images, spec, failed)
-    while batch := list(islice(rows, BATCH)):
+    rows = _prepared(images, spec, failed, ahead=2 * size)
+    while batch := list(islice(rows, size)):
         yield [key for key, _ in batch], np.stack([pixels for _, pixels in batch])
 
 
+def one_ahead(values: Iterator[T]) -> Iterator[T]:
+    """The same values; while the caller works on one, a thread makes the next."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, values, _END)
+        while (value := coming.result()) is not _END:
+            coming = thread.submit(next, values, _END)
+            yield cast(T, value)
+
+
 def _prepared(
-    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None]
+    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None], ahead: int
 ) -> Iterator[tuple[Key, Pixels]]:
-    """Decode two batches ahead at most."""
+    """Decode so many ahead at most."""
     with ThreadPoolExecutor(available_cores()) as pool:
         todo = iter(images.items())
         window: deque[tuple[Key, Future[Pixels]]] = deque()
         while True:
-            for key, path in islice(todo, 2 * BATCH - len(window)):
+            for key, path in islice(todo, ahead - len(window)):
                 window.append((key, pool.submit(_prepare, path, spec)))
             if not window:
                 return

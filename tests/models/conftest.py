@@ -8,13 +8,12 @@ import pytest
 
 from models import networks
 from models.artifacts import Store
-from tests.models import tiny
 
 
 @pytest.fixture(scope="session")
-def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def tiny_store(network_store: Store) -> Store:
     """Shared by all tests, which only read it."""
-    return tiny.build(tmp_path_factory.mktemp("store"))
+    return network_store
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import answers
 from models.catalog import Catalog, group
 from models.classifier import Classifier, Extractor, Row, classify, classify_each, known, prepare
 from models.errors import EmptyImage, HeadFailed, ImageTooLarge, ModelNotFound
@@ -180,3 +183,21 @@ def test_each_extractor_of_a_catalog_is_counted_once(extractor: Extractor) -> No
     other = fixture_extractor("other")
     classifiers = [fixture_classifier(below, name) for below in (extractor, other) for name in ("a", "b")]
     assert Catalog(tuple(classifiers)).extractors == (extractor, other)
+
+
+# --- pictures on disk
+
+
+@pytest.mark.parametrize(("side", "sizes"), [(32, [128, 128, 4]), (299, [32] * 8 + [4])])
+def test_pictures_on_disk_share_batches_as_large_as_memory_allows(
+    extractor: Extractor, tmp_path: Path, side: int, sizes: list[int]
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(noise(8, 8), "PNG"))
+    classifier = fixture_classifier(extractor)
+    manifest = classifier.manifest.model_copy(update={"preprocess": PreprocessSpec(size=side)})
+    named = {str(number): path for number in range(260)}
+    broken: dict[str, str] = {}
+    found = answers.answer(replace(classifier, manifest=manifest), named, broken.__setitem__)
+    assert [name for name, _ in found] == list(named)
+    assert (runs(extractor), broken) == (sizes, {})

@@ -19,6 +19,7 @@ from models.__main__ import app
 from models.artifacts import Store
 from models.errors import ModelsError
 from models.manifests import HEAD_FILE
+from models.tables import Form, write
 from tests.models import tiny
 from tests.models.pictures import encode
 from tests.models.tiny import CLASSES
@@ -123,6 +124,17 @@ def test_the_table_names_each_picture_and_its_classes(tiny_store: Store, photos:
     assert "blue.png" in result.stdout
     assert all(label in result.stdout for label in CLASSES)
     assert "%" in result.stdout
+
+
+def test_the_table_is_aligned_whatever_the_script_of_the_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    write([("a.jpg", [("猫", 0, 0.75), ("dog", 1, 0.2), ("owl", 2, 0.001)]), ("b.jpg", [])], Form.TABLE)
+    assert capsys.readouterr().out.splitlines() == [
+        "a.jpg",
+        " 猫    75.0%  " + "█" * 22,
+        " dog   20.0%  " + "█" * 6,
+        " owl    0.1%",
+        "b.jpg",
+    ]
 
 
 def test_a_threshold_may_leave_no_class(tiny_store: Store, photos: Path) -> None:

@@ -22,6 +22,7 @@ from hypothesis.extra import numpy as arrays
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info
 
 from models import heads
 from models.errors import UnsafePickle
@@ -54,6 +55,23 @@ def test_a_fitted_head_gives_probabilities_that_know_its_examples(parameters: XG
     assert found.dtype == np.float32
     assert np.allclose(found.sum(axis=1), 1, atol=1e-5), "a row of probabilities does not sum to 1"
     assert (found.argmax(axis=1) == labels).mean() > 0.85, "the head did not learn what it was shown"
+
+
+class Spy:
+    """An estimator that notes how many threads libraries would use for it."""
+
+    threads: set[int]
+
+    def predict_proba(self, features: Floats) -> Floats:
+        self.threads = {library["num_threads"] for library in threadpool_info()}
+        return features
+
+
+def test_a_head_answers_on_one_thread_and_leaves_the_others_to_whom_they_belong() -> None:
+    before, spy = threadpool_info(), Spy()
+    Head(spy).predict_proba(np.ones((1, 2), np.float32))
+    assert spy.threads == {1}
+    assert threadpool_info() == before
 
 
 @pytest.mark.parametrize("parameters", FITS, ids=lambda parameters: parameters.kind)

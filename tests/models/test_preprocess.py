@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
@@ -81,12 +83,17 @@ def test_a_picture_is_decoded_once_and_prepared_once_for_each_distinct_spec() ->
 
 def test_the_answer_of_a_spec_does_not_depend_on_its_company() -> None:
     """A classifier that is asked alone reads the same pixels as together with one that needs more of the photo."""
-    small, large = PreprocessSpec(size=32, source=8), PreprocessSpec(size=224)
+    small, smaller, large = (
+        PreprocessSpec(size=32, source=8, decode_margin=8),
+        PreprocessSpec(size=32, source=8, decode_margin=2),
+        PreprocessSpec(size=224),
+    )
     random = np.random.default_rng(0)
     photo = Image.fromarray(random.integers(0, 256, (40, 60, 3), dtype=np.uint8)).resize((1800, 1200))
     data = encode(photo, "JPEG", quality=92)
-    alone, together = prepare(data, [small])[small], prepare(data, [small, large])[small]
-    assert np.abs(alone.astype(int) - together.astype(int)).max() <= 1
+    together = prepare(data, [small, smaller, large])
+    for spec in (small, smaller, large):
+        assert np.array_equal(prepare(data, [spec])[spec], together[spec])
 
 
 # --- streaming
@@ -116,6 +123,31 @@ def test_a_stream_that_is_left_early_ends(tmp_path: Path) -> None:
     batches = streaming.prepared_batches(dict.fromkeys(range(1000), path), SPECS[1], never)
     next(iter(batches))
     batches.close()  # type: ignore[attr-defined]  # a generator
+
+
+def test_the_next_value_is_made_while_the_caller_works() -> None:
+    is_made = threading.Event()
+
+    def values() -> Iterator[int]:
+        yield 1
+        is_made.set()
+        yield 2
+
+    ahead = streaming.one_ahead(values())
+    assert next(ahead) == 1
+    assert is_made.wait(10), "nothing happens until the caller comes back"
+    assert list(ahead) == [2]
+
+
+def test_an_error_comes_after_the_values_before_it() -> None:
+    def values() -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError
+
+    ahead = streaming.one_ahead(values())
+    assert next(ahead) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)
 
 
 # --- both steps

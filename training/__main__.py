@@ -15,6 +15,7 @@ from models.artifacts import DEFAULT_STORE, Store, parse_name
 from models.errors import ModelsError
 from models.manifests import ClassifierManifest
 from models.progress import track
+from models.quiet import without_greetings
 from training import cifar10
 from training import recipe as recipes
 from training.cifar10 import import_cifar10
@@ -49,7 +50,8 @@ def run_recipe(
     chosen = recipes.load(recipe).changed(name=name, weights=weights, passes=passes)
     if chosen.network and chosen.network.fit:
         prefer_onednn()
-    from training.run import run
+    with without_greetings():
+        from training.run import run
     from training.workplace import Workplace
 
     made = run(chosen, Workplace(Store(store), track, _say, data, cache))
@@ -138,10 +140,9 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """Run the command; an error of use is one line, never a traceback."""
-    # Both are read when the libraries are first imported. Where others use the processor too, threads of XGBoost that
+    # It is read when the library is first imported. Where others use the processor too, threads of XGBoost that
     # wait for each other by spinning take over four times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()
     except (TrainingError, ModelsError, OSError) as error:

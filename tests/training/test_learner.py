@@ -72,12 +72,13 @@ def test_the_loss_is_the_smoothed_cross_entropy_of_the_rows_of_each_task() -> No
 
 def test_a_batch_in_parts_takes_the_step_of_the_whole_batch() -> None:
     # Without batch normalisation and dropout, nothing but the order of sums tells them apart.
-    settings: dict[str, object] = {"dropout": 0.0, "warmup_steps": 0, "clip_norm": 1e-3, "learning_rate": 0.01}
-    whole, halved = _learner(**settings), _learner(parts=2, **settings)
+    whole, halved, unfitted = (
+        _learner(dropout=0.0, warmup_steps=0, clip_norm=1e-3, learning_rate=0.01, parts=parts) for parts in (1, 2, 1)
+    )
     losses = [(whole.fit(_batch(step)), halved.fit(_batch(step))) for step in range(3)]
     for of_whole, of_halved in losses:
         assert of_halved == pytest.approx(of_whole, rel=1e-4)
-    after, before = whole.tensors(), _learner(**settings).tensors()
+    after, before = whole.tensors(), unfitted.tensors()
     for name, value in halved.tensors().items():
         np.testing.assert_allclose(value, after[name], atol=2e-3)
         assert not np.allclose(value, before[name], atol=2e-3), f"{name} was not fitted"

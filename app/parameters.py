@@ -17,10 +17,8 @@ Absent = SkipJsonSchema[None]
 _Count = Annotated[int, Field(ge=1)]
 _Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-ModelPath = Annotated[
-    str, Path(max_length=256, description="name of a model, as `/v1/models` lists it", examples=["cifar10"])
-]
-VersionPath = Annotated[int, Path(ge=1, description="version of the model", examples=[1])]
+ModelPath = Annotated[str, Path(description="name of a model, as `/v1/models` lists it", examples=["cifar10"])]
+VersionPath = Annotated[int, Path(ge=1, description="version of the model", examples=[2])]
 Models = Annotated[
     Annotated[str, Field(max_length=1000, json_schema_extra={"pattern": SEVERAL})] | Absent,
     Query(description="`NAME`, `NAME@VERSION`, or several with commas for `results`", examples=["cifar10"]),
@@ -30,7 +28,7 @@ Model = Annotated[
     Query(description="`NAME` or `NAME@VERSION`", examples=["cifar10"]),
 ]
 Version = Annotated[
-    _Count | Absent, Query(description="version of the one model that is named; by default its newest", examples=[1])
+    _Count | Absent, Query(description="version of the one model that is named; by default its newest", examples=[2])
 ]
 TopK = Annotated[int, Query(ge=1, description="classes to return at most; more than there are gives all")]
 Threshold = Annotated[float, Query(ge=0, le=1, allow_inf_nan=False, description="least score to return")]

@@ -63,7 +63,11 @@ def measure_fit(
     json_file: JsonFile = None,
 ) -> None:
     """Fitting the shipped network with each batch in parts side by side, beside the same batch in one."""
-    rounds.report(fit.measure(parts, size, steps, repeat), json_file)
+    try:
+        compared = fit.measure(parts, size, steps, repeat)
+    except ValueError as error:
+        raise typer.BadParameter(f"the recipe's batches do not come out in {parts} parts") from error
+    rounds.report(compared, json_file)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,11 @@ def measure(parts: int, size: int, steps: int, rounds: int) -> Comparison:
         size: side of the images, px.
         steps: in each round.
         rounds: in each both ways are measured once.
+
+    Raises:
+        ValueError: the recipe's batch does not come out in so many parts.
     """
+    _network(parts)  # refuses what no batch comes out in
 
     def way(parts: int) -> Way:
         arguments = [sys.executable, "-m", "benchmarks.fit", str(parts), str(size), str(steps)]
@@ -66,7 +70,7 @@ def _network(parts: int) -> Network:
     network = recipes.load(RECIPE).network
     assert network is not None
     assert network.fit is not None
-    return network.model_copy(update={"fit": network.fit.model_copy(update={"parts": parts})})
+    return Network.model_validate({**network.model_dump(), "fit": {**network.fit.model_dump(), "parts": parts}})
 
 
 if __name__ == "__main__":

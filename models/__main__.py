@@ -19,6 +19,7 @@ from models.artifacts import DEFAULT_STORE, ClassifierArtifact, ExtractorArtifac
 from models.errors import ModelNotFound, ModelsError
 from models.manifests import CARD_FILE
 from models.progress import Advance, silent, track
+from models.quiet import without_greetings
 from models.tables import Answers, Form, write
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -78,12 +79,13 @@ def show(
 def verify(store: StoreOption = DEFAULT_STORE) -> None:
     """Check every file of the store against its digest, and that every model repeats its golden outputs."""
     refused = 0
-    for label, problem in catalog.check(Store(store)):
-        if problem is None:
-            out.print(f"ok       {label}", highlight=False)
-        else:
-            refused += 1
-            errors.print(f"refused  {label}: {problem}", highlight=False, soft_wrap=True)
+    with without_greetings():
+        for label, problem in catalog.check(Store(store)):
+            if problem is None:
+                out.print(f"ok       {label}", highlight=False)
+            else:
+                refused += 1
+                errors.print(f"refused  {label}: {problem}", highlight=False, soft_wrap=True)
     raise typer.Exit(_Exit.FAILED if refused else _Exit.DONE)
 
 
@@ -134,7 +136,8 @@ def _form(asked: Mapping[Form, bool]) -> Form:
 def _answers_here(
     store: Store, model: str, images: Mapping[str, Path], top: int, failed: Callable[[str, str], None]
 ) -> Answers:
-    classifier = catalog.load(store, [model]).classifiers[0]
+    with without_greetings():
+        classifier = catalog.load(store, [model]).classifiers[0]
     return ((name, classifier.top(row, top)) for name, row in answer(classifier, images, failed))
 
 

@@ -145,8 +145,11 @@ def prepare(
         ImageError: the image cannot be taken; see `models.errors`.
     """
     distinct = set(specs)
-    pictures = {side: decoded(data, limits, side) for side in {spec.needed_side for spec in distinct}}
-    return {spec: preprocess(pictures[spec.needed_side], spec) for spec in distinct}
+    prepared: dict[PreprocessSpec, Pixels] = {}
+    for side in {spec.needed_side for spec in distinct}:  # one after another: a decoded picture may be large
+        picture = decoded(data, limits, side)
+        prepared |= {spec: preprocess(picture, spec) for spec in distinct if spec.needed_side == side}
+    return prepared
 
 
 def prepare_pixels(rgb: Pixels, specs: Iterable[PreprocessSpec]) -> dict[PreprocessSpec, Pixels]:

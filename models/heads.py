@@ -11,6 +11,7 @@ import functools
 import importlib
 import io
 import pickle
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -118,9 +119,13 @@ class Head:
 
     def predict_proba(self, features: Floats) -> Floats:
         """float32 [images, features] -> float32 [images, classes], rows that sum to 1."""
-        with _libraries(type(self.estimator)).limit(limits=1):
+        with _one_at_a_time, _libraries(type(self.estimator)).limit(limits=1):
             probabilities = np.asarray(self.estimator.predict_proba(features), dtype=np.float32)
         return apply_temperature(probabilities, self.temperature)
+
+
+#: The number of threads belongs to the process: two who set it and set it back at once would leave it wrong.
+_one_at_a_time = threading.Lock()
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar, cast
@@ -56,7 +57,8 @@ def _prepared(
     images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None], ahead: int
 ) -> Iterator[tuple[Key, Pixels]]:
     """Decode so many ahead at most."""
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool, ExitStack() as ended_early:
+        ended_early.callback(pool.shutdown, wait=False, cancel_futures=True)
         todo = iter(images.items())
         window: deque[tuple[Key, Future[Pixels]]] = deque()
         while True:

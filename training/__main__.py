@@ -118,7 +118,8 @@ def evaluate_model(
         if url:
             probabilities = evaluate.answer_by_http(url, artifact.manifest, images, advance)
         else:
-            classifier = load_classifier(artifact, load_extractor(Store(store).extractor_of(artifact)))
+            with without_greetings():
+                classifier = load_classifier(artifact, load_extractor(Store(store).extractor_of(artifact)))
             probabilities = evaluate.answer(classifier, images, advance)
     measured = measure(probabilities, images.labels, artifact.manifest.classes)
     if as_json:

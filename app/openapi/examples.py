@@ -1,4 +1,4 @@
-"""Answers as they look, made of the schemas themselves, so that none can be out of date."""
+"""Answers as they look, made of the schemas themselves, so that their form cannot be out of date."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from models.manifests import Metrics
 REQUEST_ID = "0488511e18dc4cb281c31e69502728d6"
 _TIMING = Timing(decode=2.28, queue=0.39, inference=22.92, total=27.2)
 _PREDICTIONS = [Prediction(label="dog", index=5, score=0.8836), Prediction(label="cat", index=3, score=0.0807)]
-_MODEL = ModelAnswer(model="cifar10", version=1, predictions=_PREDICTIONS)
+_MODEL = ModelAnswer(model="cifar10", version=2, predictions=_PREDICTIONS)
 _OTHER = ModelAnswer(
-    model="tiny_imagenet", version=1, predictions=[Prediction(label="golden retriever", index=25, score=0.4127)]
+    model="tiny_imagenet", version=2, predictions=[Prediction(label="golden retriever", index=25, score=0.4127)]
 )
 _CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _MEASURED: dict[str, Any] = {"request_id": REQUEST_ID, "timing_ms": _TIMING, "batch_size": 1}
 _SUMMARY: dict[str, Any] = {
     "name": "cifar10",
-    "version": 1,
+    "version": 2,
     "default": True,
     "classes": _CLASSES,
     "extractor": "inception_v3_96",
@@ -67,7 +67,7 @@ def meaning(kind: type[Exception]) -> str:
     return (inspect.getdoc(kind) or kind.__name__).partition("\n")[0]
 
 
-CLASSIFICATION = Classification(model="cifar10", version=1, predictions=_PREDICTIONS, **_MEASURED)
+CLASSIFICATION = Classification(model="cifar10", version=2, predictions=_PREDICTIONS, **_MEASURED)
 COMPARISON = Comparison(results=[_MODEL, _OTHER], **_MEASURED)
 BATCH = BatchAnswer(
     request_id=REQUEST_ID,
@@ -76,7 +76,7 @@ BATCH = BatchAnswer(
         BatchItem(index=1, filename="broken.jpg", error=problem("/v1/classify/batch", UndecodableImage)),
     ],
 )
-FEATURES = Features(extractor="inception_v3_96", version=1, features=[0.0, 0.2871, 1.0439], **_MEASURED)
+FEATURES = Features(extractor="inception_v3_96", version=2, features=[0.0, 0.2871, 1.0439], **_MEASURED)
 SCORES = Scores({"dog": 0.8836, "cat": 0.0807, "horse": 0.0181, "deer": 0.0102, "bird": 0.0049})
 MODELS = ModelList(models=[ModelSummary(**_SUMMARY)])
 MODEL = ModelDetail(
@@ -84,12 +84,12 @@ MODEL = ModelDetail(
     metrics={
         "test": Metrics(
             images=10_000,
-            accuracy=0.863,
-            accuracy_interval=(0.856, 0.869),
-            top5_accuracy=0.994,
-            log_loss=0.408,
-            expected_calibration_error=0.026,
-            accuracy_by_class={"airplane": 0.891, "automobile": 0.934},
+            accuracy=0.885,
+            accuracy_interval=(0.879, 0.891),
+            top5_accuracy=0.995,
+            log_loss=0.357,
+            expected_calibration_error=0.016,
+            accuracy_by_class={"airplane": 0.904, "automobile": 0.955},
         )
     },
     card="# cifar10\n\nNames ten kinds of things and animals.\n",
@@ -100,7 +100,7 @@ V2_SERVER = V2Server(
 )
 V2_MODEL = V2Model(
     name="cifar10",
-    versions=["1"],
+    versions=["2"],
     platform="tensorflow:float32",
     inputs=[
         V2Tensor(name="image", datatype="BYTES", shape=[-1]),
@@ -110,6 +110,6 @@ V2_MODEL = V2Model(
 )
 V2_ANSWER = V2Answer(
     model_name="cifar10",
-    model_version="1",
+    model_version="2",
     outputs=[V2Output(name="probabilities", datatype="BYTES", shape=[1, 2], data=["0.883600:5:dog", "0.080700:3:cat"])],
 )

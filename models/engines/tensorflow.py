@@ -8,22 +8,22 @@ them cost twice the memory and ten seconds more at start.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # has to be set before the first import
+
+import keras
+import tensorflow as tf
+
 from models import networks
 from models.engines import Outputs
+from models.engines.folding import fold_batch_normalization
 from models.image import Pixels
 from models.manifests import ExtractorManifest
-from models.quiet import without_greetings
-
-with without_greetings():
-    import keras
-    import tensorflow as tf
-
-    from models.engines.folding import fold_batch_normalization
 
 logger = logging.getLogger(__name__)
 

@@ -25,3 +25,17 @@ def test_greetings_are_dropped_and_nothing_else_not_even_when_loading_fails() ->
         "something of another thread",
         "then broken",
     ]
+
+
+def _load(setting: str = "", redirection: str = "") -> str:
+    program = f"from models.quiet import without_greetings\n{setting}\nwith without_greetings(): print('done')"
+    command = ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, program]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_process_without_standard_error_loads_all_the_same() -> None:
+    assert _load(redirection="2>&-") == "done\n"
+
+
+def test_a_process_without_a_place_for_temporary_files_loads_all_the_same() -> None:
+    assert _load(setting="import tempfile; tempfile.tempdir = '/nowhere'") == "done\n"

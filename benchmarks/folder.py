@@ -21,6 +21,7 @@ from models.classifier import prepare
 from models.cores import available_cores
 from models.engines import Engine
 from models.image import Pixels
+from models.quiet import without_greetings
 
 TARGET = 0.9
 _SIZES = (8, 16, 32, 64, 128)
@@ -36,7 +37,8 @@ def measure(folder: Path, store: Path, model: str, rounds: int) -> Comparison:
         model: `name` or `name@version`.
         rounds: in each both ways are measured once.
     """
-    classifier = catalog.load(Store(store), [model]).classifiers[0]
+    with without_greetings():
+        classifier = catalog.load(Store(store), [model]).classifiers[0]
     engine, files = classifier.extractor.engine, sorted(folder.iterdir())
     with ThreadPoolExecutor(available_cores()) as threads:
         pixels = np.stack(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -98,7 +98,10 @@ def fit(
     shares, held_out = _sources(network.tasks, sets, planned.fit.flip, cache, track)
     with fastest_precision() as precision, track("Fitting", planned.steps * planned.images_in_step) as advance:
         say(f"Fitting in {precision}")
-        _Run(planned, learner, checkpoints, history, shares, held_out, seed).finish(advance)
+        run = _Run(planned, learner, checkpoints, history, shares, held_out, seed)
+        run.finish(advance)
+    if planned.fit.statistics_batches:  # in the precision that serves
+        run.refresh_statistics(planned.fit.statistics_batches)
     return FitResult(learner.tensors(), tuple(history.records), folder)
 
 
@@ -128,6 +131,13 @@ class _Run:
                 stretch = _Stretch()
             if self.schedule.saves(step):
                 self.checkpoints.save(step)
+
+    def refresh_statistics(self, count: int) -> None:
+        """After the last checkpoint: they follow from its weights, so a run that is killed here takes them again."""
+        shares = [replace(share, crop_border=0, smallest_area=1) for share in self.shares]
+        batches = ahead(partial(mixed, shares, self.seed, lambda _: None), range(count))
+        self.learner.refresh_statistics(batch.pixels for batch in batches)
+        self.history.correct(self._measure())
 
     def _record(self, step: int, stretch: _Stretch) -> None:
         record = Record(
@@ -180,7 +190,8 @@ def _sources(
 
 def _key(network: Network, seed: int, sets: Sequence[Dataset], start: Tensors | None) -> str:
     """Digest of all that decides the outcome: recipe, seed, images in their order, which are fitted, start weights."""
-    parts = [network.model_dump_json(exclude={"weights"}), str(seed)]
+    # What is done after the last checkpoint decides nothing about one.
+    parts = [network.model_dump_json(exclude={"weights": True, "fit": {"statistics_batches"}}), str(seed)]
     parts += [f"{data.ids} {data.train.labels.tolist()} {data.train.digests}" for data in sets]
     # Were others held out than before, a fit that went on would be measured on images that it has seen.
     parts += [str(datasets.fitting(data.train).tolist()) for data in sets]

@@ -63,6 +63,11 @@ class Fit(_Part):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_norm_momentum: float = Field(0.97, gt=0, lt=1)
+    statistics_batches: int = Field(
+        0,
+        ge=0,
+        description="of images as they are, of which batch normalisation takes its statistics anew after the last step",
+    )
     flip: bool = True
     parts: int = Field(
         1,

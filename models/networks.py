@@ -87,7 +87,9 @@ def build(
         raise WeightsError(f"{network} cannot be built for {size} px: {error}") from error
     pooled = trunk.output
     dropped = keras.layers.Dropout(dropout, name="dropout")(pooled) if dropout else pooled
-    outputs = {top: keras.layers.Dense(width, "softmax", name=top)(dropped) for top, width in tops.items()}
+    outputs = {
+        top: keras.layers.Dense(width, "softmax", name=top, dtype="float32")(dropped) for top, width in tops.items()
+    }
     return keras.Model(trunk.input, {POOLED: pooled, **outputs}, name=network)
 
 

@@ -107,12 +107,12 @@ def _costs_little(
     held_out = {each.top: (each.held_out, each.spec) for each in labelled}
     found = _accuracies([reference, quantised], held_out, at.track)
     cost = {top: found[reference.name][top] - found[quantised.name][top] for top in held_out}
-    may_be = max(cost.values()) <= _MAY_COST
+    is_little = max(cost.values()) <= _MAY_COST
     told = ", ".join(f"{top} {points:+.2%}" for top, points in cost.items())
     at.say(
-        f"8 bits cost of accuracy on held-out images: {told}" + ("" if may_be else "; too much, so it stays as it is")
+        f"8 bits cost {told} of accuracy on held-out images" + ("" if is_little else ": too much, they are not used")
     )
-    return may_be
+    return is_little
 
 
 def _with_room(found: Agreement) -> Agreement:

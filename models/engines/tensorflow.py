@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -33,7 +34,19 @@ from models.manifests import WEIGHTS_FILE, ExtractorManifest
 logger = logging.getLogger(__name__)
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-_Graph = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Graph:
+    """A network on a device."""
+
+    device: str
+    function: Any
+
+    def __call__(self, batch: Pixels) -> Mapping[str, tf.Tensor]:
+        with tf.device(self.device):
+            outputs: Mapping[str, tf.Tensor] = self.function(tf.constant(batch))
+            return outputs
 
 
 class TensorFlowEngine:
@@ -75,7 +88,7 @@ class TensorFlowEngine:
     @property
     def graph(self) -> Any:
         """The first device's concrete function: uint8 [n, size, size, 3] -> the outputs by name."""
-        return self._graphs[0]
+        return self._graphs[0].function
 
     def warm(self, max_batch: int) -> None:
         """Run every device's graph once and once at its largest: memory, and on GPUs the choice of algorithms."""
@@ -102,7 +115,7 @@ def gpus() -> list[str]:
 
 def _run(graph: _Graph, batch: Pixels) -> Outputs:
     try:
-        return {name: value.numpy() for name, value in graph(tf.constant(batch)).items()}
+        return {name: value.numpy() for name, value in graph(batch).items()}
     except tf.errors.ResourceExhaustedError:
         if len(batch) == 1:
             raise
@@ -129,7 +142,7 @@ def _graph(
     with tf.device(device), _computing_in(_POLICIES[precision]):
         model = networks.build(manifest.network, manifest.input_size, tops)
         networks.assign(model, tensors)
-        return _trace(fold_batch_normalization(model), manifest.input_size, device)
+        return _Graph(device, _trace(fold_batch_normalization(model), manifest.input_size))
 
 
 @contextmanager
@@ -142,12 +155,10 @@ def _computing_in(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _trace(model: keras.Model, size: int, device: str) -> _Graph:
+def _trace(model: keras.Model, size: int) -> Any:
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        with tf.device(device):
-            outputs = model(networks.scale(pixels), training=False)
-            return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+        outputs = model(networks.scale(pixels), training=False)
+        return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
 
     signature = [tf.TensorSpec([None, size, size, 3], tf.uint8)]
-    graph: _Graph = tf.function(serve, input_signature=signature).get_concrete_function()
-    return graph
+    return tf.function(serve, input_signature=signature).get_concrete_function()

@@ -1,0 +1,115 @@
+"""What a fitted extractor can run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import golden, networks
+from models.artifacts import Store
+from models.catalog import load_extractor
+from models.engines import Outputs
+from models.engines.choice import Choice, create
+from models.errors import CorruptArtifact
+from models.manifests import GOLDEN_FILE, OPENVINO_FLOAT, OPENVINO_INT8, ExtractorManifest
+from models.progress import silent
+from tests.models.tiny import extractor_manifest
+from tests.training import tiny_fit
+from training import proof
+from training.network import fit
+from training.proof import Labelled, Proved, prove
+from training.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network that tells colours and stripes apart, before and after it was proved."""
+
+    draft: ExtractorManifest
+    weights: bytes
+    labelled: list[Labelled]
+    at: Workplace
+    proved: Proved
+    said: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("proof")
+    tiny_fit.write(folder)
+    sets, network = tiny_fit.load(folder), tiny_fit.network(passes=6)
+    weights = networks.to_bytes(fit(network, 0, sets, None, folder / "cache").tensors)
+    tops = {task.top: data.ids for task, data in zip(network.tasks, sets, strict=True)}
+    draft = extractor_manifest({}, tops=tops, engines={}, outputs={})
+    labelled = [Labelled(task.top, data, task.preprocess) for task, data in zip(network.tasks, sets, strict=True)]
+    said: list[str] = []
+    at = Workplace(Store(folder / "store"), silent, said.append, cache=folder / "cache")
+    return Made(draft, weights, labelled, at, prove(draft, weights, labelled, at), said)
+
+
+def answers(made: Made, proved: Proved, *names: str) -> list[Outputs]:
+    """What engines make of the same pictures."""
+    return [create(name, made.draft, proved.files.__getitem__, 1).run(golden.draw(32, 40)) for name in names]
+
+
+def test_a_network_that_loses_nothing_is_brought_to_8_bits(made: Made) -> None:
+    assert set(OPENVINO_INT8) < set(made.proved.files)
+    assert "openvino:int8" in made.proved.engines
+    assert not set(OPENVINO_FLOAT) & set(made.proved.files), "the network lies there twice"
+    assert any("8 bits cost colours" in line for line in made.said)
+
+
+def test_its_answers_in_8_bits_are_nearly_those_of_the_reference(made: Made) -> None:
+    engines = [
+        create(name, made.draft, made.proved.files.__getitem__, 1) for name in ("tensorflow:float32", "openvino:int8")
+    ]
+    reference, quantised = (engine.run(golden.draw(32, 40)) for engine in engines)
+    for top in made.draft.tops:
+        agree = (reference[top].argmax(axis=1) == quantised[top].argmax(axis=1)).mean()
+        assert agree > 0.8, f"{top}: only {agree:.0%} of the top classes agree"
+
+
+def test_a_network_that_would_lose_stays_as_it_is(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "_MAY_COST", -1.0)
+    found = prove(made.draft, made.weights, made.labelled, made.at)
+    assert "openvino:int8" not in found.engines
+    assert {"openvino:bfloat16", "openvino:float32"} < set(found.engines)
+    assert not set(OPENVINO_INT8) & set(found.files)
+
+
+def test_a_network_that_was_not_fitted_stays_as_it_is_and_answers_alike_on_both(made: Made) -> None:
+    found = prove(made.draft, made.weights, [], made.at)
+    reference, other = answers(made, found, "tensorflow:float32", "openvino:float32")
+    for name, values in reference.items():
+        np.testing.assert_allclose(other[name], values, atol=2e-3)
+
+
+def test_tolerances_leave_room_but_refuse_another_network(made: Made) -> None:
+    golden_file = made.proved.files[GOLDEN_FILE]
+    for name, needed in made.proved.engines.items():
+        if name.startswith("openvino"):
+            engine = create(name, made.draft, made.proved.files.__getitem__, 1)
+            golden.replay_extractor(golden_file, engine, needed)
+            assert golden.agreement(golden_file, engine).min_cosine > needed.min_cosine
+            assert needed.min_cosine > 0.5
+
+
+def test_the_served_extractor_takes_the_int8_file(made: Made, tmp_path: Path) -> None:
+    files = made.proved.files
+
+    def build(version: int) -> tuple[ExtractorManifest, dict[str, bytes]]:
+        manifest = extractor_manifest(files, version=version, tops=made.draft.tops, outputs=made.proved.outputs)
+        return manifest.model_copy(update={"engines": dict(made.proved.engines)}), dict(files)
+
+    artifact = Store(tmp_path).save(build, ExtractorManifest, "tiny_net")
+    assert load_extractor(artifact).engine.name == "openvino:int8"
+    assert load_extractor(artifact, Choice("tensorflow", "float32")).engine.name == "tensorflow:float32"
+
+
+def test_a_file_that_is_no_network_is_refused(made: Made) -> None:
+    files = {**made.proved.files, OPENVINO_INT8[0]: b"<net"}
+    with pytest.raises(CorruptArtifact, match=r"OpenVINO cannot read int8\.xml"):
+        create("openvino:int8", made.draft, files.__getitem__, 1)

@@ -31,6 +31,8 @@ errors = Console(stderr=True)
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder or archive of the dataset.")]
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the artifacts.")]
+_OF_NETWORKS = ("tensorflow", "keras", "nncf")
+
 CacheOption = Annotated[Path, typer.Option("--cache", help="Features, checkpoints, unpacked archives.")]
 
 
@@ -148,6 +150,16 @@ def main() -> None:
         app()
     except (TrainingError, ModelsError, OSError) as error:
         errors.print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_NETWORKS:
+            raise
+        errors.print(
+            f"Making a network needs {error.name}: make train RECIPE=..., or install requirements/cpu.lock.",
+            style="red",
+            highlight=False,
+            soft_wrap=True,
+        )
         sys.exit(1)
 
 

@@ -16,7 +16,7 @@ from models.catalog import load_extractor
 from models.classifier import Extractor
 from models.heads import Floats, Head, Softmax
 from models.preprocess import PreprocessSpec
-from training import classifiers, datasets, extractors, features, fitting, metrics
+from training import classifiers, datasets, features, fitting, metrics
 from training.classifiers import Fitted
 from training.datasets import DATA_FOLDER, Dataset, Split
 from training.errors import DatasetError, RecipeError
@@ -52,6 +52,8 @@ def run(recipe: Recipe, at: Workplace) -> ExtractorArtifact | ClassifierArtifact
 def _extractor(recipe: Recipe, at: Workplace) -> ExtractorArtifact:
     if recipe.network is None:
         return at.store.extractor(recipe.extractor.name, recipe.extractor.version)
+    from training import extractors  # with TensorFlow, which heads alone do not need
+
     return extractors.make(recipe, recipe.network, at)
 
 

@@ -27,3 +27,9 @@ def test_importing_is_cheap(module: str) -> None:
 @pytest.mark.parametrize("module", ["models.catalog", "models.__main__", "models.answers"])
 def test_models_know_no_web(module: str) -> None:
     assert not loaded_by(module) & {"fastapi", "starlette", "uvicorn", "app", "training"}
+
+
+def test_heads_are_fitted_and_evaluated_without_tensorflow() -> None:
+    """requirements/serve.lock, which has none, is enough for a classifier of one's own."""
+    found = loaded_by("training.run", "training.evaluate", "training.overview") & {"tensorflow", "keras", "nncf"}
+    assert not found, f"training.run loads {', '.join(sorted(found))} for a recipe that makes no network"

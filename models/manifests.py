@@ -25,6 +25,13 @@ OPENVINO_INT8 = ("int8.xml", "int8.bin")
 OPENVINO_FLOAT = ("float16.xml", "float16.bin")
 
 
+def engine_files(engine: str) -> tuple[str, ...]:
+    """The files that an engine reads, by its name with its precision."""
+    if engine.startswith("openvino:"):
+        return OPENVINO_INT8 if engine.endswith(":int8") else OPENVINO_FLOAT
+    return (WEIGHTS_FILE,)
+
+
 def sha256(data: bytes) -> str:
     """Digest of bytes, as lower-case hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -1,6 +1,6 @@
 """Images -> features, streamed through the serving path and cached on disk.
 
-A cache belongs to one extractor (by the digest of its weights), engine, output and preprocess spec, and holds
+A cache belongs to one engine (by the digest of the files that it reads), output and preprocess spec, and holds
 one row for each image by the digest of its bytes; so a row is never used for anything else. Rows are appended as
 they come: after a kill, the next run goes on behind the last whole row. A second run on the same cache waits for the
 first, since rows and index have to grow in the same order.
@@ -19,6 +19,7 @@ import numpy as np
 
 from models.classifier import Extractor
 from models.heads import Floats
+from models.manifests import engine_files
 from models.preprocess import PreprocessSpec
 from models.progress import ignore
 from training.datasets import Split
@@ -115,5 +116,6 @@ def extract(
 
 
 def _key(extractor: Extractor, output: str, spec: PreprocessSpec) -> str:
-    parts = (extractor.manifest.weights_sha256, extractor.engine.name, output, spec.model_dump_json())
+    name, files = extractor.engine.name, extractor.manifest.files
+    parts = (*(files[file] for file in engine_files(name)), name, output, spec.model_dump_json())
     return "features/" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]

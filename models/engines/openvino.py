@@ -14,7 +14,7 @@ import openvino as ov
 from models.engines import Outputs, Read
 from models.errors import CorruptArtifact
 from models.image import Pixels
-from models.manifests import OPENVINO_FLOAT, OPENVINO_INT8
+from models.manifests import engine_files
 
 _HINTS = {"int8": "f32", "bfloat16": "bf16", "float32": "f32"}
 
@@ -36,7 +36,7 @@ class OpenVinoEngine:
             CorruptArtifact: the files hold no network.
         """
         self.name = f"openvino:{precision}"
-        files = OPENVINO_INT8 if precision == "int8" else OPENVINO_FLOAT
+        files = engine_files(self.name)
         core = ov.Core()
         try:
             network = core.read_model(*(read(file) for file in files))

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.heads import Logistic, Softmax, XGBoost
 from models.preprocess import PreprocessSpec
+from training.augment import Warp
 from training.errors import RecipeError
+from training.stopping import Stop
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -27,7 +29,13 @@ class Data(_Part):
 
     path: str = Field(description="below the data folder, unless --data says where it lies")
     train: str = "train"
+    valid: str = Field(
+        "", description="folder of the images on which a fit is measured after each pass; empty: the held-out 5 %"
+    )
     test: str | None = Field("test", description="empty where there is none")
+    test_once: bool = Field(
+        False, description="a repeated run does not measure the test set again, but reads what the first run measured"
+    )
     names: dict[str, str] = Field({}, description="class folder -> plain name, where classes.tsv has a worse one")
 
 
@@ -41,6 +49,8 @@ class Task(_Part):
     loss_weight: float = Field(1.0, gt=0)
     crop_border: int = Field(0, ge=0, description="px of reflected border for random crops, at the source size")
     smallest_area: float = Field(1, gt=0, le=1, description="share of the image that a random crop keeps at least")
+    warp: Warp | None = None
+    sigmoid: bool = Field(False, description="of two classes, one unit: the probability of the second")
     classes: tuple[str, ...] = Field((), description="order of the top's columns; none: sorted")
 
 
@@ -55,11 +65,15 @@ class Fit(_Part):
     """How a network is fitted on its tasks."""
 
     passes: float = Field(ge=0, description="over the largest of the datasets")
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(0.02, ge=0)
-    beta_2: float = Field(0.99, gt=0, lt=1)
+    rate: Literal["cosine", "constant"] = Field("cosine", description="after the warm-up: down to 0, or as it is")
+    weight_decay: float = Field(0.02, ge=0, description="of adamw")
+    beta_2: float = Field(0.99, gt=0, lt=1, description="of adamw and adam")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    l2: float = Field(0.0, ge=0, description="penalty on the squares of the kernels of dense layers, tops apart")
     warmup_steps: int = Field(200, ge=0)
-    clip_norm: float = Field(1.0, gt=0, description="of the global gradient")
+    clip_norm: float = Field(1.0, ge=0, description="of the global gradient; 0: never clipped")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_norm_momentum: float = Field(0.97, gt=0, lt=1)
@@ -73,6 +87,7 @@ class Fit(_Part):
         0, ge=0, description="of the first layers, counted as Keras does; they keep their weights"
     )
     early: Early | None = None
+    stop: Stop | None = None
     checkpoint_steps: int = Field(500, ge=1)
 
 

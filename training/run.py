@@ -16,7 +16,7 @@ from models.catalog import load_extractor
 from models.classifier import Extractor
 from models.heads import Floats, Head, Softmax
 from models.preprocess import PreprocessSpec
-from training import classifiers, datasets, extractors, features, fitting, metrics
+from training import classifiers, datasets, extractors, features, fitting, looks, metrics
 from training.classifiers import Fitted
 from training.datasets import DATA_FOLDER, Dataset, Split
 from training.errors import DatasetError, RecipeError
@@ -76,6 +76,10 @@ def _from_data(recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extr
 
     head, on_holdout = fitting.fit_head(recipe, data, extractor, extract, at.say)
     measured = {"holdout": on_holdout}
+    first = looks.first_look(recipe, data.digest, at.store) if part.test_once else None
+    if first:
+        del sets["test"]
+        measured |= looks.recorded(first, extractor, head, at.say)
     for name, split in sets.items():
         probabilities = head.predict_proba(extract(split, f"{name} set"))
         measured[name] = metrics.measure(probabilities, split.labels, data.names)
@@ -90,7 +94,7 @@ def _top(recipe: Recipe, extractor: Extractor) -> Fitted:
 
 
 def _measured_sets(recipe: Recipe, part: Data, data: Dataset, at: Workplace) -> dict[str, Split]:
-    sets = {} if data.test is None else {"test": data.test}
+    sets = {name: split for name, split in (("valid", data.valid), ("test", data.test)) if split is not None}
     beside = (at.location or DATA_FOLDER / part.path).absolute().parent
     for probe in recipe.probes:
         location = beside / probe.path

@@ -34,8 +34,9 @@ class Schedule:
         return early.size if early and step < early.share * self.steps else None
 
     def saves(self, step: int) -> bool:
-        """Whether a checkpoint is written after so many steps."""
-        return step == self.steps or step % self.fit.checkpoint_steps == 0
+        """Whether a checkpoint is written after so many steps; where a fit may end early, after each pass."""
+        ends_pass = self.fit.stop is not None and step > 0 and self.measures(step)
+        return ends_pass or step == self.steps or step % self.fit.checkpoint_steps == 0
 
     def measures(self, step: int) -> bool:
         """Whether the held-out images are measured after so many steps: at the start, and after each pass."""

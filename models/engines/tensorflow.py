@@ -48,7 +48,7 @@ class TensorFlowEngine:
         tops = {top: len(classes) for top, classes in manifest.tops.items()}
         model = networks.build(manifest.network, manifest.input_size, tops)
         networks.assign(model, tensors)
-        self._graph = _trace(fold_batch_normalization(model), manifest.input_size)
+        self._graph = _trace(fold_batch_normalization(model), manifest)
 
     def run(self, batch: Pixels) -> Outputs:
         """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]."""
@@ -63,10 +63,11 @@ def _use_threads(threads: int) -> None:
         logger.debug("TensorFlow is already initialised; its number of threads stays as it is")
 
 
-def _trace(model: keras.Model, size: int) -> Any:
+def _trace(model: keras.Model, manifest: ExtractorManifest) -> Any:
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs: dict[str, tf.Tensor] = model(networks.scale(pixels), training=False)
+        outputs: dict[str, tf.Tensor] = model(networks.scale(pixels, manifest.scaling), training=False)
         return outputs
 
+    size = manifest.input_size
     signature = [tf.TensorSpec([None, size, size, 3], tf.uint8)]
     return tf.function(serve, input_signature=signature).get_concrete_function()

@@ -118,14 +118,14 @@ def test_a_tensor_of_another_shape_is_refused_by_name() -> None:
 def test_new_tops_may_start_as_they_are_but_no_other_layer() -> None:
     model, other = small({"tiny": 5, "new": 7}), networks.tensors(small())
     before = networks.tensors(model)["new/kernel"]
-    networks.assign(model, other, skip_tops=True)
+    networks.assign(model, other, skip_dense=True)
     assert np.array_equal(networks.tensors(model)["new/kernel"], before)
     assert np.array_equal(networks.tensors(model)["tiny/kernel"], other["tiny/kernel"])
     with pytest.raises(WeightsError, match="new/kernel is missing"):
         networks.assign(model, other)
     del other["conv2d_0/kernel"]
     with pytest.raises(WeightsError, match="conv2d_0/kernel is missing"):
-        networks.assign(model, other, skip_tops=True)
+        networks.assign(model, other, skip_dense=True)
 
 
 def test_dropout_adds_no_weights() -> None:

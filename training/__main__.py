@@ -43,11 +43,14 @@ def run_recipe(
     passes: Annotated[
         float | None, typer.Option(min=0, help="Of fitting the network; 0 takes the weights as they are.")
     ] = None,
+    refit: Annotated[
+        bool | None, typer.Option("--refit/--no-refit", help="At the end fit again, on all images but the test set's.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
     """Run a recipe: dataset, network, features, head, test report, store. After a kill, run it again: it goes on."""
-    chosen = recipes.load(recipe).changed(name=name, weights=weights, passes=passes)
+    chosen = recipes.load(recipe).changed(name=name, weights=weights, passes=passes, refit=refit)
     if chosen.network and chosen.network.fit:
         prefer_onednn()
     with without_greetings():

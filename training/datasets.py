@@ -10,7 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +48,19 @@ class Split:
             tuple(self.digests[i] for i in indices),
         )
 
+    def with_those_of(self, other: Split) -> Split:
+        """The images of both, one after the other."""
+        labels = np.concatenate([self.labels, other.labels])
+        return Split(self.paths + other.paths, labels, self.digests + other.digests)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training split, and where there are any a test split and a validation split, over the same classes."""
+    """A training split, and where there are any a test split and a validation split, over the same classes.
+
+    Attributes:
+        holds_out: whether the fixed 5 % of the training split are kept from being fitted on.
+    """
 
     root: Path
     ids: tuple[str, ...]
@@ -59,6 +68,17 @@ class Dataset:
     train: Split
     test: Split | None
     valid: Split | None = None
+    holds_out: bool = True
+
+    @property
+    def fitted(self) -> Integers:
+        """Indices of the training images that are fitted on."""
+        return fitting(self.train) if self.holds_out else np.arange(len(self.train), dtype=np.int64)
+
+    def everything(self) -> Dataset:
+        """All images but the test set's as the training split, none of them held out."""
+        train = self.train.with_those_of(self.valid) if self.valid else self.train
+        return replace(self, train=train, valid=None, holds_out=False)
 
     @property
     def digest(self) -> str:

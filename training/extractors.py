@@ -88,13 +88,15 @@ def _made(recipe: Recipe, network: Network, start: Start | None, at: Workplace) 
     if network.fit is None or network.fit.passes == 0:
         return _unfitted(recipe, network, start, fitted_on)
     sets = [datasets.load(task.data, _place(recipe, task.data, at), task.classes, at.cache) for task in network.tasks]
+    if network.fit.everything:
+        sets = [data.everything() for data in sets]
     result = fit(network, recipe.seed, sets, start.tensors if start else None, at.cache, at.track, at.say)
     for task, data in zip(network.tasks, sets, strict=True):
         fitted_on[task.top] = {
             "dataset": task.data.path,
             "digest": data.digest,
-            "fitted_on_images": len(datasets.fitting(data.train)),
-            "held_out_images": len(datasets.holdout(data.train)),
+            "fitted_on_images": len(data.fitted),
+            "held_out_images": len(data.train) - len(data.fitted),
             "validation_images": len(data.valid or ()),
         }
     if result.history:

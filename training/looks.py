@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from models import heads
 from models.artifacts import ClassifierArtifact, Store
@@ -11,13 +12,16 @@ from models.heads import Head
 from models.manifests import Metrics, sha256
 from training.recipe import Recipe
 
+#: In a classifier's data, where its network was fitted again after it had been measured: the weights measured.
+MEASURED_WEIGHTS = "measured_weights"
+
 
 def first_look(recipe: Recipe, digest: str, store: Store) -> ClassifierArtifact | None:
     """The classifier that this very recipe made of this very dataset, and whose test set was measured."""
     for artifact in reversed(store.classifiers()):
         manifest = artifact.manifest
-        of_same_run = (manifest.recipe, manifest.data.get("digest")) == (recipe.record(), digest)
-        if of_same_run and "test" in manifest.metrics:
+        same = _measured(manifest.recipe) == _measured(recipe.record()) and manifest.data.get("digest") == digest
+        if same and "test" in manifest.metrics:
             return artifact
     return None
 
@@ -27,7 +31,8 @@ def recorded(
 ) -> dict[str, Metrics]:
     """What was measured then: figures of this very model, or none, since those of another one are not its own."""
     there = first.manifest
-    then = (there.extractor.weights_sha256, there.head.sha256, there.head.temperature)
+    weights = there.data.get(MEASURED_WEIGHTS, there.extractor.weights_sha256)
+    then = (weights, there.head.sha256, there.head.temperature)
     now = (extractor.manifest.weights_sha256, sha256(heads.save(head.estimator)), head.temperature)
     seen = f"the test set was measured on {there.created} for {first.label}, and is not measured again"
     if then == now:
@@ -35,3 +40,8 @@ def recorded(
         return {"test": there.metrics["test"]}
     say(f"{seen}: this is another model, which has none")
     return {}
+
+
+def _measured(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's record but for `refit`, which comes after measuring."""
+    return {key: value for key, value in recipe.items() if key != "refit"}

@@ -199,12 +199,12 @@ def _sources(
     shares, held_out = [], {}
     for task, data in zip(tasks, sets, strict=True):
         pixels = load_source(data.train, task.preprocess, cache, task.top, track)
-        fitted = Images(pixels, data.train.labels, datasets.fitting(data.train), task.preprocess)
+        fitted = Images(pixels, data.train.labels, data.fitted, task.preprocess)
         shares.append(Share(fitted, task.batch, task.crop_border, flip, task.smallest_area, task.warp))
-        if data.valid is None:
-            held_out[task.top] = Images(pixels, data.train.labels, datasets.holdout(data.train), task.preprocess)
-        else:
+        if data.valid:
             held_out[task.top] = _all_of(data.valid, task, cache, track)
+        elif data.holds_out:
+            held_out[task.top] = Images(pixels, data.train.labels, datasets.holdout(data.train), task.preprocess)
     return shares, held_out
 
 
@@ -219,6 +219,6 @@ def _key(network: Network, seed: int, sets: Sequence[Dataset], start: Tensors | 
     parts += [f"{data.ids} {data.train.labels.tolist()} {data.train.digests}" for data in sets]
     parts += [f"{data.valid.labels.tolist()} {data.valid.digests}" for data in sets if data.valid]
     # Were others held out than before, a fit that went on would be measured on images that it has seen.
-    parts += [str(datasets.fitting(data.train).tolist()) for data in sets]
+    parts += [str(data.fitted.tolist()) for data in sets]
     parts += [sha256(networks.to_bytes(start)) if start is not None else "random"]
     return sha256("\n".join(parts).encode())[:24]

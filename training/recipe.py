@@ -86,6 +86,7 @@ class Fit(_Part):
     frozen_layers: int = Field(
         0, ge=0, description="of the first layers, counted as Keras does; they keep their weights"
     )
+    everything: bool = Field(False, description="fit on the held-out and the validation images too, measuring none")
     early: Early | None = None
     stop: Stop | None = None
     checkpoint_steps: int = Field(500, ge=1)
@@ -153,7 +154,9 @@ class Recipe(_Part):
     head: Annotated[XGBoost | Logistic | Softmax, Field(discriminator="kind")] | None = None
     probes: tuple[Probe, ...] = ()
     calibrate: bool = Field(True, description="fit a temperature on the held-out images")
-    refit: bool = Field(False, description="after calibration, fit the head again with the held-out images too")
+    refit: bool = Field(
+        False, description="at the end, fit the head again, or a network that is its own head, on all images"
+    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> Recipe:
@@ -170,13 +173,27 @@ class Recipe(_Part):
             record["network"]["weights"] = Path(record["network"]["weights"]).name
         return record
 
-    def changed(self, name: str | None = None, weights: str | None = None, passes: float | None = None) -> Recipe:
+    def refitting(self, passes: float) -> Recipe:
+        """The recipe that fits its network on all images for so many passes."""
+        assert self.network is not None
+        assert self.network.fit is not None
+        fit = self.network.fit.model_copy(update={"passes": passes, "stop": None, "everything": True})
+        return self.model_copy(update={"network": self.network.model_copy(update={"fit": fit})})
+
+    def changed(
+        self,
+        name: str | None = None,
+        weights: str | None = None,
+        passes: float | None = None,
+        refit: bool | None = None,
+    ) -> Recipe:
         """The recipe with what the command line says instead.
 
         Raises:
             RecipeError: it has no network that weights or passes could be of.
         """
-        recipe = self if name is None else self.model_copy(update={"name": name})
+        plain = {key: value for key, value in (("name", name), ("refit", refit)) if value is not None}
+        recipe = self.model_copy(update=plain)
         if weights is None and passes is None:
             return recipe
         if recipe.network is None:

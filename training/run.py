@@ -5,6 +5,7 @@ dataset -> (network fit -> extractor) -> features, cached -> head fit -> evaluat
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from training import classifiers, datasets, extractors, features, fitting, looks
 from training.classifiers import Fitted
 from training.datasets import DATA_FOLDER, Dataset, Split
 from training.errors import DatasetError, RecipeError
+from training.looks import MEASURED_WEIGHTS
 from training.recipe import Data, Probe, Recipe
 from training.workplace import Workplace
 
@@ -44,6 +46,9 @@ def run(recipe: Recipe, at: Workplace) -> ExtractorArtifact | ClassifierArtifact
     fitted = (
         _from_data(recipe, recipe.data, recipe.preprocess, extractor, at) if recipe.data else _top(recipe, extractor)
     )
+    if recipe.refit and isinstance(recipe.head, Softmax) and "kept_step" in made.manifest.fitted_on:
+        fitted = replace(fitted, data={**fitted.data, MEASURED_WEIGHTS: made.manifest.weights_sha256})
+        extractor = _refitted(recipe, made, at)
     saved = classifiers.save(recipe, recipe.preprocess, extractor, fitted, at.store)
     at.say(f"classifier {saved.label}: {saved.folder}")
     return saved
@@ -53,6 +58,15 @@ def _extractor(recipe: Recipe, at: Workplace) -> ExtractorArtifact:
     if recipe.network is None:
         return at.store.extractor(recipe.extractor.name, recipe.extractor.version)
     return extractors.make(recipe, recipe.network, at)
+
+
+def _refitted(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Extractor:
+    """The network fitted again on all images but the test set's; its head keeps temperature and figures of the first."""
+    passes = made.manifest.fitted_on["kept_step"]["passes"]
+    at.say(f"fitting the network again on all images, for {passes:g} passes")
+    again = _extractor(recipe.refitting(passes), at)
+    at.say(f"extractor {again.label}: {again.folder}")
+    return load_extractor(again)
 
 
 def _check(recipe: Recipe, spec: PreprocessSpec, made: ExtractorArtifact) -> None:

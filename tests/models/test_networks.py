@@ -147,6 +147,15 @@ def test_scaling_spans_minus_one_to_one() -> None:
     assert np.allclose(networks.scale(np.array([0, 127.5, 255])), [-1, 0, 1])
 
 
+def test_vgg19_takes_pixels_as_keras_gives_them_to_it() -> None:
+    from keras.applications import vgg19
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    expected = vgg19.preprocess_input(pixels.astype(np.float32))
+    assert np.allclose(networks.scale(pixels, networks.scaling("vgg19")), expected, atol=1e-4)
+    assert networks.scaling("small_cnn") == "-1..1"
+
+
 # --- files of weights
 
 

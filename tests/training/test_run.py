@@ -210,6 +210,63 @@ def test_the_networks_own_top_can_be_the_head(tmp_path: Path, colours: Path) -> 
     assert calibrated.manifest.head.temperature != 1
 
 
+def _fitted_end_to_end() -> dict[str, Any]:
+    data = {"path": "colours", "valid": "test", "test": ""}
+    task = {"top": "colour", "data": data, "preprocess": {"size": 32}, "batch": 8, "sigmoid": True}
+    fit = {"passes": 4, "optimizer": "adam", "learning_rate": 0.003, "stop": {"measure": "log_loss", "patience": 2}}
+    return {
+        "network": {"architecture": "small_cnn", "size": 32, "weights": "random", "tasks": [task], "fit": fit},
+        "extractor": {"name": "fitted_net", "output": "colour"},
+        "head": {"kind": "softmax"},
+        "data": data,
+    }
+
+
+def test_a_network_fitted_on_the_recipes_own_data_is_a_classifier(tmp_path: Path, colours: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("blue", "red"):
+            shutil.copytree(colours / split / name, tmp_path / "two" / split / name)
+    place = Place(tmp_path, tmp_path / "two")
+    made = place.run(drawn.recipe(**_fitted_end_to_end()))
+    assert made.manifest.classes == ("blue", "red")
+    assert set(made.manifest.metrics) == {"holdout", "valid"}, "what chose the pass is not called a test"
+    assert made.manifest.metrics["valid"].images == 40
+    assert made.manifest.metrics["valid"].accuracy > 0.9
+    assert made.manifest.metrics["valid"].most_frequent == 0.5
+    fitted_on = place.store.extractor("fitted_net").manifest.fitted_on
+    assert fitted_on["colour"]["validation_images"] == 40
+    kept = fitted_on["kept_step"]["holdout"]["colour"]
+    assert kept["accuracy"] == pytest.approx(made.manifest.metrics["valid"].accuracy, abs=0.05), "but for float16"
+    network, found = answers(place, "colours")
+    assert network["colour"].shape == found.shape == (8, 2)
+
+
+def test_a_network_is_fitted_again_on_all_images_for_as_many_passes_as_were_best(tmp_path: Path, colours: Path) -> None:
+    place = Place(tmp_path, colours)
+    end_to_end = _fitted_end_to_end()
+    end_to_end["network"]["tasks"][0]["sigmoid"] = False
+    plain = place.run(drawn.recipe(**end_to_end))
+    again = place.run(drawn.recipe(**end_to_end, refit=True))
+    assert again.manifest.metrics == plain.manifest.metrics, "measured before those images were fitted on"
+    assert again.manifest.head.temperature == plain.manifest.head.temperature
+    first, second = (place.store.extractor_of(made).manifest.fitted_on for made in (plain, again))
+    assert again.manifest.data["measured_weights"] == plain.manifest.extractor.weights_sha256
+    assert again.manifest.extractor.weights_sha256 != plain.manifest.extractor.weights_sha256
+    assert second["colour"]["fitted_on_images"] == 160 + 80
+    assert second["colour"]["held_out_images"] == second["colour"]["validation_images"] == 0
+    assert second["last_step"]["passes"] == pytest.approx(first["kept_step"]["passes"], abs=0.03)
+
+
+def test_a_repeated_run_reads_what_the_first_one_measured_on_the_test_set(place: Place) -> None:
+    once = drawn.recipe(head={"kind": "logistic"}, data={"path": "colours", "test_once": True})
+    first, again = place.run(once), place.run(once)
+    assert first.manifest.metrics["test"].images == 80
+    assert again.manifest.metrics == first.manifest.metrics
+    (said,) = [line for line in place.said if "is not measured again" in line]
+    assert said.startswith(f"the test set was measured on {first.manifest.created} for colours@1")
+    assert said.endswith("this is the same model, with the same figures")
+
+
 def test_a_logistic_head_calibrated_and_fitted_again(place: Place) -> None:
     plain = place.run(drawn.recipe(head={"kind": "logistic"}, calibrate=False))
     again = place.run(drawn.recipe(head={"kind": "logistic"}, refit=True))
@@ -315,6 +372,8 @@ Call = Callable[..., tuple[int, str, str]]
         (["run", "RECIPE", "--weights", "/nosuch.safetensors"], "There is no weights file /nosuch.safetensors"),
         (["run", "RECIPE", "--passes", "3"], "colours does not fit its network"),
         (["run", "RECIPE", "--name", "[bold]/x"], "'[bold]/x' is no name for a model"),
+        (["predict", "/nosuch", "--model", "colours"], "There are no pictures in /nosuch"),
+        (["predict", "DATA", "--model", "nosuch"], "There is no classifier nosuch"),
         (["evaluate", "--model", "nosuch", "--data", "DATA"], "There is no classifier nosuch"),
         (["evaluate", "--model", "no@such", "--data", "DATA"], "'no@such' is no model: write NAME or NAME@VERSION"),
         (["evaluate", "--model", "colours", "--data", "/nosuch"], "There is no dataset at /nosuch"),
@@ -366,6 +425,29 @@ def test_the_evaluation_gives_the_figures_of_the_manifest(
     code, out, err = call("evaluate", *options, "--split", "train")
     assert code == 0, err
     assert "160" in out
+
+
+def test_predictions_are_written_and_what_is_no_picture_is_told(
+    call: Call, tmp_path: Path, colours: Path, first: tuple[Path, object]
+) -> None:
+    shutil.copytree(colours / "test" / "red", tmp_path / "red")
+    (tmp_path / "red" / "notes.txt").write_text("no picture")
+    code, out, err = call(
+        "predict",
+        str(tmp_path / "red"),
+        "--model",
+        "colours",
+        "--out",
+        str(tmp_path / "out"),
+        "--store",
+        str(first[0] / "store"),
+    )
+    assert code == 1, "a file could not be read"
+    assert "notes.txt: " in err
+    assert f"{tmp_path / 'out' / 'results.csv'}: the likeliest class for 20 pictures" in out
+    lines = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    assert lines[:2] == ["Filename,Predictions", "000.png,red"]
+    assert len(lines) == 21
 
 
 @pytest.mark.slow

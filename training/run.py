@@ -47,8 +47,10 @@ def run(recipe: Recipe, at: Workplace) -> ExtractorArtifact | ClassifierArtifact
         _from_data(recipe, recipe.data, recipe.preprocess, extractor, at) if recipe.data else _top(recipe, extractor)
     )
     if recipe.refit and isinstance(recipe.head, Softmax) and "kept_step" in made.manifest.fitted_on:
-        fitted = replace(fitted, data={**fitted.data, MEASURED_WEIGHTS: made.manifest.weights_sha256})
         extractor = _refitted(recipe, made, at)
+        seen = extractor.manifest.fitted_on[recipe.extractor.output]["fitted_on_images"]
+        told = {MEASURED_WEIGHTS: made.manifest.weights_sha256, "fitted_on_images": seen}
+        fitted = replace(fitted, data=fitted.data | told)
     saved = classifiers.save(recipe, recipe.preprocess, extractor, fitted, at.store)
     at.say(f"classifier {saved.label}: {saved.folder}")
     return saved
@@ -61,7 +63,7 @@ def _extractor(recipe: Recipe, at: Workplace) -> ExtractorArtifact:
 
 
 def _refitted(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Extractor:
-    """The network fitted again on all images but the test set's; its head keeps temperature and figures of the first."""
+    """The network fitted again on all images but the test set's; temperature and figures stay those of the first."""
     passes = made.manifest.fitted_on["kept_step"]["passes"]
     at.say(f"fitting the network again on all images, for {passes:g} passes")
     again = _extractor(recipe.refitting(passes), at)

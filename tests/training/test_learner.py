@@ -146,7 +146,9 @@ def _one_task(**task: object) -> Network:
     (_, stripes) = tiny_fit.network().tasks
     settings = {"learning_rate": 0.01, "rate": "constant", "warmup_steps": 0, "clip_norm": 0, "dropout": 0.0}
     fit = Fit.model_validate({"passes": 1, "label_smoothing": 0, "optimizer": "sgd", "momentum": 0.5} | settings)
-    return tiny_fit.network().model_copy(update={"tasks": (stripes.model_copy(update=task),), "fit": fit})
+    return tiny_fit.network().model_copy(
+        update={"tasks": (stripes.model_copy(update={"loss_weight": 1.0, **task}),), "fit": fit}
+    )
 
 
 def _stripes() -> Batch:

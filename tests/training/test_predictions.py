@@ -12,7 +12,7 @@ from PIL import Image
 
 from models.artifacts import Store
 from models.catalog import load_classifier
-from models.classifier import Classifier
+from models.classifier import Classifier, prepare
 from models.heads import Head, Logistic
 from models.preprocess import PreprocessSpec
 from tests.training import drawn
@@ -73,7 +73,7 @@ def test_of_two_classes_the_probability_of_the_second_is_written(
     assert sum(done) == 30
     engine, spec = pets.extractor.engine, pets.spec
     for name, prediction in rows[:5]:
-        pixels = predictions.prepare(images[name].read_bytes(), [spec])[spec]
+        pixels = prepare(images[name].read_bytes(), [spec])[spec]
         expected = pets.read(engine.run(pixels[None])["pooled"])[0]
         assert float(prediction) == pytest.approx(expected[1], abs=1e-5)
     assert predictions.meaning(pets) == "probability of dog"

@@ -210,53 +210,6 @@ def test_the_networks_own_top_can_be_the_head(tmp_path: Path, colours: Path) -> 
     assert calibrated.manifest.head.temperature != 1
 
 
-def _fitted_end_to_end() -> dict[str, Any]:
-    data = {"path": "colours", "valid": "test", "test": ""}
-    task = {"top": "colour", "data": data, "preprocess": {"size": 32}, "batch": 8, "sigmoid": True}
-    fit = {"passes": 4, "optimizer": "adam", "learning_rate": 0.003, "stop": {"measure": "log_loss", "patience": 2}}
-    return {
-        "network": {"architecture": "small_cnn", "size": 32, "weights": "random", "tasks": [task], "fit": fit},
-        "extractor": {"name": "fitted_net", "output": "colour"},
-        "head": {"kind": "softmax"},
-        "data": data,
-    }
-
-
-def test_a_network_fitted_on_the_recipes_own_data_is_a_classifier(tmp_path: Path, colours: Path) -> None:
-    for split in ("train", "test"):
-        for name in ("blue", "red"):
-            shutil.copytree(colours / split / name, tmp_path / "two" / split / name)
-    place = Place(tmp_path, tmp_path / "two")
-    made = place.run(drawn.recipe(**_fitted_end_to_end()))
-    assert made.manifest.classes == ("blue", "red")
-    assert set(made.manifest.metrics) == {"holdout", "valid"}, "what chose the pass is not called a test"
-    assert made.manifest.metrics["valid"].images == 40
-    assert made.manifest.metrics["valid"].accuracy > 0.9
-    assert made.manifest.metrics["valid"].most_frequent == 0.5
-    fitted_on = place.store.extractor("fitted_net").manifest.fitted_on
-    assert fitted_on["colour"]["validation_images"] == 40
-    kept = fitted_on["kept_step"]["holdout"]["colour"]
-    assert kept["accuracy"] == pytest.approx(made.manifest.metrics["valid"].accuracy, abs=0.05), "but for float16"
-    network, found = answers(place, "colours")
-    assert network["colour"].shape == found.shape == (8, 2)
-
-
-def test_a_network_is_fitted_again_on_all_images_for_as_many_passes_as_were_best(tmp_path: Path, colours: Path) -> None:
-    place = Place(tmp_path, colours)
-    end_to_end = _fitted_end_to_end()
-    end_to_end["network"]["tasks"][0]["sigmoid"] = False
-    plain = place.run(drawn.recipe(**end_to_end))
-    again = place.run(drawn.recipe(**end_to_end, refit=True))
-    assert again.manifest.metrics == plain.manifest.metrics, "measured before those images were fitted on"
-    assert again.manifest.head.temperature == plain.manifest.head.temperature
-    first, second = (place.store.extractor_of(made).manifest.fitted_on for made in (plain, again))
-    assert again.manifest.data["measured_weights"] == plain.manifest.extractor.weights_sha256
-    assert again.manifest.extractor.weights_sha256 != plain.manifest.extractor.weights_sha256
-    assert second["colour"]["fitted_on_images"] == 160 + 80
-    assert second["colour"]["held_out_images"] == second["colour"]["validation_images"] == 0
-    assert second["last_step"]["passes"] == pytest.approx(first["kept_step"]["passes"], abs=0.03)
-
-
 def test_a_repeated_run_reads_what_the_first_one_measured_on_the_test_set(place: Place) -> None:
     once = drawn.recipe(head={"kind": "logistic"}, data={"path": "colours", "test_once": True})
     first, again = place.run(once), place.run(once)

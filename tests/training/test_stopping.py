@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.history import Figures, Record
@@ -56,6 +56,7 @@ def test_of_accuracy_more_is_better() -> None:
     assert best(records, _LOSS) is not found
 
 
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=12), st.integers(1, 5))
 def test_a_fit_ends_as_soon_as_its_history_says_so(losses: list[float], patience: int) -> None:
     """As Keras's EarlyStopping counts."""

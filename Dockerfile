@@ -1,14 +1,15 @@
-# The server. For the CPU: docker build .        For NVIDIA's GPUs: docker build --build-arg LOCK=gpu .
+# The server. For the CPU, without TensorFlow: docker build .        For NVIDIA's GPUs: docker build --build-arg LOCK=gpu .
+# For the CPU with TensorFlow, where an extractor has no file for OpenVINO: docker build --build-arg LOCK=cpu .
 ARG PYTHON=3.12-slim-trixie
 
 FROM python:${PYTHON} AS builder
-ARG LOCK=cpu
+ARG LOCK=serve
 
 # The libraries first: this layer lasts until the lock changes. Bytecode is made here, since nothing can be written
 # later, and "unchecked", since no source can change later.
 COPY requirements/${LOCK}.lock /tmp/requirements.lock
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile \
+    && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile --no-deps \
         --only-binary :all: --require-hashes --requirement /tmp/requirements.lock \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 

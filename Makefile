@@ -8,9 +8,10 @@ UV := uv==0.13.9
 PY := .venv/bin/python
 
 # A stamp says which content of a lock .venv holds. Its name carries the content's checksum, so that a checkout which
-# only touches the file installs nothing again. dev.lock contains cpu.lock, version for version: both stamps can stand
-# side by side.
+# only touches the file installs nothing again. dev.lock contains cpu.lock, and that serve.lock, version for version: all
+# stamps can stand side by side.
 stamp = .venv/$(1)-$(shell cksum <requirements/$(1).lock | tr ' ' -).stamp
+SERVE := $(call stamp,serve)
 CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
@@ -20,7 +21,7 @@ DEV := $(call stamp,dev)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(CPU) ## the server with the shipped classifiers on http://127.0.0.1:8000; settings: make serve APP_PORT=9000
+serve: $(SERVE) ## the server with the shipped classifiers on http://127.0.0.1:8000; settings: make serve APP_PORT=9000
 	@exec $(PY) -m app
 
 imagenet: $(CPU) ## ImageNet's InceptionV3, fetched once (or WEIGHTS=file), and a server with its 1,000 classes
@@ -56,15 +57,14 @@ screenshots: $(DEV) ## the pictures in docs/images, taken anew with an installed
 # All locks hold the same versions: dev.lock is resolved first, the others start from its pins. "fewest" keeps one
 # version of each library for all Pythons, because a pickled head is bound to the versions that wrote it.
 compile = $(PY) -m uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 \
-	--fork-strategy fewest --generate-hashes --custom-compile-command "make lock"
+	--fork-strategy fewest --generate-hashes --override requirements/overrides.txt --custom-compile-command "make lock"
 lock: ## the locks from pyproject.toml, keeping what is pinned; the newest of everything: make lock UPGRADE=1
 	$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
-	$(compile) $(if $(UPGRADE),--upgrade) --extra cpu --extra dev \
-		--override requirements/overrides.txt --output-file requirements/dev.lock
-	cp requirements/dev.lock requirements/cpu.lock
-	$(compile) --extra cpu --output-file requirements/cpu.lock
-	cp requirements/dev.lock requirements/gpu.lock
-	$(compile) --extra gpu --output-file requirements/gpu.lock
+	$(compile) $(if $(UPGRADE),--upgrade) --extra cpu --extra dev --output-file requirements/dev.lock
+	for lock in serve cpu gpu; do \
+		cp requirements/dev.lock requirements/$$lock.lock; \
+		$(compile) --extra $$lock --output-file requirements/$$lock.lock || exit; \
+	done
 
 clean: ## removes .venv and the caches of the tools
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -73,21 +73,26 @@ clean: ## removes .venv and the caches of the tools
 # The mark "unfinished" outlives an installation that was interrupted; then, as when the interpreter has gone or
 # changed, .venv is made anew.
 ifneq ($(shell test ! -e .venv/unfinished && $(PY) -c 'import pip' 2>/dev/null && echo whole),whole)
-$(CPU) $(DEV) lock: venv
+$(SERVE) $(CPU) $(DEV) lock: venv
 endif
 
-# As dev.lock contains cpu.lock, it counts for both.
+# A lock counts for those that it contains.
+$(SERVE): from := serve
+$(SERVE): holds := $(SERVE)
+$(SERVE): size := 0.2
 $(CPU): from := cpu
-$(CPU): holds := $(CPU)
+$(CPU): holds := $(SERVE) $(CPU)
+$(CPU): size := 0.5
 $(DEV): from := dev
-$(DEV): holds := $(CPU) $(DEV)
+$(DEV): holds := $(SERVE) $(CPU) $(DEV)
+$(DEV): size := 0.7
 # --no-deps: a lock is whole, and requirements/overrides.txt says where it leaves a bound of a library aside.
-$(CPU) $(DEV):
-	@echo 'Installing requirements/$(from).lock into .venv: once, some minutes, about 0.5 GB to download'
+$(SERVE) $(CPU) $(DEV):
+	@echo 'Installing requirements/$(from).lock into .venv: once, a minute or more, about $(size) GB to download'
 	@touch .venv/unfinished
 	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --no-deps \
 		--requirement requirements/$(from).lock
-	@rm -f $(filter-out $(CPU) $(DEV),$(wildcard .venv/*.stamp))
+	@rm -f $(filter-out $(SERVE) $(CPU) $(DEV),$(wildcard .venv/*.stamp))
 	@touch $(holds)
 	@rm .venv/unfinished
 

@@ -12,6 +12,7 @@ from models import catalog as catalogs
 from models.artifacts import Store, parse_name
 from models.catalog import Catalog
 from models.classifier import Classifier, Extractor, Row, classify
+from models.engines.choice import Choice
 from models.errors import ModelNotFound
 
 
@@ -28,7 +29,8 @@ Loader = Callable[[Settings, Catalog | None], Catalog]
 
 def load_catalog(settings: Settings, before: Catalog | None = None) -> Catalog:
     """Load and verify the whole store; raises ModelNotFound, ArtifactError."""
-    return catalogs.load(Store(settings.store), threads=settings.threads, before=before)
+    choice = Choice(settings.engine, settings.precision, settings.threads)
+    return catalogs.load(Store(settings.store), choice=choice, before=before)
 
 
 def load(settings: Settings, loader: Loader = load_catalog, before: Catalog | None = None) -> Loaded:
@@ -46,6 +48,7 @@ def load(settings: Settings, loader: Loader = load_catalog, before: Catalog | No
     default = _default(catalog, settings)
     running = set(before.extractors) if before else set()
     for extractor in set(catalog.extractors) - running:
+        extractor.engine.warm(settings.max_batch)
         readers = [classifier for classifier in catalog.classifiers if classifier.extractor is extractor]
         for size in sorted({1, settings.max_batch}):
             warm(extractor, readers, size)

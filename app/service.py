@@ -194,7 +194,7 @@ class Service:
 def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Answers]:
     name = extractor.manifest.name
     batcher: Batcher[Row, Answers] = Batcher(
-        functools.partial(classify_each, extractor.engine),
+        *[functools.partial(classify_each, extractor.engine)] * extractor.engine.lanes,
         name=f"engine-{name}",
         max_batch=settings.max_batch,
         places=settings.queue_size,

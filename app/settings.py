@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.artifacts import DEFAULT_STORE
+from models.engines.choice import EngineName, Precision
 from models.image import DEFAULT_LIMITS, Limits
 
 PREFIX = "APP_"
@@ -72,6 +73,16 @@ class Settings(BaseSettings):
         None,
         ge=0,
         description="Time for an answer where `X-Request-Timeout-Ms` gives none; empty or `0`: no limit.",
+    )
+    engine: EngineName = Field(
+        "auto",
+        description="What runs the networks: `openvino` (on the CPU), `tensorflow` (on GPUs, or on the CPU), "
+        "or `auto`, the faster one that is here.",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="`int8`, `float16`, `bfloat16` or `float32`; `auto`: the lowest that this machine has and that "
+        "repeats the model's stored outputs closely enough.",
     )
     threads: int | None = Field(None, ge=1, description="Threads of the CPU engine; empty: every core it may use.")
     drain_s: float = Field(30, ge=0, description="Seconds that accepted requests have to finish after SIGTERM.")

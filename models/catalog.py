@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from models import engines, golden, heads, networks
+from models import golden, heads
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, Store, parse_name
 from models.classifier import Classifier, Extractor, Reader
-from models.cores import available_cores
-from models.errors import ArtifactError, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
+from models.engines.choice import Choice, create
+from models.errors import ArtifactError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
 from models.heads import Head
-from models.manifests import CARD_FILE, GOLDEN_FILE, WEIGHTS_FILE
+from models.manifests import CARD_FILE, GOLDEN_FILE
 from models.preprocess import PreprocessSpec
 
+logger = logging.getLogger(__name__)
+
+AUTO = Choice()
 R = TypeVar("R", bound=Reader)
 
 
-def load_extractor(artifact: ExtractorArtifact, threads: int | None = None) -> Extractor:
+def load_extractor(artifact: ExtractorArtifact, choice: Choice = AUTO) -> Extractor:
     """Verify an extractor, compile it for this machine, and replay its golden outputs.
+
+    Of the engines and precisions that the choice leaves open, the first that repeats the golden outputs is taken.
 
     Raises:
         ArtifactError: a file was changed, the weights do not fit, or the outputs differ; says which.
     """
     artifact.verify()
+    names = choice.candidates(artifact.manifest)
+    for name in names:
+        try:
+            return _proved(artifact, name, choice.threads)
+        except GoldenMismatch as error:
+            if name == names[-1]:
+                raise
+            logger.warning("%s Trying the next engine.", error)
+    raise AssertionError("candidates are never none")
+
+
+def _proved(artifact: ExtractorArtifact, name: str, threads: int | None) -> Extractor:
     manifest = artifact.manifest
-    engine = engines.create(manifest, networks.from_bytes(artifact.read(WEIGHTS_FILE)), threads or available_cores())
-    agreement = manifest.engines.get(engine.name)
-    if agreement is None:
-        raise EngineError(
-            f"{artifact.label} was never proved on {engine.name}; it was on {', '.join(manifest.engines)}."
-        )
+    engine = create(name, manifest, artifact.read, threads)
     try:
-        golden.replay_extractor(artifact.read(GOLDEN_FILE), engine, agreement)
+        golden.replay_extractor(artifact.read(GOLDEN_FILE), engine, manifest.engines[name])
     except GoldenMismatch as error:
         raise GoldenMismatch(f"Refusing {artifact.label} in {artifact.folder}: {error}") from error
     return Extractor(manifest, engine)
@@ -76,13 +89,13 @@ class Catalog:
         return tuple(dict.fromkeys(classifier.extractor for classifier in self.classifiers))
 
 
-def load(store: Store, names: Sequence[str] = (), threads: int | None = None, before: Catalog | None = None) -> Catalog:
+def load(store: Store, names: Sequence[str] = (), choice: Choice = AUTO, before: Catalog | None = None) -> Catalog:
     """Load classifiers and, once each, the extractors that they stand on.
 
     Args:
         store: where they lie.
         names: `name` (the newest version) or `name@version`; none means every version of every classifier.
-        threads: of an engine on the CPU; none means all cores this process may use.
+        choice: of the engine below them.
         before: what is loaded already; of that, what is the same in the store is verified and kept.
 
     Raises:
@@ -98,7 +111,7 @@ def load(store: Store, names: Sequence[str] = (), threads: int | None = None, be
         below = store.extractor_of(artifact)
         key = below.manifest.model_dump_json()
         if key not in extractors:
-            extractors[key] = load_extractor(below, threads)
+            extractors[key] = load_extractor(below, choice)
         elif key not in verified:
             below.verify()
         verified.add(key)

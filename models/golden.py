@@ -38,27 +38,37 @@ def record_extractor(engine: Engine, size: int) -> bytes:
     return _npz(images=images, pooled=outputs[POOLED].astype(np.float16), **_top_classes(outputs))
 
 
-def replay_extractor(golden: bytes, engine: Engine, agreement: Agreement) -> None:
+def agreement(golden: bytes, engine: Engine) -> Agreement:
+    """How closely an engine repeats the golden outputs: the least cosine, and the least share of equal top classes.
+
+    Raises:
+        GoldenMismatch: the golden outputs cannot be read, or are of other tops.
+    """
+    expected = _load(golden, "images", POOLED)
+    outputs = engine.run(expected["images"])
+    cosine = float(_cosines(outputs[POOLED], expected["pooled"].astype(np.float32)).min())
+    found = _top_classes(outputs)
+    shares = [float((classes == expected[key]).mean()) if key in expected else 0.0 for key, classes in found.items()]
+    return Agreement(min_cosine=min(1.0, max(0.0, cosine)), min_top1=min(shares, default=1.0))
+
+
+def replay_extractor(golden: bytes, engine: Engine, needed: Agreement) -> None:
     """Compare an engine with the golden outputs.
 
     Raises:
         GoldenMismatch: features or top classes differ by more than the manifest allows.
     """
-    expected = _load(golden, "images", POOLED)
-    outputs = engine.run(expected["images"])
-    cosine = float(_cosines(outputs[POOLED], expected["pooled"].astype(np.float32)).min())
-    if not cosine >= agreement.min_cosine:
+    found = agreement(golden, engine)
+    if not found.min_cosine >= needed.min_cosine:
         raise GoldenMismatch(
-            f"{engine.name} does not repeat the stored features: cosine similarity {cosine:.5f}, "
-            f"at least {agreement.min_cosine} is needed."
+            f"{engine.name} does not repeat the stored features: cosine similarity {found.min_cosine:.5f}, "
+            f"at least {needed.min_cosine} is needed."
         )
-    for key, classes in _top_classes(outputs).items():
-        agrees = float((classes == expected[key]).mean()) if key in expected else 0.0
-        if agrees < agreement.min_top1:
-            raise GoldenMismatch(
-                f"{engine.name} does not repeat the stored answers: {agrees:.0%} of top classes agree, "
-                f"at least {agreement.min_top1:.0%} are needed."
-            )
+    if found.min_top1 < needed.min_top1:
+        raise GoldenMismatch(
+            f"{engine.name} does not repeat the stored answers: {found.min_top1:.0%} of top classes agree, "
+            f"at least {needed.min_top1:.0%} are needed."
+        )
 
 
 def record_head(head: Head, features: Floats) -> bytes:

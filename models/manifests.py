@@ -21,6 +21,8 @@ HEAD_FILE = "head.pkl"
 GOLDEN_FILE = "golden.npz"
 HOLDOUT_FILE = "holdout.npy"
 CARD_FILE = "README.md"
+OPENVINO_INT8 = ("int8.xml", "int8.bin")
+OPENVINO_FLOAT = ("float16.xml", "float16.bin")
 
 
 def sha256(data: bytes) -> str:
@@ -37,6 +39,10 @@ class Agreement(_Data):
 
     min_cosine: float = Field(ge=0, le=1, description="of features, for each golden image")
     min_top1: float = Field(ge=0, le=1, description="share of golden images whose top class is the same")
+    accuracy: dict[str, float] = Field(
+        {},
+        description="top -> share of its test images that this engine names rightly, where it was measured",
+    )
 
 
 class ExtractorManifest(_Data):

@@ -108,7 +108,7 @@ def build(
     pooled = trunk.output
     dropped = keras.layers.Dropout(dropout, name="dropout")(pooled) if dropout else pooled
     outputs = {
-        top: keras.layers.Dense(width, "softmax" if width > 1 else "sigmoid", name=top)(dropped)
+        top: keras.layers.Dense(width, "softmax" if width > 1 else "sigmoid", name=top, dtype="float32")(dropped)
         for top, width in tops.items()
     }
     return keras.Model(trunk.input, {POOLED: pooled, **outputs}, name=network)

@@ -18,6 +18,7 @@ from tests.replay_dockerfile import Instruction, instructions
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE = ROOT / "docker-compose.yml"
+PROJECT = "image-classification-service"
 LOCKS = {path.stem: path for path in sorted((ROOT / "requirements").glob("*.lock"))}
 
 
@@ -62,7 +63,7 @@ def test_cpu_server_is_the_default_and_gpu_server_a_choice() -> None:
     default = [name for name, service in services().items() if not service.get("profiles")]
     assert default == ["server"]
     assert services()["server-gpu"]["profiles"] == ["gpu"]
-    for name, lock in {"server": "cpu", "server-gpu": "gpu"}.items():
+    for name, lock in {"server": "serve", "server-gpu": "gpu"}.items():
         assert services()[name]["build"]["args"]["LOCK"] == lock
         assert lock in LOCKS
 
@@ -138,17 +139,36 @@ def test_locks_agree_on_every_version() -> None:
     assert versions["tensorflow"] == versions["tensorflow-cpu"]
 
 
-def test_dev_lock_contains_cpu_lock() -> None:
+@pytest.mark.parametrize(("smaller", "larger"), [("serve", "cpu"), ("cpu", "dev")])
+def test_each_lock_contains_the_one_before(smaller: str, larger: str) -> None:
     # `make test` after `make serve` in one .venv changes nothing that the server runs on.
-    assert pins(LOCKS["cpu"]).items() <= pins(LOCKS["dev"]).items()
+    assert pins(LOCKS[smaller]).items() <= pins(LOCKS[larger]).items()
+
+
+def test_serving_on_the_cpu_needs_no_tensorflow() -> None:
+    assert not {"tensorflow", "tensorflow-cpu", "keras", "nncf"} & pins(LOCKS["serve"]).keys()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_lock_installs_what_reports_to_others(lock: str) -> None:
+    [entry] = [line for line in LOCKS[lock].read_text().splitlines() if line.startswith("openvino-telemetry")]
+    assert "sys_platform == 'never'" in entry
+
+
+def required(extras: dict[str, list[str]], *names: str) -> list[Requirement]:
+    """What extras ask for, those of this project that they name included."""
+    asked = [Requirement(text) for name in names for text in extras[name]]
+    own = [requirement for requirement in asked if requirement.name == PROJECT]
+    others = [requirement for requirement in asked if requirement.name != PROJECT]
+    return [*others, *(each for requirement in own for each in required(extras, *sorted(requirement.extras)))]
 
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_locks_satisfy_pyproject(lock: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras[lock], *(extras["cpu"] if lock == "dev" else [])]
+    wanted = [*map(Requirement, project["dependencies"]), *required(extras, lock, *(["cpu"] if lock == "dev" else []))]
     locked = pins(LOCKS[lock])
-    for requirement in map(Requirement, wanted):
+    for requirement in wanted:
         [version] = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement} is locked at {version}: make lock"

@@ -22,7 +22,9 @@ _TEMPLATES.filters["percent"] = lambda share: "" if share is None else f"{100 * 
 
 def extractor(manifest: ExtractorManifest, card: Card) -> str:
     """The card of an extractor, as Markdown."""
-    return _TEMPLATES.get_template("extractor.md").render(manifest=manifest, card=card)
+    measured = {name: agreement for name, agreement in manifest.engines.items() if agreement.accuracy}
+    tops = [top for top in manifest.tops if any(top in each.accuracy for each in measured.values())]
+    return _TEMPLATES.get_template("extractor.md").render(manifest=manifest, card=card, measured=measured, tops=tops)
 
 
 def classifier(manifest: ClassifierManifest, card: Card) -> str:

@@ -10,22 +10,18 @@ from typing import Any
 
 import keras
 
-from models import engines, golden, networks
+from models import networks
 from models.artifacts import ExtractorArtifact, Store
-from models.cores import available_cores
 from models.errors import ModelNotFound
-from models.manifests import CARD_FILE, GOLDEN_FILE, WEIGHTS_FILE, Agreement, ExtractorManifest, sha256
+from models.manifests import CARD_FILE, ExtractorManifest, sha256
 from models.networks import Tensors
 from training import card, datasets, weights
 from training.libraries import versions
 from training.network import fit
+from training.proof import Labelled, prove
 from training.recipe import Data, Network, Recipe
 from training.weights import Start
 from training.workplace import Workplace
-
-#: What float32 on another processor or another batch size may differ by, with room to spare.
-_FLOAT32 = Agreement(min_cosine=0.9999, min_top1=0.98)
-_PROVED = "tensorflow:float32"
 
 
 def make(recipe: Recipe, network: Network, at: Workplace) -> ExtractorArtifact:
@@ -56,22 +52,18 @@ def make(recipe: Recipe, network: Network, at: Workplace) -> ExtractorArtifact:
             scaling=networks.scaling(network.architecture),
             outputs={},
             tops=made.tops,
-            engines={_PROVED: _FLOAT32},
+            engines={},
             fitted_on=made.fitted_on,
             recipe=recipe.record(),
             seed=recipe.seed,
             libraries=versions(),
             files={},
         )
-        engine = engines.create(draft, networks.from_bytes(data), available_cores())
-        widths = {name: values.shape[1] for name, values in engine.run(golden.draw(network.size, 1)).items()}
-        files = {
-            WEIGHTS_FILE: data,
-            GOLDEN_FILE: golden.record_extractor(engine, network.size),
-            CARD_FILE: card.extractor(draft, recipe.card).encode(),
-        }
+        proved = prove(draft, data, made.labelled, at)
+        there = draft.model_copy(update={"outputs": proved.outputs, "engines": proved.engines})
+        files = {**proved.files, CARD_FILE: card.extractor(there, recipe.card).encode()}
         digests = {name: sha256(content) for name, content in files.items()}
-        return draft.model_copy(update={"outputs": widths, "files": digests}), files
+        return there.model_copy(update={"files": digests}), files
 
     return at.store.save(build, ExtractorManifest, recipe.extractor.name)
 
@@ -81,6 +73,7 @@ class _Made:
     tensors: Tensors
     tops: dict[str, tuple[str, ...]]
     fitted_on: dict[str, Any]
+    labelled: tuple[Labelled, ...] = ()
 
 
 def _made(recipe: Recipe, network: Network, start: Start | None, at: Workplace) -> _Made:
@@ -107,6 +100,7 @@ def _made(recipe: Recipe, network: Network, start: Start | None, at: Workplace) 
         result.tensors,
         {task.top: data.ids for task, data in zip(network.tasks, sets, strict=True)},
         fitted_on,
+        tuple(Labelled(task.top, data, task.preprocess) for task, data in zip(network.tasks, sets, strict=True)),
     )
 
 
@@ -129,7 +123,8 @@ def _unfitted(recipe: Recipe, network: Network, start: Start | None, fitted_on: 
 
 def _is_same(manifest: ExtractorManifest, network: Network, tops: Mapping[str, tuple[str, ...]], digest: str) -> bool:
     there = (manifest.network, manifest.input_size, manifest.tops, manifest.weights_sha256)
-    return there == (network.architecture, network.size, dict(tops), digest)
+    has_every_file = any(name.startswith("openvino:") for name in manifest.engines)
+    return has_every_file and there == (network.architecture, network.size, dict(tops), digest)
 
 
 def _newest(store: Store, name: str) -> ExtractorArtifact | None:

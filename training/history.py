@@ -62,9 +62,7 @@ class History:
         self.records: list[Record] = []
         if resumed_at is not None:
             self.records += [record for record in _read(self._path) if record.step <= resumed_at]
-        staging = self._path.with_suffix(".writing")
-        staging.write_text("".join(map(_line, self.records)))
-        staging.rename(self._path)
+        self._write()
 
     def append(self, record: Record) -> None:
         """Add a record; it is in the file when this returns, and in the picture where it has held-out figures."""
@@ -73,6 +71,17 @@ class History:
             file.write(_line(record))
         if record.holdout:
             draw(self.records, self._curve)
+
+    def correct(self, holdout: dict[str, Figures]) -> None:
+        """Put other held-out figures into the last record: the network was changed without a step."""
+        self.records[-1] = self.records[-1].model_copy(update={"holdout": holdout})
+        self._write()
+        draw(self.records, self._curve)
+
+    def _write(self) -> None:
+        staging = self._path.with_suffix(".writing")
+        staging.write_text("".join(map(_line, self.records)))
+        staging.rename(self._path)
 
 
 def _line(record: Record) -> str:

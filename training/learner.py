@@ -25,6 +25,7 @@ from training.history import Figures
 from training.normalization import with_fused_normalization
 from training.optimizers import learning_rate, optimizer
 from training.recipe import Fit, Network, Task
+from training.statistics import refresh_statistics
 from training.threads import repeatable_threads
 
 
@@ -83,6 +84,10 @@ class Learner:
     def fit(self, batch: Batch) -> dict[str, float]:
         """Take one step; gives the loss of each top on the batch, as it was before it."""
         return {top: float(loss) for top, loss in self._fit(batch.pixels, batch.labels).items()}
+
+    def refresh_statistics(self, batches: Iterable[Pixels]) -> None:
+        """Take the statistics of batch normalisation anew, from images as they are."""
+        refresh_statistics(self._model, batches)
 
     def measure(self, top: str, chunks: Iterable[tuple[Pixels, Integers]]) -> Figures:
         """Accuracy and mean log loss of a top on images as they are, in inference mode."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -110,12 +110,16 @@ def fit(
     shares, held_out = _sources(network.tasks, sets, planned.fit.flip, cache, track)
     with fastest_precision() as precision, track("Fitting", planned.steps * planned.images_in_step) as advance:
         say(f"Fitting in {precision}")
-        _Run(planned, learner, checkpoints, history, shares, held_out, seed).finish(advance)
+        run = _Run(planned, learner, checkpoints, history, shares, held_out, seed)
+        run.finish(advance)
     kept = history.records[-1]
     if planned.fit.stop:
         kept = stopping.best(history.records, planned.fit.stop) or kept
         learner.take_kept()
         say(f"Fitted {history.records[-1].passes:g} passes; kept the weights after {kept.passes:g}")
+    if planned.fit.statistics_batches:  # in the precision that serves
+        run.refresh_statistics(planned.fit.statistics_batches)
+        kept = history.records[-1]
     return FitResult(learner.tensors(), tuple(history.records), folder, kept)
 
 
@@ -153,6 +157,13 @@ class _Run:
     def _is_over(self) -> bool:
         stop = self.schedule.fit.stop
         return stop is not None and stopping.is_over(self.history.records, stop)
+
+    def refresh_statistics(self, count: int) -> None:
+        """After the last checkpoint: they follow from its weights, so a run that is killed here takes them again."""
+        shares = [replace(share, crop_border=0, smallest_area=1) for share in self.shares]
+        batches = ahead(partial(mixed, shares, self.seed, lambda _: None), range(count))
+        self.learner.refresh_statistics(batch.pixels for batch in batches)
+        self.history.correct(self._measure())
 
     def _record(self, step: int, stretch: _Stretch) -> None:
         record = Record(
@@ -215,7 +226,8 @@ def _all_of(split: Split, task: Task, cache: Path, track: Track) -> Images:
 
 def _key(network: Network, seed: int, sets: Sequence[Dataset], start: Tensors | None) -> str:
     """Digest of all that decides the outcome: recipe, seed, images in their order, which are fitted, start weights."""
-    parts = [network.model_dump_json(exclude={"weights"}), str(seed)]
+    # What is done after the last checkpoint decides nothing about one.
+    parts = [network.model_dump_json(exclude={"weights": True, "fit": {"statistics_batches"}}), str(seed)]
     parts += [f"{data.ids} {data.train.labels.tolist()} {data.train.digests}" for data in sets]
     parts += [f"{data.valid.labels.tolist()} {data.valid.digests}" for data in sets if data.valid]
     # Were others held out than before, a fit that went on would be measured on images that it has seen.

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_CPUINFO = Path("/proc/cpuinfo")
-_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
+from models.cores import CPUINFO, has_bfloat16
+
 _OPTION = "auto_mixed_precision_onednn_bfloat16"
 
 
@@ -26,16 +26,8 @@ def prefer_onednn() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def has_bfloat16(cpuinfo: Path = _CPUINFO) -> bool:
-    """Whether the processor multiplies in bfloat16, as Linux lists its flags; elsewhere: no."""
-    if not cpuinfo.is_file():
-        return False
-    flags = [line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")]
-    return bool(flags) and bool(_INSTRUCTIONS & set(flags[0].split()))
-
-
 @contextmanager
-def fastest_precision(cpuinfo: Path = _CPUINFO) -> Iterator[str]:
+def fastest_precision(cpuinfo: Path = CPUINFO) -> Iterator[str]:
     """While it lasts, fit in `bfloat16` where the processor has it, else in `float32`; gives the name of the one."""
     import tensorflow as tf
 

@@ -24,16 +24,21 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _later(default: Any, **description: Any) -> Any:
+    """A field that recipes have not always had: one that does without it stays the same recipe, with its checkpoints."""
+    return Field(default, exclude_if=lambda value: value == default, **description)
+
+
 class Data(_Part):
     """A labelled set: a folder or archive with one folder for each split, and in it one for each class."""
 
     path: str = Field(description="below the data folder, unless --data says where it lies")
     train: str = "train"
-    valid: str = Field(
+    valid: str = _later(
         "", description="folder of the images on which a fit is measured after each pass; empty: the held-out 5 %"
     )
     test: str | None = Field("test", description="empty where there is none")
-    test_once: bool = Field(
+    test_once: bool = _later(
         False, description="a repeated run does not measure the test set again, but reads what the first run measured"
     )
     names: dict[str, str] = Field({}, description="class folder -> plain name, where classes.tsv has a worse one")
@@ -49,8 +54,8 @@ class Task(_Part):
     loss_weight: float = Field(1.0, gt=0)
     crop_border: int = Field(0, ge=0, description="px of reflected border for random crops, at the source size")
     smallest_area: float = Field(1, gt=0, le=1, description="share of the image that a random crop keeps at least")
-    warp: Warp | None = None
-    sigmoid: bool = Field(False, description="of two classes, one unit: the probability of the second")
+    warp: Warp | None = _later(None)
+    sigmoid: bool = _later(False, description="of two classes, one unit: the probability of the second")
     classes: tuple[str, ...] = Field((), description="order of the top's columns; none: sorted")
 
 
@@ -65,18 +70,23 @@ class Fit(_Part):
     """How a network is fitted on its tasks."""
 
     passes: float = Field(ge=0, description="over the largest of the datasets")
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd"] = _later("adamw")
     learning_rate: float = Field(gt=0)
-    rate: Literal["cosine", "constant"] = Field("cosine", description="after the warm-up: down to 0, or as it is")
+    rate: Literal["cosine", "constant"] = _later("cosine", description="after the warm-up: down to 0, or as it is")
     weight_decay: float = Field(0.02, ge=0, description="of adamw")
     beta_2: float = Field(0.99, gt=0, lt=1, description="of adamw and adam")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    l2: float = Field(0.0, ge=0, description="penalty on the squares of the kernels of dense layers, tops apart")
+    momentum: float = _later(0.9, ge=0, lt=1, description="of sgd")
+    l2: float = _later(0.0, ge=0, description="penalty on the squares of the kernels of dense layers, tops apart")
     warmup_steps: int = Field(200, ge=0)
     clip_norm: float = Field(1.0, ge=0, description="of the global gradient; 0: never clipped")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_norm_momentum: float = Field(0.97, gt=0, lt=1)
+    statistics_batches: int = Field(
+        0,
+        ge=0,
+        description="of images as they are, of which batch normalisation takes its statistics anew after the last step",
+    )
     flip: bool = True
     parts: int = Field(
         1,
@@ -86,10 +96,16 @@ class Fit(_Part):
     frozen_layers: int = Field(
         0, ge=0, description="of the first layers, counted as Keras does; they keep their weights"
     )
-    everything: bool = Field(False, description="fit on the held-out and the validation images too, measuring none")
+    everything: bool = _later(False, description="fit on the held-out and the validation images too, measuring none")
     early: Early | None = None
-    stop: Stop | None = None
+    stop: Stop | None = _later(None)
     checkpoint_steps: int = Field(500, ge=1)
+
+    @model_validator(mode="after")
+    def _stops_at_what_it_measures(self) -> Fit:
+        if self.stop and (self.everything or self.statistics_batches):
+            raise ValueError("stop goes with neither everything, which measures nothing, nor statistics_batches")
+        return self
 
 
 class Network(_Part):

@@ -3,15 +3,20 @@
 One graph from uint8 pixels to every output: the scaling is inside, batch normalisation is folded into the
 convolutions. The weights stay variables: as constants they gain no speed on a CPU, and TensorFlow's copies of
 them cost twice the memory and ten seconds more at start.
+
+Each GPU has a graph of its own and takes two batches at a time, so that one is copied while the other is computed.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # has to be set before the first import
@@ -20,39 +25,90 @@ import keras
 import tensorflow as tf
 
 from models import networks
-from models.engines import Outputs
+from models.engines import Outputs, Read
 from models.engines.folding import fold_batch_normalization
 from models.image import Pixels
-from models.manifests import ExtractorManifest
+from models.manifests import WEIGHTS_FILE, ExtractorManifest
 
 logger = logging.getLogger(__name__)
 
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+_Graph = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+
 
 class TensorFlowEngine:
-    """An extractor as a TensorFlow graph in float32."""
+    """An extractor as a TensorFlow graph on each device."""
 
-    name = "tensorflow:float32"
-
-    def __init__(self, manifest: ExtractorManifest, tensors: Mapping[str, npt.NDArray[Any]], threads: int) -> None:
-        """Build the network, load `tensors` into it, fold and trace it.
+    def __init__(
+        self,
+        precision: str,
+        manifest: ExtractorManifest,
+        read: Read,
+        threads: int,
+        devices: Sequence[str] | None = None,
+    ) -> None:
+        """Build the network, load its weights, fold and trace it, once for each device.
 
         Args:
+            precision: `float32`, or `bfloat16` or `float16` between the layers, with weights in float32.
             manifest: names the network, its input size and its tops.
-            tensors: the weights, as in the weights file.
+            read: gives the weights file.
             threads: of TensorFlow's operations on the CPU; the first engine of a process decides.
+            devices: by TensorFlow's names; none means all GPUs, or the CPU where there are none.
 
         Raises:
             WeightsError: the tensors do not fit the network.
         """
         _use_threads(threads)
+        self.name = f"tensorflow:{precision}"
+        there = devices or gpus() or ["CPU:0"]
+        tensors = networks.from_bytes(read(WEIGHTS_FILE))
         tops = {top: len(classes) for top, classes in manifest.tops.items()}
-        model = networks.build(manifest.network, manifest.input_size, tops)
-        networks.assign(model, tensors)
-        self._graph = _trace(fold_batch_normalization(model), manifest)
+        self._size = manifest.input_size
+        self._graphs = [_graph(device, precision, manifest, tops, tensors) for device in there]
+        turns = 2 if any("GPU" in device for device in there) else 1
+        self.lanes = turns * len(self._graphs)
+        self._free: SimpleQueue[_Graph] = SimpleQueue()
+        for graph in self._graphs * turns:
+            self._free.put(graph)
+
+    @property
+    def graph(self) -> Any:
+        """The first device's concrete function: uint8 [n, size, size, 3] -> the outputs by name."""
+        return self._graphs[0]
+
+    def warm(self, max_batch: int) -> None:
+        """Run every device's graph once and once at its largest: memory, and on GPUs the choice of algorithms."""
+        for graph in self._graphs:
+            for size in sorted({1, max_batch}):
+                _run(graph, np.zeros((size, self._size, self._size, 3), np.uint8))
 
     def run(self, batch: Pixels) -> Outputs:
-        """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]."""
-        return {name: value.numpy() for name, value in self._graph(tf.constant(batch)).items()}
+        """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width].
+
+        A batch for which a device has too little memory is halved, until it is of one image.
+        """
+        graph = self._free.get()
+        try:
+            return _run(graph, batch)
+        finally:
+            self._free.put(graph)
+
+
+def gpus() -> list[str]:
+    """The GPUs that TensorFlow sees, by its names for them."""
+    return [device.name for device in tf.config.list_logical_devices("GPU")]
+
+
+def _run(graph: _Graph, batch: Pixels) -> Outputs:
+    try:
+        return {name: value.numpy() for name, value in graph(tf.constant(batch)).items()}
+    except tf.errors.ResourceExhaustedError:
+        if len(batch) == 1:
+            raise
+        logger.warning("A device has too little memory for a batch of %d; it is halved", len(batch))
+        halves = [_run(graph, half) for half in np.array_split(batch, 2)]
+        return {name: np.concatenate([half[name] for half in halves]) for name in halves[0]}
 
 
 def _use_threads(threads: int) -> None:
@@ -63,11 +119,36 @@ def _use_threads(threads: int) -> None:
         logger.debug("TensorFlow is already initialised; its number of threads stays as it is")
 
 
-def _trace(model: keras.Model, manifest: ExtractorManifest) -> Any:
+def _graph(
+    device: str,
+    precision: str,
+    manifest: ExtractorManifest,
+    tops: Mapping[str, int],
+    tensors: Mapping[str, npt.NDArray[Any]],
+) -> _Graph:
+    with tf.device(device), _computing_in(_POLICIES[precision]):
+        model = networks.build(manifest.network, manifest.input_size, tops)
+        networks.assign(model, tensors)
+        return _trace(fold_batch_normalization(model), manifest, device)
+
+
+@contextmanager
+def _computing_in(policy: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _trace(model: keras.Model, manifest: ExtractorManifest, device: str) -> _Graph:
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs: dict[str, tf.Tensor] = model(networks.scale(pixels, manifest.scaling), training=False)
-        return outputs
+        with tf.device(device):
+            outputs = model(networks.scale(pixels, manifest.scaling), training=False)
+            return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
 
     size = manifest.input_size
     signature = [tf.TensorSpec([None, size, size, 3], tf.uint8)]
-    return tf.function(serve, input_signature=signature).get_concrete_function()
+    graph: _Graph = tf.function(serve, input_signature=signature).get_concrete_function()
+    return graph

@@ -58,6 +58,10 @@ class ColourEngine:
     delay_s: float = 0
     fails: bool = False
     broken: bool = False
+    lanes: int = 1
+
+    def warm(self, max_batch: int) -> None:
+        """Nothing waits for a first batch here."""
 
     def __post_init__(self) -> None:
         self.go.set()

@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import engines, networks
+from models import networks
 from models.engines import Engine
+from models.engines.choice import create
 from models.errors import WeightsError
 from models.image import Pixels
+from models.manifests import WEIGHTS_FILE
 from models.networks import Tensors
 from tests.models.pictures import noise
 from tests.models.test_networks import TOPS, randomised
@@ -23,7 +25,8 @@ def batch(count: int, side: int) -> Pixels:
 
 def engine_of(network: str, side: int, tensors: Tensors) -> Engine:
     manifest = extractor_manifest({}, network=network, input_size=side, tops=CLASSES)
-    return engines.create(manifest, tensors, threads=2)
+    files = {WEIGHTS_FILE: networks.to_bytes(tensors)}
+    return create("tensorflow:float32", manifest, files.__getitem__, threads=2)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,10 @@ class Differing:
 
     wrong: Callable[[dict[str, Floats]], None]
     name: str = "differing:float32"
+    lanes: int = 1
+
+    def warm(self, max_batch: int) -> None:
+        pass
 
     def run(self, batch: Pixels) -> Outputs:
         outputs = {name: value.copy() for name, value in ColourEngine().run(batch).items()}

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from models import engines, golden, heads, networks
+from models import golden, heads, networks
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, Store
 from models.classifier import Classifier, Extractor
 from models.engines import Outputs
+from models.engines.choice import create
 from models.heads import Estimator, Floats, Head, Integers, Logistic, XGBoost, top_softmax
 from models.image import Pixels
 from models.manifests import (
@@ -52,6 +53,10 @@ class ColourEngine:
 
     name: str = "fixture:float32"
     sizes: list[int] = field(default_factory=list)
+    lanes: int = 1
+
+    def warm(self, max_batch: int) -> None:
+        pass
 
     def run(self, batch: Pixels) -> Outputs:
         self.sizes.append(len(batch))
@@ -199,9 +204,9 @@ def save_extractor(store: Store, name: str = "tiny_net", seed: int = 0) -> Extra
     keras.utils.set_random_seed(seed)
     tensors = networks.tensors(networks.build("small_cnn", SIDE, {"colour": len(CLASSES)}))
     draft = extractor_manifest({}, name=name)
-    engine = engines.create(draft, tensors, threads=1)
-    contents = {
-        WEIGHTS_FILE: networks.to_bytes(tensors),
+    contents = {WEIGHTS_FILE: networks.to_bytes(tensors)}
+    engine = create("tensorflow:float32", draft, contents.__getitem__, threads=1)
+    contents |= {
         GOLDEN_FILE: golden.record_extractor(engine, SIDE),
         CARD_FILE: f"# {name}\n\nKnows nothing.".encode(),
     }

@@ -77,6 +77,10 @@ class MeanColour:
     name: str = "fixture:float32"
     seen: int = 0
     batches: list[int] = field(default_factory=list)
+    lanes: int = 1
+
+    def warm(self, max_batch: int) -> None:
+        """Nothing waits for a first batch here."""
 
     def run(self, batch: Pixels) -> Outputs:
         self.seen += len(batch)

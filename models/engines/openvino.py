@@ -1,0 +1,74 @@
+"""OpenVINO's engine: the CPU's.
+
+The network comes as OpenVINO's own file, quantised or not, so that serving needs no TensorFlow. One graph from uint8
+pixels to every output; the batch's size is free.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import openvino as ov
+
+from models.engines import Outputs, Read
+from models.errors import CorruptArtifact
+from models.image import Pixels
+from models.manifests import OPENVINO_FLOAT, OPENVINO_INT8
+
+_HINTS = {"int8": "f32", "bfloat16": "bf16", "float32": "f32"}
+
+
+class OpenVinoEngine:
+    """An extractor as OpenVINO compiles it for this processor."""
+
+    lanes = 1
+
+    def __init__(self, precision: str, read: Read, threads: int) -> None:
+        """Read the network and compile it.
+
+        Args:
+            precision: `int8`, for which the network has been quantised, `bfloat16` or `float32`.
+            read: gives the extractor's files.
+            threads: of a batch.
+
+        Raises:
+            CorruptArtifact: the files hold no network.
+        """
+        self.name = f"openvino:{precision}"
+        files = OPENVINO_INT8 if precision == "int8" else OPENVINO_FLOAT
+        core = ov.Core()
+        try:
+            network = core.read_model(*(read(file) for file in files))
+            self._compiled = core.compile_model(
+                network,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                    "INFERENCE_NUM_THREADS": threads,
+                    "NUM_STREAMS": self.lanes,
+                    "PERFORMANCE_HINT": "LATENCY",
+                },
+            )
+        except RuntimeError as error:
+            raise CorruptArtifact(f"OpenVINO cannot read {files[0]}: {str(error).splitlines()[0]}") from error
+        self._own = threading.local()
+
+    def warm(self, max_batch: int) -> None:
+        """Compile for each size of a batch: the first of a size takes several times as long as those after it."""
+        _, *shape = self._compiled.input(0).get_partial_shape()
+        for size in range(1, max_batch + 1):
+            self.run(np.zeros((size, *(side.get_length() for side in shape)), np.uint8))
+
+    def run(self, batch: Pixels) -> Outputs:
+        """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]."""
+        request = self._request()
+        found = request.infer({0: batch}, share_inputs=True)
+        return {output.get_any_name(): np.array(values, np.float32) for output, values in found.items()}
+
+    def _request(self) -> ov.InferRequest:
+        """Each thread's own, with its own memory."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        request: ov.InferRequest = self._own.request
+        return request

@@ -1,0 +1,156 @@
+"""What an extractor can run on: its files for OpenVINO, and how closely and how well each engine repeats it.
+
+The reference is TensorFlow in float32. OpenVINO gets the network in 8 bits where the tops lose next to nothing by it on
+held-out images, and otherwise as it is, for bfloat16 and float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models import golden
+from models.cores import has_bfloat16
+from models.engines import Engine
+from models.engines.choice import create
+from models.engines.tensorflow import TensorFlowEngine, gpus
+from models.image import Pixels
+from models.manifests import GOLDEN_FILE, WEIGHTS_FILE, Agreement, ExtractorManifest
+from models.preprocess import PreprocessSpec
+from models.progress import Track
+from training import datasets, openvino_files
+from training.datasets import Dataset, Split
+from training.streaming import prepared_batches
+from training.workplace import Workplace
+
+REFERENCE = "tensorflow:float32"
+
+#: What another processor or another batch size may change, with room to spare.
+_EXACT = Agreement(min_cosine=0.9999, min_top1=0.98)
+_HALF = Agreement(min_cosine=0.99, min_top1=0.9)
+#: Processors without instructions for 8 bits round otherwise: half as far again from the reference.
+_ROOM = 1.5
+#: Of accuracy on held-out images; more, and 8 bits are too few.
+_MAY_COST = 0.003
+_SAMPLES = 300
+_SEED = 20_230_807
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """The dataset that a top was fitted on, and how its images are preprocessed."""
+
+    top: str
+    data: Dataset
+    spec: PreprocessSpec
+
+    @property
+    def samples(self) -> Split:
+        """Some of the images that it was fitted on, always the same."""
+        return self.data.train.take(np.random.default_rng(_SEED).permutation(self.data.fitted)[:_SAMPLES])
+
+    @property
+    def held_out(self) -> Split:
+        """Images that it was not fitted on, and that are no test images."""
+        return self.data.train.take(datasets.holdout(self.data.train))
+
+
+@dataclass(frozen=True, eq=False)
+class Proved:
+    """An extractor's files, what they run on (`engine:precision`), and its outputs' widths."""
+
+    files: Mapping[str, bytes]
+    engines: Mapping[str, Agreement]
+    outputs: Mapping[str, int]
+
+
+def prove(draft: ExtractorManifest, weights: bytes, labelled: Sequence[Labelled], at: Workplace) -> Proved:
+    """Make an extractor's files for every engine, and measure those that run here.
+
+    Args:
+        draft: its manifest so far.
+        weights: the bytes of its weights file.
+        labelled: the datasets of its tops; without any, the network is not brought to 8 bits.
+        at: shows progress, and is told what 8 bits cost.
+
+    Raises:
+        DatasetError: images cannot be read.
+    """
+    files = {WEIGHTS_FILE: weights}
+    reference = create(REFERENCE, draft, files.__getitem__)
+    assert isinstance(reference, TensorFlowEngine)
+    files[GOLDEN_FILE] = golden.record_extractor(reference, draft.input_size)
+    engines = {REFERENCE: _EXACT, "tensorflow:bfloat16": _HALF, "tensorflow:float16": _HALF}
+    network = openvino_files.convert(reference)
+    int8 = openvino_files.int8(network, _samples(labelled)) if labelled else {}
+    if int8 and _costs_little(int8, draft, reference, labelled, at):
+        files |= int8
+        found = golden.agreement(files[GOLDEN_FILE], create("openvino:int8", draft, files.__getitem__))
+        engines["openvino:int8"] = _with_room(found)
+    else:
+        files |= openvino_files.float16(network)
+        engines |= {"openvino:bfloat16": _HALF, "openvino:float32": _EXACT}
+    here = [create(name, draft, files.__getitem__) for name in engines if _runs_here(name)]
+    for name, accuracy in _accuracies(here, _test_sets(labelled), at.track).items():
+        engines[name] = engines[name].model_copy(update={"accuracy": accuracy})
+    widths = {name: values.shape[1] for name, values in reference.run(golden.draw(draft.input_size, 1)).items()}
+    return Proved(files, engines, widths)
+
+
+def _costs_little(
+    int8: Mapping[str, bytes], draft: ExtractorManifest, reference: Engine, labelled: Sequence[Labelled], at: Workplace
+) -> bool:
+    quantised = create("openvino:int8", draft, int8.__getitem__)
+    held_out = {each.top: (each.held_out, each.spec) for each in labelled}
+    found = _accuracies([reference, quantised], held_out, at.track)
+    cost = {top: found[reference.name][top] - found[quantised.name][top] for top in held_out}
+    may_be = max(cost.values()) <= _MAY_COST
+    told = ", ".join(f"{top} {points:+.2%}" for top, points in cost.items())
+    at.say(
+        f"8 bits cost of accuracy on held-out images: {told}" + ("" if may_be else "; too much, so it stays as it is")
+    )
+    return may_be
+
+
+def _with_room(found: Agreement) -> Agreement:
+    cosine, top1 = (max(0.0, round(1 - _ROOM * (1 - value), 3)) for value in (found.min_cosine, found.min_top1))
+    return Agreement(min_cosine=cosine, min_top1=top1)
+
+
+def _runs_here(name: str) -> bool:
+    precision = name.partition(":")[2]
+    return {"bfloat16": has_bfloat16(), "float16": bool(gpus())}.get(precision, True)
+
+
+_Sets = Mapping[str, tuple[Split, PreprocessSpec]]
+
+
+def _test_sets(labelled: Sequence[Labelled]) -> _Sets:
+    return {each.top: (each.data.test, each.spec) for each in labelled if each.data.test is not None}
+
+
+def _accuracies(engines: Sequence[Engine], sets: _Sets, track: Track) -> dict[str, dict[str, float]]:
+    """Engine -> top -> share of its images that the top names rightly; each image is decoded once for all engines."""
+    accuracies: dict[str, dict[str, float]] = {engine.name: {} for engine in engines}
+    for top, (split, spec) in sets.items():
+        right = dict.fromkeys(accuracies, 0)
+        with track(f"{top} by {', '.join(right)}", len(split)) as advance:
+            for indices, pixels in prepared_batches(dict(enumerate(split.paths)), spec):
+                for engine in engines:
+                    found = engine.run(pixels)[top].argmax(axis=1)
+                    right[engine.name] += int((found == split.labels[indices]).sum())
+                advance(len(indices))
+        for name, count in right.items():
+            accuracies[name][top] = count / len(split)
+    return accuracies
+
+
+def _samples(labelled: Sequence[Labelled]) -> Pixels:
+    return np.concatenate([pixels for each in labelled for pixels in _pixels(each.samples, each.spec)])
+
+
+def _pixels(split: Split, spec: PreprocessSpec) -> Iterator[Pixels]:
+    for _, pixels in prepared_batches(dict(enumerate(split.paths)), spec):
+        yield pixels

@@ -25,7 +25,7 @@ class _Part(BaseModel):
 
 
 def _later(default: Any, **description: Any) -> Any:
-    """A field that recipes have not always had: one that does without it stays the same recipe, with its checkpoints."""
+    """A field that recipes have not always had: one without it stays the same recipe, and finds its checkpoints."""
     return Field(default, exclude_if=lambda value: value == default, **description)
 
 

@@ -61,7 +61,7 @@ class ExtractorManifest(_Data):
     created: str = Field(description="ISO 8601 date")
     network: str = Field(description="a name that models.networks builds")
     input_size: int
-    scaling: Literal["-1..1"] = Field("-1..1", description="what the graph makes of 0..255")
+    scaling: Literal["-1..1", "imagenet_mean"] = Field("-1..1", description="what the graph makes of 0..255")
     outputs: dict[str, int] = Field(description="name -> width: `pooled`, and the probabilities of each top")
     tops: dict[str, tuple[str, ...]] = Field(description="top -> class ids in the order of its columns")
     engines: dict[str, Agreement] = Field(description="`engine:precision` -> agreement with the golden outputs")
@@ -104,6 +104,11 @@ class Metrics(_Data):
     log_loss: float
     expected_calibration_error: float
     accuracy_by_class: dict[str, float]
+    most_frequent: float | None = Field(
+        None,
+        exclude_if=lambda share: share is None,  # of what was measured before this was told
+        description="accuracy of always naming the class that most of these images have",
+    )
 
 
 class ClassifierManifest(_Data):

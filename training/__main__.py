@@ -45,11 +45,14 @@ def run_recipe(
     passes: Annotated[
         float | None, typer.Option(min=0, help="Of fitting the network; 0 takes the weights as they are.")
     ] = None,
+    refit: Annotated[
+        bool | None, typer.Option("--refit/--no-refit", help="At the end fit again, on all images but the test set's.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
     """Run a recipe: dataset, network, features, head, test report, store. After a kill, run it again: it goes on."""
-    chosen = recipes.load(recipe).changed(name=name, weights=weights, passes=passes)
+    chosen = recipes.load(recipe).changed(name=name, weights=weights, passes=passes, refit=refit)
     if chosen.network and chosen.network.fit:
         prefer_onednn()
     with without_greetings():
@@ -128,6 +131,36 @@ def evaluate_model(
         sys.stdout.write(json.dumps(measured.model_dump(), ensure_ascii=False, indent=2) + "\n")
     else:
         out.print(metrics_table({chosen: measured}))
+
+
+@app.command("predict")
+def predict_folder(
+    pictures: Annotated[Path, typer.Argument(help="Folder or archive of pictures without labels.")],
+    model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for results.csv and predictions.png.")] = Path(),
+    store: StoreOption = DEFAULT_STORE,
+    cache: CacheOption = CACHE_FOLDER,
+) -> None:
+    """Predict for pictures without labels.
+
+    Writes results.csv (Filename,Predictions: of two classes the probability of the second, of more the likeliest class)
+    and predictions.png, five by five of them. Exit code 1 if a picture cannot be read; the rest is done.
+    """
+    from training import predictions
+
+    images = predictions.unlabelled(pictures, cache)
+    with without_greetings():
+        from models.catalog import load
+
+        (classifier,) = load(Store(store), [model]).classifiers
+    broken: dict[str, str] = {}
+    with track("Predicting", len(images)) as advance:
+        written = predictions.predict(classifier, images, to, broken.__setitem__, advance)
+    _say(f"{written.table}: {predictions.meaning(classifier)} for {len(images) - len(broken):,} pictures")
+    _say(f"{written.grid}")
+    for name, why in broken.items():
+        errors.print(f"{name}: {why}", highlight=False, soft_wrap=True, markup=False)
+    raise typer.Exit(1 if broken else 0)
 
 
 def _say(line: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from models.heads import Integers
 from models.image import Pixels
 from models.preprocess import Box, PreprocessSpec, to_input
-from training.augment import augment, random_boxes
+from training.augment import Warp, augment, random_boxes
 
 #: Batches made ahead of the step that needs them; one would do, a second evens out a slow disk.
 _AHEAD = 2
@@ -61,12 +61,15 @@ class Share:
     crop_border: int
     flip: bool
     smallest_area: float = 1
+    warp: Warp | None = None
 
     def at(self, step: int, seed: Sequence[int], size: int | None = None) -> tuple[Pixels, Integers]:
         """Its images in the batch of `step`, counted from 0: (uint8 [batch, size, size, 3], int64 [batch])."""
         indices = self.images.indices[shuffled(len(self.images.indices), self.batch, step, seed)]
         random = np.random.default_rng([*seed, _AUGMENT, step])
-        varied = augment(self.images.pixels[indices], random, crop_border=self.crop_border, flip=self.flip)
+        varied = augment(
+            self.images.pixels[indices], random, crop_border=self.crop_border, flip=self.flip, warp=self.warp
+        )
         boxes = random_boxes(len(varied), varied.shape[1], random, self.smallest_area)
         spec = self.images.spec.model_copy(update={"size": size or self.images.spec.size})
         return _to_inputs(varied, spec, boxes), self.images.labels[indices]

@@ -17,7 +17,7 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
     autoescape=False,  # noqa: S701 -- Markdown from our own recipes, never shown as HTML without escaping
 )
-_TEMPLATES.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+_TEMPLATES.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.1f} %"
 
 
 def extractor(manifest: ExtractorManifest, card: Card) -> str:

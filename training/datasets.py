@@ -10,7 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,23 +48,44 @@ class Split:
             tuple(self.digests[i] for i in indices),
         )
 
+    def with_those_of(self, other: Split) -> Split:
+        """The images of both, one after the other."""
+        labels = np.concatenate([self.labels, other.labels])
+        return Split(self.paths + other.paths, labels, self.digests + other.digests)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training split, and where there is one a test split, over the same classes."""
+    """A training split, and where there are any a test split and a validation split, over the same classes.
+
+    Attributes:
+        holds_out: whether the fixed 5 % of the training split are kept from being fitted on.
+    """
 
     root: Path
     ids: tuple[str, ...]
     names: tuple[str, ...]
     train: Split
     test: Split | None
+    valid: Split | None = None
+    holds_out: bool = True
+
+    @property
+    def fitted(self) -> Integers:
+        """Indices of the training images that are fitted on."""
+        return fitting(self.train) if self.holds_out else np.arange(len(self.train), dtype=np.int64)
+
+    def everything(self) -> Dataset:
+        """All images but the test set's as the training split, none of them held out."""
+        train = self.train.with_those_of(self.valid) if self.valid else self.train
+        return replace(self, train=train, valid=None, holds_out=False)
 
     @property
     def digest(self) -> str:
         """SHA-256 over every image's bytes and label, independent of file names and order."""
         lines = [
             f"{split} {self.ids[label]} {digest}"
-            for split, images in (("train", self.train), ("test", self.test))
+            for split, images in (("train", self.train), ("test", self.test), ("valid", self.valid))
             if images is not None
             for label, digest in zip(images.labels, images.digests, strict=True)
         ]
@@ -88,12 +109,17 @@ def load(data: Data, location: Path | None = None, ids: Sequence[str] = (), cach
     order = tuple(ids) or tuple(sorted(train))
     if set(order) != set(train):
         raise DatasetError(f"{root / data.train} has other classes than the recipe: {_difference(order, train)}.")
-    test = class_folders(root / data.test) if data.test else None
-    if test is not None and not set(test) <= set(order):
-        extra = ", ".join(sorted(set(test) - set(order))[:_SHOWN])
-        raise DatasetError(f"{root / str(data.test)} has classes without training images: {extra}.")
-    names = class_names(root, order, data.names)
-    return Dataset(root, order, names, split(train, order), None if test is None else split(test, order))
+    test, valid = (_measured(root / name, order) if name else None for name in (data.test, data.valid))
+    return Dataset(root, order, class_names(root, order, data.names), split(train, order), test, valid)
+
+
+def _measured(folder: Path, order: Sequence[str]) -> Split:
+    """A split that is not fitted on; it may lack some of the classes."""
+    classes = class_folders(folder)
+    if not set(classes) <= set(order):
+        extra = ", ".join(sorted(set(classes) - set(order))[:_SHOWN])
+        raise DatasetError(f"{folder} has classes without training images: {extra}.")
+    return split(classes, order)
 
 
 def class_names(root: Path, ids: Sequence[str], overrides: dict[str, str]) -> tuple[str, ...]:

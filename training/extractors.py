@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ from training import card, datasets, weights
 from training.libraries import versions
 from training.network import fit
 from training.proof import Labelled, prove
-from training.recipe import Network, Recipe
+from training.recipe import Data, Network, Recipe
 from training.weights import Start
 from training.workplace import Workplace
 
@@ -48,6 +49,7 @@ def make(recipe: Recipe, network: Network, at: Workplace) -> ExtractorArtifact:
             created=datetime.now(UTC).date().isoformat(),
             network=network.architecture,
             input_size=network.size,
+            scaling=networks.scaling(network.architecture),
             outputs={},
             tops=made.tops,
             engines={},
@@ -78,26 +80,35 @@ def _made(recipe: Recipe, network: Network, start: Start | None, at: Workplace) 
     fitted_on: dict[str, Any] = {"start": start.origin if start else "random"}
     if network.fit is None or network.fit.passes == 0:
         return _unfitted(recipe, network, start, fitted_on)
-    sets = [
-        datasets.load(task.data, at.location and at.location / task.data.path, task.classes, at.cache)
-        for task in network.tasks
-    ]
+    sets = [datasets.load(task.data, _place(recipe, task.data, at), task.classes, at.cache) for task in network.tasks]
+    if network.fit.everything:
+        sets = [data.everything() for data in sets]
     result = fit(network, recipe.seed, sets, start.tensors if start else None, at.cache, at.track, at.say)
     for task, data in zip(network.tasks, sets, strict=True):
         fitted_on[task.top] = {
             "dataset": task.data.path,
             "digest": data.digest,
-            "fitted_on_images": len(datasets.fitting(data.train)),
-            "held_out_images": len(datasets.holdout(data.train)),
+            "fitted_on_images": len(data.fitted),
+            "held_out_images": len(data.train) - len(data.fitted),
+            "validation_images": len(data.valid or ()),
         }
     if result.history:
         fitted_on["last_step"] = result.history[-1].model_dump(mode="json")
+    if result.kept:
+        fitted_on["kept_step"] = result.kept.model_dump(mode="json")
     return _Made(
         result.tensors,
         {task.top: data.ids for task, data in zip(network.tasks, sets, strict=True)},
         fitted_on,
         tuple(Labelled(task.top, data, task.preprocess) for task, data in zip(network.tasks, sets, strict=True)),
     )
+
+
+def _place(recipe: Recipe, data: Data, at: Workplace) -> Path | None:
+    """Where a task's dataset lies: in the folder that --data names, or, where that is the recipe's own, beside it."""
+    if at.location is None or recipe.data is None:
+        return at.location and at.location / data.path
+    return at.location if data.path == recipe.data.path else at.location.absolute().parent / data.path
 
 
 def _unfitted(recipe: Recipe, network: Network, start: Start | None, fitted_on: dict[str, Any]) -> _Made:

@@ -18,7 +18,7 @@ class _Data(BaseModel):
 
 
 class Figures(_Data):
-    """What a top is worth on its held-out images, without dropout, augmentation or smoothing."""
+    """What a top is worth on images that are not fitted on, without dropout, augmentation or smoothing."""
 
     images: int
     accuracy: float
@@ -26,7 +26,7 @@ class Figures(_Data):
 
 
 class Record(_Data):
-    """The steps since the record before, and where a pass ended, the held-out images.
+    """The steps since the record before, and where a pass ended, the held-out or the validation images.
 
     Attributes:
         step: steps done so far.

@@ -23,6 +23,7 @@ from models.networks import Tensors
 from training.batches import Batch
 from training.history import Figures
 from training.normalization import with_fused_normalization
+from training.optimizers import learning_rate, optimizer
 from training.recipe import Fit, Network, Task
 from training.statistics import refresh_statistics
 from training.threads import repeatable_threads
@@ -50,21 +51,25 @@ class Learner:
         repeatable_threads(fit.parts)
         keras.utils.set_random_seed(seed)
         any_size = fit.early is not None
-        self._model = networks.build(network.architecture, network.size, tops, dropout=fit.dropout, any_size=any_size)
+        units = {task.top: 1 if task.sigmoid else tops[task.top] for task in network.tasks}
+        self._sigmoids = [top for top, width in units.items() if width == 1]
+        self._model = networks.build(network.architecture, network.size, units, dropout=fit.dropout, any_size=any_size)
         self._model = with_fused_normalization(self._model)
         if start is not None:
-            networks.assign(self._model, start, skip_tops=True)
+            networks.assign(self._model, start, skip_dense=True)
         _set_momentum(self._model, fit.batch_norm_momentum)
         _freeze(self._model, fit.frozen_layers)
-        self._rate = _warm_up_then_cosine(fit, steps)
-        self._optimizer = _adamw(fit, self._rate, self._model)
+        self._rate = learning_rate(fit, steps)
+        self._optimizer = optimizer(fit, self._rate, self._model)
+        self._kept = [tf.Variable(weight.value) for weight in self._model.weights] if fit.stop else []
         self._fit = _fit_step(self._model, self._optimizer, network.tasks, fit)
         self._predict = _predict(self._model, network.size)
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """The whole state: weights, dropout's random state, the optimizer's moments and its count of steps."""
-        return [variable.value for variable in (*self._model.variables, *self._optimizer.variables)]
+        """The whole state: weights, kept ones, dropout's random state, the optimizer's moments and count of steps."""
+        state = [variable.value for variable in (*self._model.variables, *self._optimizer.variables)]
+        return state + self._kept
 
     @property
     def step(self) -> int:
@@ -94,9 +99,22 @@ class Learner:
             count += len(labels)
         return Figures(images=count, accuracy=right / count, log_loss=loss / count)
 
+    def keep(self) -> None:
+        """Keep the weights as they are now, where the recipe has a `stop`."""
+        for kept, weight in zip(self._kept, self._model.weights, strict=True):
+            kept.assign(weight.value)
+
+    def take_kept(self) -> None:
+        """Go back to the weights that were kept last."""
+        for kept, weight in zip(self._kept, self._model.weights, strict=True):
+            weight.assign(kept)
+
     def tensors(self) -> Tensors:
-        """The weights as a weights file holds them."""
-        return networks.tensors(self._model)
+        """The weights as a weights file holds them; a sigmoid unit as the softmax that answers the same."""
+        tensors = networks.tensors(self._model)
+        for top in self._sigmoids:
+            tensors |= networks.as_softmax(tensors, top)
+        return tensors
 
 
 def _set_momentum(model: keras.Model, momentum: float) -> None:
@@ -113,30 +131,6 @@ def _freeze(model: keras.Model, layers: int) -> None:
             variable.trainable = False
 
 
-def _warm_up_then_cosine(fit: Fit, steps: int) -> Any:
-    """In a line up to the learning rate, then down to 0 on a cosine (Loshchilov, Hutter, 2017, arXiv:1608.03983).
-
-    A fit that is shorter than the recipe thought warms up for half of its steps.
-    """
-    warmup = min(fit.warmup_steps, steps // 2)
-    if not warmup:
-        return keras.optimizers.schedules.CosineDecay(fit.learning_rate, max(1, steps))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup, warmup_target=fit.learning_rate, warmup_steps=warmup
-    )
-
-
-def _adamw(fit: Fit, rate: Any, model: keras.Model) -> Any:
-    """AdamW (Loshchilov, Hutter, 2019, arXiv:1711.05101); biases and batch normalisation do not decay."""
-    optimizer = keras.optimizers.AdamW(
-        rate, weight_decay=fit.weight_decay, beta_2=fit.beta_2, global_clipnorm=fit.clip_norm
-    )
-    vectors = [variable for variable in model.trainable_variables if len(variable.shape) == 1]
-    optimizer.exclude_from_weight_decay(vectors)
-    optimizer.build(model.trainable_variables)
-    return optimizer
-
-
 def _fit_step(model: keras.Model, optimizer: Any, tasks: Sequence[Task], fit: Fit) -> Any:
     """One graph from uint8 pixels to new weights; the tasks' images stand one after another in the batch.
 
@@ -147,7 +141,7 @@ def _fit_step(model: keras.Model, optimizer: Any, tasks: Sequence[Task], fit: Fi
     def step(pixels: tf.Tensor, labels: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         images = tf.split(pixels, [task.batch for task in tasks])
         parts = zip(_in_parts(images, fit.parts), _in_parts(labels, fit.parts), strict=True)
-        losses, gradients = zip(*(_gradients(model, tasks, *part, fit.label_smoothing) for part in parts), strict=True)
+        losses, gradients = zip(*(_gradients(model, tasks, *part, fit) for part in parts), strict=True)
         optimizer.apply([_mean(same) for same in zip(*gradients, strict=True)], model.trainable_variables)
         return {task.top: _mean(same) for task, same in zip(tasks, zip(*losses, strict=True), strict=True)}
 
@@ -164,16 +158,30 @@ def _gradients(
     tasks: Sequence[Task],
     images: Sequence[tf.Tensor],
     labels: Sequence[tf.Tensor],
-    smoothing: float,
+    fit: Fit,
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """The loss of each task, and the gradients of their weighted sum."""
     counts = [own.shape[0] for own in labels]
     with tf.GradientTape() as tape:
-        outputs = model(networks.scale(tf.concat(images, 0)), training=True)
+        outputs = _probabilities(model, tf.concat(images, 0), training=True)
         own_rows = [tf.split(outputs[task.top], counts)[number] for number, task in enumerate(tasks)]
-        losses = [_cross_entropy(own, rows, smoothing) for own, rows in zip(labels, own_rows, strict=True)]
+        losses = [_cross_entropy(own, rows, fit.label_smoothing) for own, rows in zip(labels, own_rows, strict=True)]
         total = tf.add_n([task.loss_weight * loss for task, loss in zip(tasks, losses, strict=True)])
+        if fit.l2:
+            total += fit.l2 * tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in _dense_kernels(model)])
     return losses, tape.gradient(total, model.trainable_variables)
+
+
+def _probabilities(model: keras.Model, pixels: tf.Tensor, *, training: bool) -> dict[str, tf.Tensor]:
+    """uint8 pixels -> every output; of a sigmoid unit both classes, as of a softmax."""
+    outputs = model(networks.scale(pixels, networks.scaling(model.name)), training=training)
+    return {name: tf.concat([1 - value, value], 1) if value.shape[1] == 1 else value for name, value in outputs.items()}
+
+
+def _dense_kernels(model: keras.Model) -> list[tf.Variable]:
+    """Of the dense layers below the tops."""
+    below = [layer for layer in model.layers if layer.name not in model.output_names]
+    return [layer.kernel.value for layer in below if isinstance(layer, keras.layers.Dense)]
 
 
 def _mean(same: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -189,7 +197,6 @@ def _cross_entropy(labels: tf.Tensor, probabilities: tf.Tensor, smoothing: float
 
 def _predict(model: keras.Model, size: int) -> Any:
     def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs: dict[str, tf.Tensor] = model(networks.scale(pixels), training=False)
-        return outputs
+        return _probabilities(model, pixels, training=False)
 
     return tf.function(predict, input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])

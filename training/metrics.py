@@ -33,6 +33,7 @@ def measure(probabilities: Floats, labels: Integers, classes: Sequence[str]) -> 
         log_loss=log_loss(probabilities, labels),
         expected_calibration_error=expected_calibration_error(probabilities, labels),
         accuracy_by_class=by_class,
+        most_frequent=float(np.bincount(labels).max() / len(labels)),
     )
 
 

@@ -16,13 +16,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from models import networks
 from models.manifests import sha256
 from models.networks import Tensors
 from models.progress import Advance, Track, silent
-from training import datasets
+from training import datasets, stopping
 from training.batches import Images, Share, ahead, mixed
-from training.datasets import Dataset
+from training.datasets import Dataset, Split
 from training.history import Figures, History, Record
 from training.precision import fastest_precision
 from training.recipe import Network, Task
@@ -40,11 +42,19 @@ _MEASURE_BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """A fitted network: its weights as they are saved, how the fit went, and where its files lie."""
+    """A fitted network: its weights as they are saved, how the fit went, and where its files lie.
+
+    Attributes:
+        tensors: of the last step, or of the best pass where the recipe has a `stop`.
+        history: of all steps.
+        folder: of its checkpoints, history and picture.
+        kept: the record of the step that the tensors are of.
+    """
 
     tensors: Tensors
     history: tuple[Record, ...] = ()
     folder: Path | None = None
+    kept: Record | None = None
 
 
 def fit(
@@ -59,7 +69,8 @@ def fit(
     """Fit a network jointly on its tasks, or go on with a fit that was interrupted.
 
     The arguments alone decide what comes out: the same ones find the checkpoints of the run before, others never
-    do. The held-out share of each dataset is not fitted on, but measured at the start and after each pass.
+    do. The held-out share of each dataset is never fitted on; it is measured at the start and after each pass, or the
+    validation images are, where the recipe names some.
 
     Args:
         network: from the recipe.
@@ -71,7 +82,8 @@ def fit(
         say: is told in a line what precision is used, and where an interrupted fit goes on.
 
     Returns:
-        The weights after the last step; with `passes = 0` the start weights as they were given.
+        The weights after the last step, or after the best pass where the recipe has a `stop`; with `passes = 0` the
+        start weights as they were given.
 
     Raises:
         RecipeError: there is nothing to fit.
@@ -100,9 +112,15 @@ def fit(
         say(f"Fitting in {precision}")
         run = _Run(planned, learner, checkpoints, history, shares, held_out, seed)
         run.finish(advance)
+    kept = history.records[-1]
+    if planned.fit.stop:
+        kept = stopping.best(history.records, planned.fit.stop) or kept
+        learner.take_kept()
+        say(f"Fitted {history.records[-1].passes:g} passes; kept the weights after {kept.passes:g}")
     if planned.fit.statistics_batches:  # in the precision that serves
         run.refresh_statistics(planned.fit.statistics_batches)
-    return FitResult(learner.tensors(), tuple(history.records), folder)
+        kept = history.records[-1]
+    return FitResult(learner.tensors(), tuple(history.records), folder, kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +134,14 @@ class _Run:
     seed: int
 
     def finish(self, advance: Advance) -> None:
-        """Take all steps that are left."""
+        """Take all steps that are left, or as many as it takes to see that no more are needed."""
         begun = self.learner.step
         advance(begun * self.schedule.images_in_step)
         stretch = _Stretch()
         if begun == 0:
             self._record(0, stretch)
+        if self._is_over():
+            return
         batches = ahead(partial(mixed, self.shares, self.seed, self.schedule.size), range(begun, self.schedule.steps))
         for step, batch in enumerate(batches, begun + 1):
             stretch.add(self.learner.fit(batch), len(batch.pixels))
@@ -131,6 +151,12 @@ class _Run:
                 stretch = _Stretch()
             if self.schedule.saves(step):
                 self.checkpoints.save(step)
+            if self._is_over():
+                return
+
+    def _is_over(self) -> bool:
+        stop = self.schedule.fit.stop
+        return stop is not None and stopping.is_over(self.history.records, stop)
 
     def refresh_statistics(self, count: int) -> None:
         """After the last checkpoint: they follow from its weights, so a run that is killed here takes them again."""
@@ -149,6 +175,8 @@ class _Run:
             holdout=self._measure() if self.schedule.measures(step) else None,
         )
         self.history.append(record)
+        if self.schedule.fit.stop and stopping.best(self.history.records, self.schedule.fit.stop) is record:
+            self.learner.keep()
         logger.info("%s", record)
 
     def _measure(self) -> dict[str, Figures]:
@@ -178,14 +206,22 @@ class _Stretch:
 def _sources(
     tasks: Sequence[Task], sets: Sequence[Dataset], flip: bool, cache: Path, track: Track
 ) -> tuple[list[Share], dict[str, Images]]:
-    """What is fitted on, and what is measured on for each top."""
+    """What is fitted on, and what is measured on for each top: the validation images, else the held-out ones."""
     shares, held_out = [], {}
     for task, data in zip(tasks, sets, strict=True):
         pixels = load_source(data.train, task.preprocess, cache, task.top, track)
-        fitted = Images(pixels, data.train.labels, datasets.fitting(data.train), task.preprocess)
-        shares.append(Share(fitted, task.batch, task.crop_border, flip, task.smallest_area))
-        held_out[task.top] = Images(pixels, data.train.labels, datasets.holdout(data.train), task.preprocess)
+        fitted = Images(pixels, data.train.labels, data.fitted, task.preprocess)
+        shares.append(Share(fitted, task.batch, task.crop_border, flip, task.smallest_area, task.warp))
+        if data.valid:
+            held_out[task.top] = _all_of(data.valid, task, cache, track)
+        elif data.holds_out:
+            held_out[task.top] = Images(pixels, data.train.labels, datasets.holdout(data.train), task.preprocess)
     return shares, held_out
+
+
+def _all_of(split: Split, task: Task, cache: Path, track: Track) -> Images:
+    pixels = load_source(split, task.preprocess, cache, f"{task.top}: validation", track)
+    return Images(pixels, split.labels, np.arange(len(split), dtype=np.int64), task.preprocess)
 
 
 def _key(network: Network, seed: int, sets: Sequence[Dataset], start: Tensors | None) -> str:
@@ -193,7 +229,8 @@ def _key(network: Network, seed: int, sets: Sequence[Dataset], start: Tensors | 
     # What is done after the last checkpoint decides nothing about one.
     parts = [network.model_dump_json(exclude={"weights": True, "fit": {"statistics_batches"}}), str(seed)]
     parts += [f"{data.ids} {data.train.labels.tolist()} {data.train.digests}" for data in sets]
+    parts += [f"{data.valid.labels.tolist()} {data.valid.digests}" for data in sets if data.valid]
     # Were others held out than before, a fit that went on would be measured on images that it has seen.
-    parts += [str(datasets.fitting(data.train).tolist()) for data in sets]
+    parts += [str(data.fitted.tolist()) for data in sets]
     parts += [sha256(networks.to_bytes(start)) if start is not None else "random"]
     return sha256("\n".join(parts).encode())[:24]

@@ -49,8 +49,7 @@ class Labelled:
     @property
     def samples(self) -> Split:
         """Some of the images that it was fitted on, always the same."""
-        fitted = datasets.fitting(self.data.train)
-        return self.data.train.take(np.random.default_rng(_SEED).permutation(fitted)[:_SAMPLES])
+        return self.data.train.take(np.random.default_rng(_SEED).permutation(self.data.fitted)[:_SAMPLES])
 
     @property
     def held_out(self) -> Split:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.heads import Logistic, Softmax, XGBoost
 from models.preprocess import PreprocessSpec
+from training.augment import Warp
 from training.errors import RecipeError
+from training.stopping import Stop
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -22,12 +24,23 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _later(default: Any, **description: Any) -> Any:
+    """A field that recipes have not always had: one without it stays the same recipe, and finds its checkpoints."""
+    return Field(default, exclude_if=lambda value: value == default, **description)
+
+
 class Data(_Part):
     """A labelled set: a folder or archive with one folder for each split, and in it one for each class."""
 
     path: str = Field(description="below the data folder, unless --data says where it lies")
     train: str = "train"
+    valid: str = _later(
+        "", description="folder of the images on which a fit is measured after each pass; empty: the held-out 5 %"
+    )
     test: str | None = Field("test", description="empty where there is none")
+    test_once: bool = _later(
+        False, description="a repeated run does not measure the test set again, but reads what the first run measured"
+    )
     names: dict[str, str] = Field({}, description="class folder -> plain name, where classes.tsv has a worse one")
 
 
@@ -41,6 +54,8 @@ class Task(_Part):
     loss_weight: float = Field(1.0, gt=0)
     crop_border: int = Field(0, ge=0, description="px of reflected border for random crops, at the source size")
     smallest_area: float = Field(1, gt=0, le=1, description="share of the image that a random crop keeps at least")
+    warp: Warp | None = _later(None)
+    sigmoid: bool = _later(False, description="of two classes, one unit: the probability of the second")
     classes: tuple[str, ...] = Field((), description="order of the top's columns; none: sorted")
 
 
@@ -55,11 +70,15 @@ class Fit(_Part):
     """How a network is fitted on its tasks."""
 
     passes: float = Field(ge=0, description="over the largest of the datasets")
+    optimizer: Literal["adamw", "adam", "sgd"] = _later("adamw")
     learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(0.02, ge=0)
-    beta_2: float = Field(0.99, gt=0, lt=1)
+    rate: Literal["cosine", "constant"] = _later("cosine", description="after the warm-up: down to 0, or as it is")
+    weight_decay: float = Field(0.02, ge=0, description="of adamw")
+    beta_2: float = Field(0.99, gt=0, lt=1, description="of adamw and adam")
+    momentum: float = _later(0.9, ge=0, lt=1, description="of sgd")
+    l2: float = _later(0.0, ge=0, description="penalty on the squares of the kernels of dense layers, tops apart")
     warmup_steps: int = Field(200, ge=0)
-    clip_norm: float = Field(1.0, gt=0, description="of the global gradient")
+    clip_norm: float = Field(1.0, ge=0, description="of the global gradient; 0: never clipped")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_norm_momentum: float = Field(0.97, gt=0, lt=1)
@@ -77,8 +96,16 @@ class Fit(_Part):
     frozen_layers: int = Field(
         0, ge=0, description="of the first layers, counted as Keras does; they keep their weights"
     )
+    everything: bool = _later(False, description="fit on the held-out and the validation images too, measuring none")
     early: Early | None = None
+    stop: Stop | None = _later(None)
     checkpoint_steps: int = Field(500, ge=1)
+
+    @model_validator(mode="after")
+    def _stops_at_what_it_measures(self) -> Fit:
+        if self.stop and (self.everything or self.statistics_batches):
+            raise ValueError("stop goes with neither everything, which measures nothing, nor statistics_batches")
+        return self
 
 
 class Network(_Part):
@@ -143,7 +170,9 @@ class Recipe(_Part):
     head: Annotated[XGBoost | Logistic | Softmax, Field(discriminator="kind")] | None = None
     probes: tuple[Probe, ...] = ()
     calibrate: bool = Field(True, description="fit a temperature on the held-out images")
-    refit: bool = Field(False, description="after calibration, fit the head again with the held-out images too")
+    refit: bool = Field(
+        False, description="at the end, fit the head again, or a network that is its own head, on all images"
+    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> Recipe:
@@ -160,13 +189,27 @@ class Recipe(_Part):
             record["network"]["weights"] = Path(record["network"]["weights"]).name
         return record
 
-    def changed(self, name: str | None = None, weights: str | None = None, passes: float | None = None) -> Recipe:
+    def refitting(self, passes: float) -> Recipe:
+        """The recipe that fits its network on all images for so many passes."""
+        assert self.network is not None
+        assert self.network.fit is not None
+        fit = self.network.fit.model_copy(update={"passes": passes, "stop": None, "everything": True})
+        return self.model_copy(update={"network": self.network.model_copy(update={"fit": fit})})
+
+    def changed(
+        self,
+        name: str | None = None,
+        weights: str | None = None,
+        passes: float | None = None,
+        refit: bool | None = None,
+    ) -> Recipe:
         """The recipe with what the command line says instead.
 
         Raises:
             RecipeError: it has no network that weights or passes could be of.
         """
-        recipe = self if name is None else self.model_copy(update={"name": name})
+        plain = {key: value for key, value in (("name", name), ("refit", refit)) if value is not None}
+        recipe = self.model_copy(update=plain)
         if weights is None and passes is None:
             return recipe
         if recipe.network is None:

@@ -5,6 +5,7 @@ dataset -> (network fit -> extractor) -> features, cached -> head fit -> evaluat
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from models.catalog import load_extractor
 from models.classifier import Extractor
 from models.heads import Floats, Head, Softmax
 from models.preprocess import PreprocessSpec
-from training import classifiers, datasets, features, fitting, metrics
+from training import classifiers, datasets, features, fitting, looks, metrics
 from training.classifiers import Fitted
 from training.datasets import DATA_FOLDER, Dataset, Split
 from training.errors import DatasetError, RecipeError
+from training.looks import MEASURED_WEIGHTS
 from training.recipe import Data, Probe, Recipe
 from training.workplace import Workplace
 
@@ -44,6 +46,11 @@ def run(recipe: Recipe, at: Workplace) -> ExtractorArtifact | ClassifierArtifact
     fitted = (
         _from_data(recipe, recipe.data, recipe.preprocess, extractor, at) if recipe.data else _top(recipe, extractor)
     )
+    if recipe.refit and isinstance(recipe.head, Softmax) and "kept_step" in made.manifest.fitted_on:
+        extractor = _refitted(recipe, made, at)
+        seen = extractor.manifest.fitted_on[recipe.extractor.output]["fitted_on_images"]
+        told = {MEASURED_WEIGHTS: made.manifest.weights_sha256, "fitted_on_images": seen}
+        fitted = replace(fitted, data=fitted.data | told)
     saved = classifiers.save(recipe, recipe.preprocess, extractor, fitted, at.store)
     at.say(f"classifier {saved.label}: {saved.folder}")
     return saved
@@ -55,6 +62,15 @@ def _extractor(recipe: Recipe, at: Workplace) -> ExtractorArtifact:
     from training import extractors  # with TensorFlow, which heads alone do not need
 
     return extractors.make(recipe, recipe.network, at)
+
+
+def _refitted(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Extractor:
+    """The network fitted again on all images but the test set's; temperature and figures stay those of the first."""
+    passes = made.manifest.fitted_on["kept_step"]["passes"]
+    at.say(f"fitting the network again on all images, for {passes:g} passes")
+    again = _extractor(recipe.refitting(passes), at)
+    at.say(f"extractor {again.label}: {again.folder}")
+    return load_extractor(again)
 
 
 def _check(recipe: Recipe, spec: PreprocessSpec, made: ExtractorArtifact) -> None:
@@ -78,6 +94,10 @@ def _from_data(recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extr
 
     head, on_holdout = fitting.fit_head(recipe, data, extractor, extract, at.say)
     measured = {"holdout": on_holdout}
+    first = looks.first_look(recipe, data.digest, at.store) if part.test_once else None
+    if first:
+        del sets["test"]
+        measured |= looks.recorded(first, extractor, head, at.say)
     for name, split in sets.items():
         probabilities = head.predict_proba(extract(split, f"{name} set"))
         measured[name] = metrics.measure(probabilities, split.labels, data.names)
@@ -92,7 +112,7 @@ def _top(recipe: Recipe, extractor: Extractor) -> Fitted:
 
 
 def _measured_sets(recipe: Recipe, part: Data, data: Dataset, at: Workplace) -> dict[str, Split]:
-    sets = {} if data.test is None else {"test": data.test}
+    sets = {name: split for name, split in (("valid", data.valid), ("test", data.test)) if split is not None}
     beside = (at.location or DATA_FOLDER / part.path).absolute().parent
     for probe in recipe.probes:
         location = beside / probe.path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.datasets import Dataset, fitting
+from training.datasets import Dataset
 from training.errors import RecipeError
 from training.recipe import Fit, Network
 
@@ -34,8 +34,9 @@ class Schedule:
         return early.size if early and step < early.share * self.steps else None
 
     def saves(self, step: int) -> bool:
-        """Whether a checkpoint is written after so many steps."""
-        return step == self.steps or step % self.fit.checkpoint_steps == 0
+        """Whether a checkpoint is written after so many steps; where a fit may end early, after each pass."""
+        ends_pass = self.fit.stop is not None and step > 0 and self.measures(step)
+        return ends_pass or step == self.steps or step % self.fit.checkpoint_steps == 0
 
     def measures(self, step: int) -> bool:
         """Whether the held-out images are measured after so many steps: at the start, and after each pass."""
@@ -60,5 +61,5 @@ def schedule(network: Network, sets: Sequence[Dataset]) -> Schedule:
     fit, tasks = network.fit, network.tasks
     if fit is None or not tasks:
         raise RecipeError("To fit a network, the recipe needs [network.fit] and at least one [[network.tasks]].")
-    in_pass = max(len(fitting(data.train)) / task.batch for task, data in zip(tasks, sets, strict=True))
+    in_pass = max(len(data.fitted) / task.batch for task, data in zip(tasks, sets, strict=True))
     return Schedule(fit, round(fit.passes * in_pass), in_pass, sum(task.batch for task in tasks))

@@ -31,7 +31,7 @@ def refresh_statistics(model: keras.Model, batches: Iterable[Pixels]) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0  # what it keeps is then the last batch's
-    run = tf.function(lambda pixels: model(networks.scale(pixels), training=True))
+    run = tf.function(lambda pixels: model(networks.scale(pixels, networks.scaling(model.name)), training=True))
     kept = [_Moments() for _ in layers]
     for pixels in batches:
         run(tf.constant(pixels))

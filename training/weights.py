@@ -25,14 +25,21 @@ class Source:
     md5: str
 
 
-#: What keras.applications downloads; the full networks, with their 1,000 classes.
+#: What keras.applications downloads.
 IMAGENET = {
     "inception_v3": Source(
         "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
         "inception_v3_weights_tf_dim_ordering_tf_kernels.h5",
         "9a0d58056eeedaa3f26cb7ebd46da564",
     ),
+    "vgg19": Source(
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
+        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "253f8cb515780f3b799900260a226db6",
+    ),
 }
+#: Their files hold convolutions alone: our VGG19 has dense layers of its own, and Keras's would be six times as much.
+_WITHOUT_TOP = {"vgg19"}
 CLASS_INDEX = Source(
     "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",
     "c2c37ea517e94d9795004a39431a14cb",
@@ -62,7 +69,8 @@ def load(network: str, weights: str, downloads: Downloads | None = None) -> Star
 
     Args:
         network: its name in models.networks.
-        weights: `imagenet`, `random`, or the path of a .safetensors file or of a Keras .h5 file with its top.
+        weights: `imagenet`, `random`, or the path of a .safetensors file or of a .h5 file as Keras distributes it for
+            this network.
         downloads: where ImageNet's files are, if not where Keras has them.
 
     Returns:
@@ -82,7 +90,8 @@ def load(network: str, weights: str, downloads: Downloads | None = None) -> Star
         raise TrainingError(f"There is no weights file {path}. {_WAYS_ON}")
     origin = f"{path.name} sha256:{sha256(path.read_bytes())}"
     if path.suffix == ".h5":
-        return _from_keras(network, path, _class_names(_class_index(path, downloads)), origin)
+        names = () if network in _WITHOUT_TOP else _class_names(_class_index(path, downloads))
+        return _from_keras(network, path, names, origin)
     return Start(networks.from_bytes(path.read_bytes()), origin=origin)
 
 
@@ -102,7 +111,7 @@ def _class_index(weights: Path, downloads: Downloads | None) -> Path:
 
 def _from_imagenet(network: str, downloads: Downloads) -> Start:
     path = _fetch(downloads.weights, downloads.cache)
-    names = _class_names(_fetch(downloads.class_index, downloads.cache))
+    names = () if network in _WITHOUT_TOP else _class_names(_fetch(downloads.class_index, downloads.cache))
     return _from_keras(network, path, names, f"imagenet md5:{downloads.weights.md5}")
 
 
@@ -121,20 +130,21 @@ def _fetch(source: Source, cache: Path | None) -> Path:
 
 
 def _from_keras(network: str, path: Path, names: tuple[str, ...], origin: str) -> Start:
-    """Read a file of keras.applications' full network; its top becomes `probabilities`."""
+    """Read a file of keras.applications; the top of one with `names` of classes becomes `probabilities`."""
     import keras
 
-    builders = {"inception_v3": keras.applications.InceptionV3}
-    full = builders[network](weights=None, classes=len(names))
+    builders = {"inception_v3": keras.applications.InceptionV3, "vgg19": keras.applications.VGG19}
+    top = {"include_top": True, "classes": len(names)} if names else {"include_top": False}
+    original = builders[network](weights=None, **top)
     try:
-        full.load_weights(path)
+        original.load_weights(path)
     except Exception as error:  # a damaged or hostile file makes h5py and Keras raise nearly anything
-        reason = _first_line(error)
-        raise WeightsError(f"{path} does not hold Keras's weights of {network} with its top ({reason}).") from error
+        reason, which = _first_line(error), "with its top" if names else "without its top"
+        raise WeightsError(f"{path} does not hold Keras's weights of {network} {which} ({reason}).") from error
     tensors = {
-        name.replace("predictions/", f"{IMAGENET_TOP}/"): value for name, value in networks.tensors(full).items()
+        name.replace("predictions/", f"{IMAGENET_TOP}/"): value for name, value in networks.tensors(original).items()
     }
-    return Start(tensors, {IMAGENET_TOP: names}, origin)
+    return Start(tensors, {IMAGENET_TOP: names} if names else {}, origin)
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class Workplace:
         track: shows progress.
         say: is told each step in a line.
         location: the dataset, a folder or an archive; none means the recipe's path below the project's data
-            folder. For a recipe that fits a network: the folder that holds its datasets.
+            folder. For a recipe that fits a network and has no [data] of its own: the folder that holds its datasets.
         cache: features, checkpoints, unpacked archives.
         downloads: where ImageNet's files are, if not where Keras has them.
     """

@@ -142,7 +142,7 @@ def _graph(
     with tf.device(device), _computing_in(_POLICIES[precision]):
         model = networks.build(manifest.network, manifest.input_size, tops)
         networks.assign(model, tensors)
-        return _Graph(device, _trace(fold_batch_normalization(model), manifest.input_size))
+        return _Graph(device, _trace(fold_batch_normalization(model), manifest))
 
 
 @contextmanager
@@ -155,10 +155,11 @@ def _computing_in(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _trace(model: keras.Model, size: int) -> Any:
+def _trace(model: keras.Model, manifest: ExtractorManifest) -> Any:
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = model(networks.scale(pixels), training=False)
+        outputs = model(networks.scale(pixels, manifest.scaling), training=False)
         return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
 
+    size = manifest.input_size
     signature = [tf.TensorSpec([None, size, size, 3], tf.uint8)]
     return tf.function(serve, input_signature=signature).get_concrete_function()

@@ -118,14 +118,14 @@ def test_a_tensor_of_another_shape_is_refused_by_name() -> None:
 def test_new_tops_may_start_as_they_are_but_no_other_layer() -> None:
     model, other = small({"tiny": 5, "new": 7}), networks.tensors(small())
     before = networks.tensors(model)["new/kernel"]
-    networks.assign(model, other, skip_tops=True)
+    networks.assign(model, other, skip_dense=True)
     assert np.array_equal(networks.tensors(model)["new/kernel"], before)
     assert np.array_equal(networks.tensors(model)["tiny/kernel"], other["tiny/kernel"])
     with pytest.raises(WeightsError, match="new/kernel is missing"):
         networks.assign(model, other)
     del other["conv2d_0/kernel"]
     with pytest.raises(WeightsError, match="conv2d_0/kernel is missing"):
-        networks.assign(model, other, skip_tops=True)
+        networks.assign(model, other, skip_dense=True)
 
 
 def test_dropout_adds_no_weights() -> None:
@@ -145,6 +145,15 @@ def test_a_size_that_is_too_small_is_refused_by_name() -> None:
 
 def test_scaling_spans_minus_one_to_one() -> None:
     assert np.allclose(networks.scale(np.array([0, 127.5, 255])), [-1, 0, 1])
+
+
+def test_vgg19_takes_pixels_as_keras_gives_them_to_it() -> None:
+    from keras.applications import vgg19
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    expected = vgg19.preprocess_input(pixels.astype(np.float32))
+    assert np.allclose(networks.scale(pixels, networks.scaling("vgg19")), expected, atol=1e-4)
+    assert networks.scaling("small_cnn") == "-1..1"
 
 
 # --- files of weights

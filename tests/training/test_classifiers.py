@@ -33,6 +33,7 @@ def figures(accuracy: float, images: int = 1234) -> Metrics:
         log_loss=0.4321,
         expected_calibration_error=0.0123,
         accuracy_by_class={name: accuracy - 0.1 * place for place, name in enumerate(drawn.CLASSES)},
+        most_frequent=0.3,
     )
 
 
@@ -64,7 +65,7 @@ def test_the_card_says_what_was_measured_on_what_and_for_what_it_is_no_good(tmp_
     saved = save(tmp_path, {"holdout": figures(0.95, 8), "test": figures(0.9)})
     card = saved.read(CARD_FILE).decode()
     assert card.startswith("# Colours\n")
-    assert "| test | 1234 | 90.0 % (89.0 % to 91.0 %) | 100.0 % | 0.432 | 0.012 |" in card
+    assert "| test | 1234 | 90.0 % (89.0 % to 91.0 %) | 30.0 % | 100.0 % | 0.432 | 0.012 |" in card
     assert "| holdout | 8 | 95.0 %" in card
     assert "4 classes" in card
     classes = [line for line in card.splitlines() if line.startswith(tuple(f"| {name} |" for name in drawn.CLASSES))]

@@ -5,12 +5,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from models import networks
 from tests.training import tiny_fit
 from training.batches import Batch
 from training.checkpoints import Checkpoints
 from training.learner import Learner
-from training.recipe import Early, Fit
+from training.recipe import Early, Fit, Network
+from training.stopping import Stop
 
 _TOPS = {"colours": 3, "stripes": 2}
 
@@ -137,3 +140,96 @@ def test_frozen_layers_keep_their_weights_but_follow_the_statistics_of_their_bat
 
 
 _WEIGHTS = (("conv2d", "kernel"), ("batch_normalization", "beta"))
+
+
+def _one_task(**task: object) -> Network:
+    (_, stripes) = tiny_fit.network().tasks
+    settings = {"learning_rate": 0.01, "rate": "constant", "warmup_steps": 0, "clip_norm": 0, "dropout": 0.0}
+    fit = Fit.model_validate({"passes": 1, "label_smoothing": 0, "optimizer": "sgd", "momentum": 0.5} | settings)
+    return tiny_fit.network().model_copy(
+        update={"tasks": (stripes.model_copy(update={"loss_weight": 1.0, **task}),), "fit": fit}
+    )
+
+
+def _stripes() -> Batch:
+    batch = _batch()
+    return Batch(batch.pixels[12:], batch.labels[1:])
+
+
+def _of(network: Network, **settings: object) -> Learner:
+    assert network.fit is not None
+    return Learner(network, network.fit.model_copy(update=settings), {"stripes": 2}, 1, None, 40)
+
+
+def test_a_constant_rate_stays() -> None:
+    learner = _of(_one_task())
+    for _ in range(3):
+        learner.fit(_stripes())
+        assert learner.learning_rate == pytest.approx(0.01)
+
+
+def test_sgd_goes_down_the_gradient_and_remembers_where_it_came_from() -> None:
+    learner = _of(_one_task())
+    bias = learner._model.get_layer("stripes").bias
+    steps, gradients = [], []
+    for _ in range(2):
+        before = bias.numpy()
+        with tf.GradientTape() as tape:
+            outputs = learner._model(networks.scale(_stripes().pixels), training=True)
+            loss = tf.reduce_mean(-tf.math.log(tf.gather(outputs["stripes"], _stripes().labels[0], batch_dims=1)))
+        gradients.append(tape.gradient(loss, bias.value).numpy())
+        learner.fit(_stripes())
+        steps.append(bias.numpy() - before)
+    np.testing.assert_allclose(steps[0], -0.01 * gradients[0], rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(steps[1], 0.5 * steps[0] - 0.01 * gradients[1], rtol=1e-3, atol=1e-7)
+
+
+def test_adam_decays_nothing() -> None:
+    optimizer = _of(_one_task(), optimizer="adam", beta_2=0.999)._optimizer
+    assert (optimizer.name, optimizer.weight_decay, optimizer.beta_2) == ("adam", None, 0.999)
+    assert optimizer.global_clipnorm is None
+
+
+def test_the_l2_penalty_is_on_the_kernels_of_dense_layers_below_the_top() -> None:
+    plain, penalised = (_of(_one_task(), momentum=0.0, l2=l2) for l2 in (0.0, 0.5))
+    before = {weight.path: weight.numpy() for weight in plain._model.weights}
+    for learner in (plain, penalised):
+        learner.fit(_stripes())
+    for weight, other in zip(plain._model.weights, penalised._model.weights, strict=True):
+        decayed = 0.01 * 2 * 0.5 * before[weight.path] if weight.path.startswith("dense") and weight.ndim == 2 else 0
+        np.testing.assert_allclose(other.numpy(), weight.numpy() - decayed, atol=1e-6)
+
+
+def test_a_sigmoid_unit_is_fitted_by_the_binary_cross_entropy_and_stored_as_a_softmax() -> None:
+    learner = _of(_one_task(sigmoid=True))
+    batch = _stripes()
+    second = learner._model(networks.scale(batch.pixels), training=False)["stripes"].numpy()[:, 0]
+    expected = -np.log(np.where(batch.labels[0] == 1, second, 1 - second)).mean()
+    assert learner.fit(batch)["stripes"] == pytest.approx(expected, rel=1e-4)
+    second = learner._predict(batch.pixels)["stripes"].numpy()[:, 1]
+
+    served = networks.build("small_cnn", tiny_fit.SIZE, {"stripes": 2})
+    networks.assign(served, learner.tensors())
+    answers = served(networks.scale(batch.pixels), training=False)["stripes"].numpy()
+    np.testing.assert_allclose(answers[:, 1], second, atol=2e-3)
+    np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_what_was_kept_comes_back_and_travels_with_the_checkpoint(tmp_path: Path) -> None:
+    learner, other = (_of(_one_task(), stop=Stop(measure="accuracy", patience=1)) for _ in range(2))
+    learner.fit(_stripes())
+    learner.keep()
+    kept = learner.tensors()
+    learner.fit(_stripes())
+    Checkpoints(tmp_path, learner.variables).save(2)
+    assert Checkpoints(tmp_path, other.variables).restore()
+    assert not np.array_equal(other.tensors()["stripes/bias"], kept["stripes/bias"])
+    other.take_kept()
+    for name, value in other.tensors().items():
+        np.testing.assert_array_equal(value, kept[name])
+
+
+def test_the_first_five_layers_of_vgg19_are_frozen_as_keras_counts_them() -> None:
+    learner = _of(_one_task().model_copy(update={"architecture": "vgg19"}), frozen_layers=5)
+    frozen = [layer.name for layer in learner._model.layers if layer.weights and not layer.trainable_variables]
+    assert frozen == ["block1_conv1", "block1_conv2", "block2_conv1"]

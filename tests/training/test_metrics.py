@@ -40,6 +40,7 @@ def test_all_figures_of_four_images_worked_out_by_hand() -> None:
     assert measured.accuracy == 0.5
     assert measured.accuracy_by_class == {"cat": 0.5, "dog": 0.5}, "there is no cow"
     assert measured.top5_accuracy == 1
+    assert measured.most_frequent == 0.5, "always a cat, or always a dog"
     assert measured.log_loss == pytest.approx(-(math.log(0.5) + math.log(0.8) + math.log(0.3) + math.log(0.25)) / 4)
     # Bins of 1/15: .5 and .5 in one (one right: gap 0), .8 alone and right (gap .2), .6 alone and wrong (gap .6).
     assert measured.expected_calibration_error == pytest.approx((0 + 0.2 + 0.6) / 4)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,45 @@ def test_no_passes_give_the_start_weights_back(data: Path, tmp_path: Path) -> No
     result = fit(tiny_fit.network(passes=0), 3, tiny_fit.load(data), start, tmp_path)
     assert result.tensors is start
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def stopped(data: Path, cache: Path) -> FitResult:
+    network = tiny_fit.network(passes=40, rate="constant", stop={"measure": "accuracy", "patience": 2})
+    return fit(network, 3, tiny_fit.load(data), None, cache)
+
+
+def test_a_fit_ends_when_no_pass_is_better(stopped: FitResult) -> None:
+    assert stopped.kept is not None
+    passes = [record for record in stopped.history if record.holdout and record.step]
+    assert passes.index(stopped.kept) == len(passes) - 3, "two passes were no better"
+    assert len(passes) < 30, "not all of the forty"
+
+
+def test_the_weights_of_the_best_pass_are_what_comes_out(stopped: FitResult, data: Path, tmp_path: Path) -> None:
+    assert stopped.kept is not None
+    again = fit(tiny_fit.network(passes=0.1), 3, tiny_fit.load(data), stopped.tensors, tmp_path)
+    measured, kept, last = (record.holdout or {} for record in (again.history[0], stopped.kept, stopped.history[-1]))
+    for top, figures in measured.items():
+        assert figures.log_loss == pytest.approx(kept[top].log_loss, rel=0.02), "but for float16"
+        assert kept[top].log_loss != pytest.approx(last[top].log_loss, rel=0.05)
+
+
+def test_a_fit_that_ended_early_is_not_gone_on_with(stopped: FitResult, data: Path, cache: Path) -> None:
+    network = tiny_fit.network(passes=40, rate="constant", stop={"measure": "accuracy", "patience": 2})
+    again = fit(network, 3, tiny_fit.load(data), None, cache)
+    assert again.history == stopped.history
+    for name, tensor in stopped.tensors.items():
+        np.testing.assert_array_equal(again.tensors[name], tensor)
+
+
+def test_validation_images_are_measured_where_there_are_some(data: Path, tmp_path: Path) -> None:
+    network = tiny_fit.network(passes=0.1)
+    sets = [replace(one, valid=one.train.take(np.arange(7))) for one in tiny_fit.load(data)]
+    first = fit(network, 3, sets, None, tmp_path)
+    assert {figures.images for figures in (first.history[0].holdout or {}).values()} == {7}
+    sets = [replace(one, valid=one.train.take(np.arange(6))) for one in sets]
+    assert fit(network, 3, sets, None, tmp_path).folder != first.folder, "others would choose another pass"
 
 
 def test_tensorflow_is_loaded_by_a_fit_and_not_before() -> None:

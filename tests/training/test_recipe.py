@@ -10,8 +10,10 @@ import pytest
 from models.artifacts import check_name
 from tests.training import drawn
 from training import recipe as recipes
+from training.augment import Warp
 from training.errors import RecipeError
 from training.recipe import RECIPES, Fit, Recipe
+from training.stopping import Stop
 
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
 
@@ -47,6 +49,41 @@ def test_the_stacked_recipe_is_the_one_of_the_post() -> None:
     )
     assert recipe.head is not None
     assert recipe.head.model_dump() == {"kind": "xgboost", "n_estimators": 100, "max_depth": 4, "learning_rate": 0.1}
+
+
+def test_the_small_network_is_fitted_as_in_the_post() -> None:
+    recipe = recipes.load("cats_dogs_cnn")
+    assert recipe.network is not None
+    assert recipe.network.fit is not None
+    (task,), fit = recipe.network.tasks, recipe.network.fit
+    assert (recipe.network.architecture, recipe.network.size, fit.dropout) == ("small_cnn", 150, 0.3)
+    assert (fit.optimizer, fit.learning_rate, fit.beta_2, fit.rate, fit.clip_norm) == (
+        "adam",
+        0.001,
+        0.999,
+        "constant",
+        0,
+    )
+    assert (fit.passes, task.batch, task.sigmoid, fit.label_smoothing) == (50, 16, True, 0)
+    assert fit.stop == Stop(measure="log_loss", patience=5)
+    assert fit.flip
+    assert task.warp == Warp(rotation=40, shift=0.2, shear=0.2, zoom=0.2, fill="nearest")
+    assert (task.preprocess, task.data.valid) == (recipe.preprocess, "valid")
+
+
+def test_vgg19_is_fine_tuned_as_in_the_post() -> None:
+    recipe = recipes.load("kangaroo_wallaby_vgg19")
+    assert recipe.network is not None
+    assert recipe.network.fit is not None
+    assert recipe.data is not None
+    (task,), fit = recipe.network.tasks, recipe.network.fit
+    assert (recipe.network.architecture, recipe.network.size, recipe.network.weights) == ("vgg19", 224, "imagenet")
+    assert (fit.frozen_layers, fit.dropout) == (5, 0.5)
+    assert fit.l2 > 0
+    assert (fit.optimizer, fit.learning_rate, fit.momentum, fit.rate) == ("sgd", 0.0001, 0.9, "constant")
+    assert fit.stop == Stop(measure="accuracy", patience=4)
+    assert recipe.data.test_once
+    assert (task.preprocess, task.data.valid, task.sigmoid) == (recipe.preprocess, "valid", False)
 
 
 def test_a_recipe_is_found_by_path_or_by_name(tmp_path: Path) -> None:

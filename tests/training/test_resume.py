@@ -11,12 +11,12 @@ from tests.training import tiny_fit
 from training.datasets import PROJECT
 from training.history import HISTORY_FILE, Record
 
-#: Steps of 20 images: after the checkpoint of step 10 and the record of step 19, before the checkpoint of step 20.
-_DEADLY = 20 * 20
+#: Of the second pass: its record is written, and its weights may be the best so far.
+_DEADLY = ["tests.training.killed", "open", "000000019.checkpoint", "1"]
 
 
-def _start(data: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.training.fit_process", str(data), str(cache), *more]
+def _start(data: Path, cache: Path, *before: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", *before, "tests.training.fit_process", str(data), str(cache)]
     return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
 
 
@@ -31,8 +31,8 @@ def _history(cache: Path) -> list[Record]:
 @pytest.mark.timeout(300)  # three processes that load TensorFlow: ten seconds each, more on a busy machine
 def test_a_killed_fit_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     tiny_fit.write(tmp_path)
-    with _start(tmp_path, tmp_path / "a") as whole, _start(tmp_path, tmp_path / "b", str(_DEADLY)) as killed:
-        whole.communicate()
+    with _start(tmp_path, tmp_path / "a") as whole, _start(tmp_path, tmp_path / "b", *_DEADLY) as killed:
+        uninterrupted, _ = whole.communicate()
         killed.communicate()
     assert whole.returncode == 0
     assert killed.returncode == -signal.SIGKILL
@@ -44,3 +44,4 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None
     assert "Going on from the checkpoint after step 10 of 28" in said
     assert [record.step for record in _history(tmp_path / "b")] == [0, 10, 19, 20, 28]
     assert _history(tmp_path / "b") == _history(tmp_path / "a")
+    assert said.splitlines()[-2:] == uninterrupted.splitlines()[-2:], "the same pass is kept, and the same weights"

@@ -210,6 +210,16 @@ def test_the_networks_own_top_can_be_the_head(tmp_path: Path, colours: Path) -> 
     assert calibrated.manifest.head.temperature != 1
 
 
+def test_a_repeated_run_reads_what_the_first_one_measured_on_the_test_set(place: Place) -> None:
+    once = drawn.recipe(head={"kind": "logistic"}, data={"path": "colours", "test_once": True})
+    first, again = place.run(once), place.run(once)
+    assert first.manifest.metrics["test"].images == 80
+    assert again.manifest.metrics == first.manifest.metrics
+    (said,) = [line for line in place.said if "is not measured again" in line]
+    assert said.startswith(f"the test set was measured on {first.manifest.created} for colours@1")
+    assert said.endswith("this is the same model, with the same figures")
+
+
 def test_a_logistic_head_calibrated_and_fitted_again(place: Place) -> None:
     plain = place.run(drawn.recipe(head={"kind": "logistic"}, calibrate=False))
     again = place.run(drawn.recipe(head={"kind": "logistic"}, refit=True))
@@ -315,6 +325,8 @@ Call = Callable[..., tuple[int, str, str]]
         (["run", "RECIPE", "--weights", "/nosuch.safetensors"], "There is no weights file /nosuch.safetensors"),
         (["run", "RECIPE", "--passes", "3"], "colours does not fit its network"),
         (["run", "RECIPE", "--name", "[bold]/x"], "'[bold]/x' is no name for a model"),
+        (["predict", "/nosuch", "--model", "colours"], "There are no pictures in /nosuch"),
+        (["predict", "DATA", "--model", "nosuch"], "There is no classifier nosuch"),
         (["evaluate", "--model", "nosuch", "--data", "DATA"], "There is no classifier nosuch"),
         (["evaluate", "--model", "no@such", "--data", "DATA"], "'no@such' is no model: write NAME or NAME@VERSION"),
         (["evaluate", "--model", "colours", "--data", "/nosuch"], "There is no dataset at /nosuch"),
@@ -366,6 +378,29 @@ def test_the_evaluation_gives_the_figures_of_the_manifest(
     code, out, err = call("evaluate", *options, "--split", "train")
     assert code == 0, err
     assert "160" in out
+
+
+def test_predictions_are_written_and_what_is_no_picture_is_told(
+    call: Call, tmp_path: Path, colours: Path, first: tuple[Path, object]
+) -> None:
+    shutil.copytree(colours / "test" / "red", tmp_path / "red")
+    (tmp_path / "red" / "notes.txt").write_text("no picture")
+    code, out, err = call(
+        "predict",
+        str(tmp_path / "red"),
+        "--model",
+        "colours",
+        "--out",
+        str(tmp_path / "out"),
+        "--store",
+        str(first[0] / "store"),
+    )
+    assert code == 1, "a file could not be read"
+    assert "notes.txt: " in err
+    assert f"{tmp_path / 'out' / 'results.csv'}: the likeliest class for 20 pictures" in out
+    lines = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    assert lines[:2] == ["Filename,Predictions", "000.png,red"]
+    assert len(lines) == 21
 
 
 @pytest.mark.slow

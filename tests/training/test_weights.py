@@ -201,3 +201,21 @@ def test_the_file_that_keras_distributes_becomes_a_network_of_ours(tmp_path: Pat
     networks.assign(ours, start.tensors)
     for mine, original in zip(ours.weights, distributed.network.weights, strict=True):
         assert np.allclose(mine.numpy(), original.numpy(), rtol=1e-3, atol=1e-6), original.path
+
+
+def test_of_vgg19_keras_file_without_a_top_is_taken(tmp_path: Path) -> None:
+    original = keras.applications.VGG19(weights=None, include_top=False)
+    path = tmp_path / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    keras_weights.write_weights(original, path)
+    start = weights.load("vgg19", str(path))
+    assert start is not None
+    assert start.tops == {}, "and no list of ImageNet's classes is asked for"
+    ours = networks.build("vgg19", 32, {"animal": 2})
+    networks.assign(ours, start.tensors, skip_dense=True)
+    for layer in original.layers:
+        for mine, theirs in zip(
+            ours.get_layer(layer.name).weights if layer.weights else [], layer.weights, strict=True
+        ):
+            assert np.allclose(mine.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-6), theirs.path
+    with pytest.raises(ModelsError, match="dense_0/kernel is missing"):
+        networks.assign(ours, start.tensors)

@@ -14,18 +14,24 @@ from models import heads
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, check_name
 from models.catalog import load_extractor
 from models.classifier import Extractor
-from models.heads import Floats, Head, Softmax
+from models.heads import Head
 from models.preprocess import PreprocessSpec
-from training import classifiers, datasets, extractors, features, fitting, metrics
+from training import classifiers, datasets, extractors, fitting, inputs, metrics
 from training.classifiers import Fitted
-from training.datasets import DATA_FOLDER, Dataset, Split
-from training.errors import DatasetError, RecipeError
+from training.datasets import DATA_FOLDER, Dataset, Split, Stored
+from training.errors import DatasetError
+from training.inputs import Inputs
 from training.recipe import Data, Probe, Recipe
 from training.workplace import Workplace
 
 
-def run(recipe: Recipe, at: Workplace) -> ExtractorArtifact | ClassifierArtifact:
+def run(recipe: Recipe, at: Workplace, *, stored: bool = False) -> ExtractorArtifact | ClassifierArtifact:
     """Run a recipe and save what comes out of it.
+
+    Args:
+        recipe: what to make.
+        at: where to read and write.
+        stored: take the extractor as it lies in the store, whatever [network] says.
 
     Returns:
         The classifier; the extractor where the recipe has no head.
@@ -35,51 +41,46 @@ def run(recipe: Recipe, at: Workplace) -> ExtractorArtifact | ClassifierArtifact
     """
     for name in (recipe.name, recipe.extractor.name):
         check_name(name)
-    made = _extractor(recipe, at)
+    made = _extractor(recipe, at, stored)
     at.say(f"extractor {made.label}: {made.folder}")
     if recipe.preprocess is None or recipe.head is None:
         return made
-    _check(recipe, recipe.preprocess, made)
+    inputs.check(recipe, recipe.preprocess, made)
     extractor = load_extractor(made)
-    fitted = (
-        _from_data(recipe, recipe.data, recipe.preprocess, extractor, at) if recipe.data else _top(recipe, extractor)
-    )
+    if recipe.data:
+        recipe, fitted = _from_data(recipe, recipe.data, recipe.preprocess, extractor, at)
+    else:
+        fitted = _top(recipe, extractor)
     saved = classifiers.save(recipe, recipe.preprocess, extractor, fitted, at.store)
     at.say(f"classifier {saved.label}: {saved.folder}")
     return saved
 
 
-def _extractor(recipe: Recipe, at: Workplace) -> ExtractorArtifact:
-    if recipe.network is None:
+def _extractor(recipe: Recipe, at: Workplace, stored: bool = False) -> ExtractorArtifact:
+    if recipe.network is None or stored:
         return at.store.extractor(recipe.extractor.name, recipe.extractor.version)
     return extractors.make(recipe, recipe.network, at)
 
 
-def _check(recipe: Recipe, spec: PreprocessSpec, made: ExtractorArtifact) -> None:
-    manifest, output = made.manifest, recipe.extractor.output
-    if output not in manifest.outputs:
-        raise RecipeError(f"{made.label} has no output {output!r}; it has {', '.join(manifest.outputs)}.")
-    if isinstance(recipe.head, Softmax) and output not in manifest.tops:
-        there = ", ".join(manifest.tops) or "none"
-        raise RecipeError(f"A softmax head needs a top of {made.label}, which {output!r} is not; it has {there}.")
-    if spec.size != manifest.input_size:
-        raise RecipeError(f"{made.label} takes {manifest.input_size} px, but preprocess.size is {spec.size}.")
-
-
-def _from_data(recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extractor, at: Workplace) -> Fitted:
+def _from_data(
+    recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extractor, at: Workplace
+) -> tuple[Recipe, Fitted]:
+    """The head, and the recipe that makes it: where parameters were tuned, with those that were chosen."""
     data = datasets.load(part, at.location, cache=at.cache)
     sets = _measured_sets(recipe, part, data, at)
+    given = Inputs(data, extractor, recipe.extractor.output, spec, at)
+    tried: dict[str, Any] = {}
+    if recipe.tune:
+        from training.tuning import tuned
 
-    def extract(split: Split, what: str) -> Floats:
-        with at.track(f"features of {what}", len(split)) as advance:
-            return features.extract(split, extractor, recipe.extractor.output, spec, at.cache, advance)
-
-    head, on_holdout = fitting.fit_head(recipe, data, extractor, extract, at.say)
+        recipe, tried = tuned(recipe, given)
+    head, on_holdout = fitting.fit_head(recipe, data, extractor, given.features, at.say)
     measured = {"holdout": on_holdout}
     for name, split in sets.items():
-        probabilities = head.predict_proba(extract(split, f"{name} set"))
+        probabilities = head.predict_proba(given.features(split, f"{name} set"))
         measured[name] = metrics.measure(probabilities, split.labels, data.names)
-    return Fitted(head, data.names, measured, _description(recipe, part, data, at), datasets.holdout(data.train))
+    description, holdout = _description(recipe, part, data, at), datasets.holdout(data.train)
+    return recipe, Fitted(head, data.names, measured, description, holdout, tried)
 
 
 def _top(recipe: Recipe, extractor: Extractor) -> Fitted:
@@ -102,7 +103,7 @@ def _measured_sets(recipe: Recipe, part: Data, data: Dataset, at: Workplace) -> 
 
 
 def _probe(probe: Probe, location: Path, data: Dataset, cache: Path) -> Split:
-    by_class: dict[str, list[Path]] = {}
+    by_class: dict[str, list[Stored]] = {}
     for folder, files in datasets.class_folders(datasets.unpacked(location, probe.split, cache) / probe.split).items():
         by_class.setdefault(probe.names.get(folder, folder), []).extend(files)
     unknown = set(by_class) - set(data.names)

@@ -47,7 +47,7 @@ def draw(comparison: Comparison) -> Figure:
     figure.suptitle(_title(comparison), fontweight="bold", x=0.01, ha="left")
     accuracies, seconds = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
     places = range(len(comparison.heads))
-    measured = {
+    measured: dict[str, list[Metrics | None]] = {
         "cross-validated": [head.cross_validated for head in comparison.heads],
         "test set": [head.test for head in comparison.heads],
     }

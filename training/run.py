@@ -43,15 +43,16 @@ def run(recipe: Recipe, at: Workplace, *, stored: bool = False) -> ExtractorArti
         check_name(name)
     made = _extractor(recipe, at, stored)
     at.say(f"extractor {made.label}: {made.folder}")
-    if recipe.preprocess is None or recipe.head is None:
+    spec = recipe.preprocess
+    if spec is None or recipe.head is None:
         return made
-    inputs.check(recipe, recipe.preprocess, made)
+    inputs.check(recipe, spec, made)
     extractor = load_extractor(made)
     if recipe.data:
-        recipe, fitted = _from_data(recipe, recipe.data, recipe.preprocess, extractor, at)
+        recipe, fitted = _from_data(recipe, recipe.data, spec, extractor, at)
     else:
         fitted = _top(recipe, extractor)
-    saved = classifiers.save(recipe, recipe.preprocess, extractor, fitted, at.store)
+    saved = classifiers.save(recipe, spec, extractor, fitted, at.store)
     at.say(f"classifier {saved.label}: {saved.folder}")
     return saved
 

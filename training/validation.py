@@ -48,10 +48,11 @@ def cross_validate(
     """
     from sklearn.model_selection import StratifiedKFold
 
-    counts = np.bincount(labels, minlength=len(classes))
-    if counts.min() < folds:
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    fewest = min(counts)
+    if fewest < folds:
         raise DatasetError(
-            f"{classes[counts.argmin()]!r} has {counts.min()} training images, too few for {folds} folds. "
+            f"{classes[counts.index(fewest)]!r} has {fewest} training images, too few for {folds} folds. "
             "Add images, or ask for fewer folds."
         )
     probabilities = np.zeros((len(labels), len(classes)), np.float32)

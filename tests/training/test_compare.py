@@ -80,9 +80,7 @@ def test_without_a_test_set_there_is_cross_validation_alone(given: Inputs) -> No
 
 
 def test_an_unknown_head_is_said_before_work_is_put_into_it(given: Inputs) -> None:
-    with pytest.raises(
-        RecipeError, match="There is no head 'softmax' to fit. There is: ridge, dense, xgboost, logistic"
-    ):
+    with pytest.raises(RecipeError, match="There is no head 'softmax' to fit"):
         compare(RECIPE, given, ["ridge", "softmax"])
 
 

@@ -62,7 +62,7 @@ def images(folder: Path, manifest: ClassifierManifest) -> Split:
 
 def test_images_are_labelled_by_the_classes_of_the_classifier(images: Split, folder: Path) -> None:
     assert images.labels.tolist() == [label for label in range(4) for _ in range(9)]
-    assert [path.parent.name for path in images.paths[::9]] == list(drawn.CLASSES)
+    assert [path.parts[-2] for path in images.paths[::9]] == list(drawn.CLASSES)
     assert images.paths == datasets.load(Data(path="colours", train="test", test=""), folder).train.paths
 
 

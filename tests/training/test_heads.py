@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -79,7 +80,7 @@ def test_a_feature_that_never_changes_is_harmless(kind: str) -> None:
 
 @EVERY_KIND
 def test_parameters_are_checked(kind: str) -> None:
-    wrong = {
+    wrong: dict[str, list[dict[str, Any]]] = {
         "xgboost": [{"n_estimators": 0}, {"max_depth": 0}, {"learning_rate": 0}, {"depth": 4}],
         "logistic": [{"C": -1}],
         "ridge": [{"alpha": 0}],

@@ -14,11 +14,10 @@ import pickle
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import ThreadpoolController
 
 from models.errors import UnsafePickle
@@ -28,6 +27,7 @@ Integers = npt.NDArray[np.int64]
 
 _ALLOWED = {
     ("builtins", "bytearray"),
+    ("models.heads", "DenseLayers"),
     ("models.heads", "TopSoftmax"),
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
@@ -46,59 +46,6 @@ class Estimator(Protocol):
         """[images, features] -> [images, classes], rows that sum to 1."""
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class XGBoost(_Parameters):
-    """Boosted trees on the features: the second level of the stack."""
-
-    kind: Literal["xgboost"]
-    n_estimators: int = Field(100, ge=1)
-    max_depth: int = Field(4, ge=1)
-    learning_rate: float = Field(0.1, gt=0)
-
-    def fit(self, features: Floats, labels: Integers, seed: int) -> Estimator:
-        """Fit on [images, features] and class indices [images]."""
-        from xgboost import XGBClassifier
-
-        model = XGBClassifier(
-            n_estimators=self.n_estimators,
-            max_depth=self.max_depth,
-            learning_rate=self.learning_rate,
-            tree_method="hist",
-            random_state=seed,
-        )
-        fitted: Estimator = model.fit(features, labels)
-        return fitted
-
-
-class Logistic(_Parameters):
-    """Multinomial logistic regression on standardised features."""
-
-    kind: Literal["logistic"]
-    C: float = Field(0.001, gt=0, description="inverse strength of the L2 penalty")
-    max_iter: int = Field(300, ge=1)
-
-    def fit(self, features: Floats, labels: Integers, seed: int) -> Estimator:
-        """Fit on [images, features] and class indices [images]; the standardisation is folded in."""
-        from sklearn.linear_model import LogisticRegression
-
-        mean, deviation = features.mean(axis=0), features.std(axis=0) + np.float32(1e-6)
-        model = LogisticRegression(C=self.C, max_iter=self.max_iter, random_state=seed)
-        model.fit((features - mean) / deviation, labels)
-        model.coef_ = (model.coef_ / deviation).astype(np.float32)
-        model.intercept_ = (model.intercept_ - model.coef_ @ mean).astype(np.float32)
-        fitted: Estimator = model
-        return fitted
-
-
-class Softmax(_Parameters):
-    """The network's own top: the extractor's output is the answer, nothing is fitted."""
-
-    kind: Literal["softmax"]
-
-
 @dataclass(frozen=True, slots=True)  # slots: a pickle cannot set attributes of the class itself
 class TopSoftmax:
     """Takes the probabilities of an extractor's top as they come, in the classifier's order of classes."""
@@ -108,6 +55,24 @@ class TopSoftmax:
     def predict_proba(self, probabilities: Floats) -> Floats:
         """[images, columns of the top] -> [images, classes]."""
         return probabilities[:, list(self.columns)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseLayers:
+    """Dense layers with ReLU between them and a softmax at the end, in NumPy: serving them takes no Keras.
+
+    They compute in the precision of their weights, float32 or float64.
+    """
+
+    kernels: tuple[npt.NDArray[np.floating[Any]], ...]
+    biases: tuple[npt.NDArray[np.floating[Any]], ...]
+
+    def predict_proba(self, features: Floats) -> npt.NDArray[np.floating[Any]]:
+        """float32 [images, features] -> [images, classes]."""
+        values: npt.NDArray[np.floating[Any]] = features
+        for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
+            values = np.maximum(values @ kernel + bias, 0)
+        return _softmax(values @ self.kernels[-1] + self.biases[-1])
 
 
 @dataclass(frozen=True)
@@ -142,10 +107,14 @@ def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
     """softmax(log p / T) of each row; T above 1 makes an answer less sure of itself."""
     if temperature == 1.0:
         return probabilities
-    scores = np.log(np.maximum(probabilities, np.float32(1e-12))) / np.float32(temperature)
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    scaled: Floats = powers / powers.sum(axis=1, keepdims=True)
+    scaled: Floats = _softmax(np.log(np.maximum(probabilities, np.float32(1e-12))) / np.float32(temperature))
     return scaled
+
+
+def _softmax(scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    normalised: npt.NDArray[np.floating[Any]] = powers / powers.sum(axis=1, keepdims=True)
+    return normalised
 
 
 def top_softmax(top_classes: Sequence[str], classes: Sequence[str]) -> TopSoftmax:

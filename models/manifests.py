@@ -125,6 +125,9 @@ class ClassifierManifest(_Data):
     metrics: dict[str, Metrics] = Field(description="set -> figures; the test set is used for nothing else")
     recipe: dict[str, Any]
     data: dict[str, Any] = Field(description="dataset, digest, images fitted on, images held out")
+    tuning: dict[str, Any] = Field(
+        {}, exclude_if=lambda tuning: not tuning, description="sets of parameters of the head that were tried, the best"
+    )
     seed: int
     libraries: dict[str, str]
     files: dict[str, str] = Field(description="file -> SHA-256")

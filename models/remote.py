@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
 from models.errors import ServerError
+from models.streaming import Readable
 
 Prediction = tuple[str, int, float]
 """Label, index, probability."""
@@ -29,7 +29,7 @@ class _Refused(Exception):
 
 
 def answer(
-    url: str, images: Mapping[Key, Path], model: str, top: int, failed: Callable[[Key, str], None]
+    url: str, images: Mapping[Key, Readable], model: str, top: int, failed: Callable[[Key, str], None]
 ) -> Iterator[tuple[Key, list[Prediction]]]:
     """Ask a server, picture after picture in their order.
 
@@ -52,8 +52,8 @@ def answer(
         todo = iter(images.items())
         window: deque[tuple[Key, Future[list[Prediction]]]] = deque()
         while True:
-            for key, path in islice(todo, 2 * _IN_FLIGHT - len(window)):
-                window.append((key, pool.submit(_ask, client, path)))
+            for key, image in islice(todo, 2 * _IN_FLIGHT - len(window)):
+                window.append((key, pool.submit(_ask, client, image)))
             if not window:
                 return
             key, future = window.popleft()
@@ -67,10 +67,10 @@ def answer(
                 raise ServerError(f"No answer from {url} ({reason}). Is the server running? make serve") from error
 
 
-def _ask(client: httpx.Client, path: Path) -> list[Prediction]:
+def _ask(client: httpx.Client, image: Readable) -> list[Prediction]:
     """The answer to one picture; a server that is busy is asked again."""
     try:
-        content = path.read_bytes()
+        content = image.read_bytes()
     except OSError as error:
         raise _Refused(error.strerror or str(error)) from error
     until = time.monotonic() + _PATIENCE_S
@@ -84,7 +84,7 @@ def _ask(client: httpx.Client, path: Path) -> list[Prediction]:
         elif reply.status_code in _OF_THE_PICTURE:
             raise _Refused(_detail(reply) or _words(reply))
         else:
-            raise ServerError(f"{path}: {_words(reply)}")
+            raise ServerError(f"{image}: {_words(reply)}")
 
 
 _OF_THE_PICTURE = (400, 413, 415, 422)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
-from pathlib import Path
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -25,8 +24,15 @@ T = TypeVar("T")
 _END = object()
 
 
+class Readable(Protocol):
+    """An image that can be read when it is needed, such as a file."""
+
+    def read_bytes(self) -> bytes:
+        """The encoded image; raises OSError."""
+
+
 def prepared_batches(
-    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None], size: int = BATCH
+    images: Mapping[Key, Readable], spec: PreprocessSpec, failed: Callable[[Key, str], None], size: int = BATCH
 ) -> Iterator[tuple[list[Key], Pixels]]:
     """Prepare images in their order; memory does not grow with their number.
 
@@ -54,7 +60,7 @@ def one_ahead(values: Iterator[T]) -> Iterator[T]:
 
 
 def _prepared(
-    images: Mapping[Key, Path], spec: PreprocessSpec, failed: Callable[[Key, str], None], ahead: int
+    images: Mapping[Key, Readable], spec: PreprocessSpec, failed: Callable[[Key, str], None], ahead: int
 ) -> Iterator[tuple[Key, Pixels]]:
     """Decode so many ahead at most."""
     with ThreadPoolExecutor(available_cores()) as pool, ExitStack() as ended_early:
@@ -62,8 +68,8 @@ def _prepared(
         todo = iter(images.items())
         window: deque[tuple[Key, Future[Pixels]]] = deque()
         while True:
-            for key, path in islice(todo, ahead - len(window)):
-                window.append((key, pool.submit(_prepare, path, spec)))
+            for key, image in islice(todo, ahead - len(window)):
+                window.append((key, pool.submit(_prepare, image, spec)))
             if not window:
                 return
             key, future = window.popleft()
@@ -75,5 +81,5 @@ def _prepared(
                 failed(key, error.strerror or str(error))
 
 
-def _prepare(path: Path, spec: PreprocessSpec) -> Pixels:
-    return prepare(path.read_bytes(), [spec])[spec]
+def _prepare(image: Readable, spec: PreprocessSpec) -> Pixels:
+    return prepare(image.read_bytes(), [spec])[spec]

@@ -20,8 +20,9 @@ from training import cifar10
 from training import recipe as recipes
 from training.cifar10 import import_cifar10
 from training.datasets import CACHE_FOLDER, DATA_FOLDER, unpacked
-from training.errors import TrainingError
-from training.figures import metrics_table
+from training.errors import RecipeError, TrainingError
+from training.figures import metrics_table, trials_table
+from training.heads import FITTED_KINDS
 from training.importing import import_folders
 from training.precision import prefer_onednn
 
@@ -29,16 +30,20 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 out = Console()
 errors = Console(stderr=True)
 
+RecipeArgument = Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")]
+OutputOption = Annotated[
+    str | None, typer.Option(help="Output of the extractor that is read, such as pooled or probabilities.")
+]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder or archive of the dataset.")]
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the artifacts.")]
-_OF_NETWORKS = ("tensorflow", "keras", "nncf")
+_NOT_FOR_SERVING = ("tensorflow", "keras", "nncf", "optuna")
 
 CacheOption = Annotated[Path, typer.Option("--cache", help="Features, checkpoints, unpacked archives.")]
 
 
 @app.command("run")
 def run_recipe(
-    recipe: Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")],
+    recipe: RecipeArgument,
     data: DataOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the classifier, instead of the recipe's.")] = None,
     weights: Annotated[str | None, typer.Option(help="imagenet, random, or a file; instead of the recipe's.")] = None,
@@ -64,6 +69,81 @@ def run_recipe(
         out.print(metrics_table(made.manifest.metrics))
 
 
+@app.command("features")
+def extract_features(
+    recipe: RecipeArgument,
+    data: DataOption = None,
+    output: OutputOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    cache: CacheOption = CACHE_FOLDER,
+) -> None:
+    """Extract the features of a dataset into the cache, where run, fit and compare find them."""
+    chosen = recipes.load(recipe).with_head(output=output)
+    with without_greetings():
+        from training import inputs
+    from training.workplace import Workplace
+
+    inputs.stored(chosen, Workplace(Store(store), track, _say, data, cache)).fill_cache()
+
+
+@app.command("fit")
+def fit_head(
+    recipe: RecipeArgument,
+    data: DataOption = None,
+    name: Annotated[str | None, typer.Option(help="Name of the classifier, instead of the recipe's.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="ridge, dense, xgboost or logistic, instead of the recipe's.")
+    ] = None,
+    output: OutputOption = None,
+    tune: Annotated[
+        int | None, typer.Option(min=1, help="Choose the head's parameters from so many by cross-validation.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    cache: CacheOption = CACHE_FOLDER,
+) -> None:
+    """Fit the head of a recipe alone, on cached features of an extractor that is in the store, and save it."""
+    chosen = recipes.load(recipe).changed(name=name).with_head(head, output, tune)
+    if chosen.head is None:
+        raise RecipeError(f"{chosen.name} has no [head]. Say which with --head.")
+    with without_greetings():
+        from training.run import run
+    from training.workplace import Workplace
+
+    made = run(chosen, Workplace(Store(store), track, _say, data, cache), stored=True)
+    assert isinstance(made.manifest, ClassifierManifest)
+    if made.manifest.tuning:
+        out.print(trials_table(made.manifest.tuning))
+    out.print(metrics_table(made.manifest.metrics))
+
+
+@app.command("compare")
+def compare_heads(
+    recipe: RecipeArgument,
+    data: DataOption = None,
+    head: Annotated[list[str] | None, typer.Option(help="One of several to compare; by default all four.")] = None,
+    output: OutputOption = None,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
+    to: Annotated[Path, typer.Option("--out", help="Folder for the figures and the picture.")] = Path("runs/compare"),
+    store: StoreOption = DEFAULT_STORE,
+    cache: CacheOption = CACHE_FOLDER,
+) -> None:
+    """Fit ridge, dense, xgboost and logistic on the same features: cross-validation, test set, times."""
+    chosen = recipes.load(recipe).with_head(output=output)
+    with without_greetings():
+        from training import inputs
+    from training import comparison_report
+    from training.compare import compare
+    from training.workplace import Workplace
+
+    given = inputs.stored(chosen, Workplace(Store(store), track, _say, data, cache))
+    comparison = compare(chosen, given, head or list(FITTED_KINDS), folds)
+    out.print(comparison_report.table(comparison))
+    for line in comparison.notes:
+        _say(line)
+    for written in comparison_report.write(comparison, to):
+        _say(f"{written}")
+
+
 @app.command("import")
 def import_dataset(
     name: Annotated[str, typer.Argument(help="`cifar10` for the official archive, or a name of yours.")],
@@ -83,6 +163,22 @@ def import_dataset(
     else:
         report = import_folders(name, source, folder, replace=replace, track=track)
     out.print(report.summary())
+
+
+@app.command("export")
+def export_dataset(
+    data: Annotated[Path, typer.Argument(help="Folder or archive of a dataset.")],
+    to: Annotated[Path, typer.Option("--to", help="The new folder.")],
+    shards: Annotated[int, typer.Option(min=1, help="Files for each split.")] = 8,
+    replace: Annotated[bool, typer.Option(help="Put it in the place of what is there.")] = False,
+    cache: CacheOption = CACHE_FOLDER,
+) -> None:
+    """Write a dataset as TFRecord shards, which run, features, fit and compare take as well."""
+    with without_greetings():
+        from training.exporting import export
+
+    for split, images in export(data, to, shards, replace=replace, cache=cache, track=track).items():
+        _say(f"{split}: {images:,} images in {to / split}")
 
 
 @app.command("overview")
@@ -185,10 +281,10 @@ def main() -> None:
         errors.print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        if error.name not in _OF_NETWORKS:
+        if error.name not in _NOT_FOR_SERVING:
             raise
         errors.print(
-            f"Making a network needs {error.name}: make train RECIPE=..., or install requirements/cpu.lock.",
+            f"This needs {error.name}, and serving does not: make train RECIPE=..., or install requirements/cpu.lock.",
             style="red",
             highlight=False,
             soft_wrap=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +43,7 @@ class Fitted:
     metrics: dict[str, Metrics]
     data: dict[str, Any]
     holdout: Integers
+    tuning: dict[str, Any] = field(default_factory=dict)
 
 
 def save(
@@ -76,6 +77,7 @@ def save(
             metrics=fitted.metrics,
             recipe=recipe.record(),
             data=fitted.data,
+            tuning=fitted.tuning,
             seed=recipe.seed,
             libraries=versions(),
             files={},

@@ -1,4 +1,4 @@
-"""Labelled images on disk: `ROOT/SPLIT/CLASS/FILE`, in a folder or an archive of one.
+"""Labelled images on disk: `ROOT/SPLIT/CLASS/FILE`, or TFRecord shards in `ROOT/SPLIT`; or an archive of such a folder.
 
 Only paths, labels and digests are held; images are read when they are needed.
 """
@@ -12,13 +12,16 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from models.heads import Integers
+from models.streaming import Readable
 from training.archives import unpack
 from training.errors import DatasetError
 from training.recipe import Data
+from training.sampling import share_of_groups
 
 PROJECT = Path(__file__).parent.parent
 DATA_FOLDER = PROJECT / "data"
@@ -29,11 +32,23 @@ _HOLDOUT_SEED = 20_151_211
 _SHOWN = 5
 
 
+class Stored(Readable, Protocol):
+    """An image where it lies: a file, or a record of a TFRecord shard."""
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of the path, by which images are sorted."""
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images of one split, sorted by path."""
+    """Images of one split, sorted by class and path."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Stored, ...]
     labels: Integers
     digests: tuple[str, ...]
 
@@ -141,8 +156,17 @@ def class_names(root: Path, ids: Sequence[str], overrides: dict[str, str]) -> tu
     return plain
 
 
-def class_folders(folder: Path) -> dict[str, list[Path]]:
-    """Files by class folder, sorted; hidden ones do not count. Raises DatasetError where there are none."""
+def class_folders(folder: Path) -> Mapping[str, Sequence[Stored]]:
+    """Images by class, sorted: the files of class folders but hidden ones, or the records of TFRecord shards.
+
+    Raises:
+        DatasetError: there are none.
+    """
+    shards = sorted(folder.glob("*.tfrecord*"))
+    if shards:
+        from training.tfrecords import records_by_class
+
+        return records_by_class(shards)
     if not folder.is_dir():
         raise DatasetError(
             f"There is no folder {folder}. A dataset has one folder for each split, with one for each class."
@@ -158,7 +182,7 @@ def class_folders(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def split(classes: Mapping[str, list[Path]], order: Sequence[str]) -> Split:
+def split(classes: Mapping[str, Sequence[Stored]], order: Sequence[str]) -> Split:
     """The files of some or all classes, labelled by their place in `order`."""
     paths = [path for key in order for path in classes.get(key, [])]
     labels = [label for label, key in enumerate(order) for _ in classes.get(key, [])]
@@ -173,13 +197,9 @@ def holdout(split: Split) -> Integers:
     At least one image of each class that has two. In whatever order a recipe puts the classes, they are gone through
     by the names of their folders, so that what one recipe holds out is not fitted on by another.
     """
-    random = np.random.default_rng(_HOLDOUT_SEED)
-    chosen = []
     classes = [np.flatnonzero(split.labels == label) for label in np.unique(split.labels)]
-    for indices in sorted(classes, key=lambda indices: split.paths[indices[0]]):
-        count = min(max(1, round(len(indices) * HOLDOUT_SHARE)), len(indices) - 1)
-        chosen.append(random.permutation(indices)[:count])
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
+    by_folder = sorted(classes, key=lambda indices: split.paths[indices[0]].parts)
+    return share_of_groups(by_folder, HOLDOUT_SHARE, np.random.default_rng(_HOLDOUT_SEED))
 
 
 def fitting(split: Split) -> Integers:
@@ -224,8 +244,8 @@ def _is_hidden(path: Path, below: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)  # macOS adds the latter to archives
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(image: Stored) -> str:
+    return hashlib.sha256(image.read_bytes()).hexdigest()
 
 
 def _difference(expected: Sequence[str], found: Collection[str]) -> str:

@@ -16,7 +16,7 @@ from models.heads import Floats
 from models.manifests import ClassifierManifest
 from models.progress import ignore
 from training import datasets
-from training.datasets import CACHE_FOLDER, Split
+from training.datasets import CACHE_FOLDER, Split, Stored
 from training.errors import DatasetError, TrainingError
 from training.streaming import prepared_batches
 
@@ -50,7 +50,7 @@ def labelled_split(
     recipe = manifest.recipe.get("data") or {}
     others = tuple(folder for folder in folders if folder not in names)
     plain = {**dict(zip(others, datasets.class_names(root, others, recipe.get("names", {})), strict=True)), **names}
-    by_class: dict[str, list[Path]] = {}
+    by_class: dict[str, list[Stored]] = {}
     for folder, files in folders.items():
         if plain[folder] not in manifest.classes:
             raise DatasetError(

@@ -22,7 +22,7 @@ from models.heads import Floats
 from models.manifests import engine_files
 from models.preprocess import PreprocessSpec
 from models.progress import ignore
-from training.datasets import Split
+from training.datasets import Split, Stored
 from training.streaming import prepared_batches
 
 _DIGEST_BYTES = 32
@@ -102,17 +102,46 @@ def extract(
     Raises:
         DatasetError: images cannot be read; lists them.
     """
-    with FeatureCache(cache / _key(extractor, output, spec), extractor.manifest.outputs[output]) as rows:
-        missing: dict[str, list[Path]] = {}
-        for digest, path in zip(split.digests, split.paths, strict=True):
-            if digest not in rows:
-                missing.setdefault(digest, []).append(path)
-        advance(len(split) - len(missing))
-        first = {digest: paths[0] for digest, paths in missing.items()}
-        for digests, pixels in prepared_batches(first, spec, {digest: paths[1:] for digest, paths in missing.items()}):
-            rows.append(digests, extractor.engine.run(pixels)[output])
-            advance(len(digests))
+    with _opened(extractor, output, spec, cache) as rows:
+        _fill(rows, split, extractor, output, spec, advance)
         return rows.read(split.digests)
+
+
+def fill(
+    split: Split,
+    extractor: Extractor,
+    output: str,
+    spec: PreprocessSpec,
+    cache: Path,
+    advance: Callable[[int], None] = ignore,
+) -> None:
+    """The same into the cache alone: memory does not grow with the images."""
+    with _opened(extractor, output, spec, cache) as rows:
+        _fill(rows, split, extractor, output, spec, advance)
+
+
+def _opened(extractor: Extractor, output: str, spec: PreprocessSpec, cache: Path) -> FeatureCache:
+    return FeatureCache(cache / _key(extractor, output, spec), extractor.manifest.outputs[output])
+
+
+def _fill(
+    rows: FeatureCache,
+    split: Split,
+    extractor: Extractor,
+    output: str,
+    spec: PreprocessSpec,
+    advance: Callable[[int], None],
+) -> None:
+    missing: dict[str, list[Stored]] = {}
+    for digest, image in zip(split.digests, split.paths, strict=True):
+        if digest not in rows:
+            missing.setdefault(digest, []).append(image)
+    advance(len(split) - len(missing))
+    first = {digest: images[0] for digest, images in missing.items()}
+    copies = {digest: images[1:] for digest, images in missing.items()}
+    for digests, pixels in prepared_batches(first, spec, copies):
+        rows.append(digests, extractor.engine.run(pixels)[output])
+        advance(len(digests))
 
 
 def _key(extractor: Extractor, output: str, spec: PreprocessSpec) -> str:

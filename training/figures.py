@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.table import Table
 
@@ -25,3 +26,17 @@ def metrics_table(measured: Mapping[str, Metrics]) -> Table:
             f"{figures.expected_calibration_error:.4f}",
         )
     return table
+
+
+def trials_table(tuning: Mapping[str, Any]) -> Table:
+    """One row for each set of parameters, as a manifest records them, the best of them marked."""
+    table = Table("trial", "parameters", "log loss", "accuracy", title="Cross-validated", title_justify="left")
+    for number, trial in enumerate(tuning["trials"]):
+        parameters = ", ".join(f"{name} {_short(value)}" for name, value in trial["parameters"].items())
+        mark = " (best)" if number == tuning["best"] else ""
+        table.add_row(f"{number}{mark}", parameters, f"{trial['log_loss']:.4f}", f"{trial['accuracy']:.4f}")
+    return table
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

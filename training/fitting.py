@@ -8,11 +8,12 @@ import numpy as np
 
 from models import heads
 from models.classifier import Extractor
-from models.heads import Floats, Head, Softmax
+from models.heads import Floats, Head, Integers
 from models.manifests import Metrics
 from training import datasets, metrics
 from training.datasets import Dataset, Split
 from training.errors import DatasetError, RecipeError
+from training.heads import Softmax
 from training.recipe import Recipe
 
 #: (images, what they are called) -> their features, float32 [images, width]
@@ -36,14 +37,16 @@ def fit_head(
         raise DatasetError(f"{data.root} is too small: two classes are needed, and one of them with two images.")
     held_rows = extract(holdout, "held-out images")
     if isinstance(recipe.head, Softmax):
-        return _calibrated(recipe, _own_top(recipe, data, extractor), held_rows, holdout, data.names)
+        head = calibrated(_own_top(recipe, data, extractor), held_rows, holdout.labels, recipe.calibrate)
+        return head, metrics.measure(head.predict_proba(held_rows), holdout.labels, data.names)
     if recipe.head is None:
         raise RecipeError(f"{recipe.name} has no [head].")
     fitting = data.train.take(datasets.fitting(data.train))
     rows = extract(fitting, "training images")
     say(f"fitting the {recipe.head.kind} head on {len(rows):,} images")
     estimator = recipe.head.fit(rows, fitting.labels, recipe.seed)
-    head, measured = _calibrated(recipe, estimator, held_rows, holdout, data.names)
+    head = calibrated(estimator, held_rows, holdout.labels, recipe.calibrate)
+    measured = metrics.measure(head.predict_proba(held_rows), holdout.labels, data.names)
     if recipe.refit:
         say(f"fitting it again on all {len(data.train):,} images")
         everything = np.concatenate([rows, held_rows])
@@ -52,13 +55,11 @@ def fit_head(
     return head, measured
 
 
-def _calibrated(
-    recipe: Recipe, estimator: heads.Estimator, rows: Floats, images: Split, names: tuple[str, ...]
-) -> tuple[Head, Metrics]:
-    probabilities = Head(estimator).predict_proba(rows)
-    temperature = metrics.fit_temperature(probabilities, images.labels) if recipe.calibrate else 1.0
-    calibrated = heads.apply_temperature(probabilities, temperature)
-    return Head(estimator, temperature), metrics.measure(calibrated, images.labels, names)
+def calibrated(estimator: heads.Estimator, rows: Floats, labels: Integers, calibrate: bool = True) -> Head:
+    """The estimator as a head, with the temperature that suits images which it has not seen."""
+    if not calibrate:
+        return Head(estimator)
+    return Head(estimator, metrics.fit_temperature(Head(estimator).predict_proba(rows), labels))
 
 
 def _own_top(recipe: Recipe, data: Dataset, extractor: Extractor) -> heads.Estimator:

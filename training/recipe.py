@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.heads import Logistic, Softmax, XGBoost
 from models.preprocess import PreprocessSpec
 from training.augment import Warp
 from training.errors import RecipeError
+from training.heads import FITTED_KINDS, AnyHead
 from training.stopping import Stop
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -139,6 +139,13 @@ class Extractor(_Part):
     output: str = "pooled"
 
 
+class Tune(_Part):
+    """The head's parameters are chosen by cross-validation on the training images."""
+
+    trials: int = Field(ge=1, description="sets of parameters that are tried, the recipe's own first")
+    folds: int = Field(5, ge=2)
+
+
 class Card(_Part):
     """What the model card says that no program can know."""
 
@@ -167,7 +174,8 @@ class Recipe(_Part):
     extractor: Extractor
     data: Data | None = None
     preprocess: PreprocessSpec | None = None
-    head: Annotated[XGBoost | Logistic | Softmax, Field(discriminator="kind")] | None = None
+    head: Annotated[AnyHead, Field(discriminator="kind")] | None = None
+    tune: Tune | None = None
     probes: tuple[Probe, ...] = ()
     calibrate: bool = Field(True, description="fit a temperature on the held-out images")
     refit: bool = Field(
@@ -180,6 +188,8 @@ class Recipe(_Part):
             raise ValueError("a recipe with a [head] needs a [preprocess]")
         if self.head is not None and self.head.kind != "softmax" and self.data is None:
             raise ValueError(f"a {self.head.kind} head is fitted and therefore needs [data]")
+        if self.tune is not None and (self.head is None or self.head.kind == "softmax"):
+            raise ValueError("[tune] needs a [head] that is fitted")
         return self
 
     def record(self) -> dict[str, Any]:
@@ -220,6 +230,26 @@ class Recipe(_Part):
                 raise RecipeError(f"{self.name} does not fit its network, so it takes no --passes.")
             network = network.model_copy(update={"fit": network.fit.model_copy(update={"passes": passes})})
         return recipe.model_copy(update={"network": network})
+
+    def with_head(self, kind: str | None = None, output: str | None = None, trials: int | None = None) -> Recipe:
+        """The recipe with another kind of head, on another output of the extractor, or with its parameters tuned.
+
+        Raises:
+            RecipeError: there is no such kind, or nothing to tune.
+        """
+        update: dict[str, Any] = {}
+        if kind is not None and (self.head is None or self.head.kind != kind):
+            if kind not in FITTED_KINDS:
+                raise RecipeError(f"There is no head {kind!r} to fit. There is: {', '.join(FITTED_KINDS)}.")
+            update["head"] = FITTED_KINDS[kind]()
+        if output is not None:
+            update["extractor"] = self.extractor.model_copy(update={"output": output})
+        if trials is not None:
+            update["tune"] = (self.tune or Tune(trials=trials)).model_copy(update={"trials": trials})
+        try:
+            return Recipe.model_validate(dict(self) | update)
+        except ValidationError as error:
+            raise RecipeError(f"{self.name}: {error.errors()[0]['msg']}.") from error
 
 
 def load(recipe: str) -> Recipe:

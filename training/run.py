@@ -15,19 +15,26 @@ from models import heads
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, check_name
 from models.catalog import load_extractor
 from models.classifier import Extractor
-from models.heads import Floats, Head, Softmax
+from models.heads import Head
 from models.preprocess import PreprocessSpec
-from training import classifiers, datasets, features, fitting, looks, metrics
+from training import classifiers, datasets, fitting, inputs, looks, metrics
 from training.classifiers import Fitted
-from training.datasets import DATA_FOLDER, Dataset, Split
-from training.errors import DatasetError, RecipeError
+from training.datasets import DATA_FOLDER, Dataset, Split, Stored
+from training.errors import DatasetError
+from training.heads import Softmax
+from training.inputs import Inputs
 from training.looks import MEASURED_WEIGHTS
 from training.recipe import Data, Probe, Recipe
 from training.workplace import Workplace
 
 
-def run(recipe: Recipe, at: Workplace) -> ExtractorArtifact | ClassifierArtifact:
+def run(recipe: Recipe, at: Workplace, *, stored: bool = False) -> ExtractorArtifact | ClassifierArtifact:
     """Run a recipe and save what comes out of it.
+
+    Args:
+        recipe: what to make.
+        at: where to read and write.
+        stored: take the extractor as it lies in the store, whatever [network] says.
 
     Returns:
         The classifier; the extractor where the recipe has no head.
@@ -37,27 +44,29 @@ def run(recipe: Recipe, at: Workplace) -> ExtractorArtifact | ClassifierArtifact
     """
     for name in (recipe.name, recipe.extractor.name):
         check_name(name)
-    made = _extractor(recipe, at)
+    made = _extractor(recipe, at, stored)
     at.say(f"extractor {made.label}: {made.folder}")
-    if recipe.preprocess is None or recipe.head is None:
+    spec = recipe.preprocess
+    if spec is None or recipe.head is None:
         return made
-    _check(recipe, recipe.preprocess, made)
+    inputs.check(recipe, spec, made)
     extractor = load_extractor(made)
-    fitted = (
-        _from_data(recipe, recipe.data, recipe.preprocess, extractor, at) if recipe.data else _top(recipe, extractor)
-    )
+    if recipe.data:
+        recipe, fitted = _from_data(recipe, recipe.data, spec, extractor, at)
+    else:
+        fitted = _top(recipe, extractor)
     if recipe.refit and isinstance(recipe.head, Softmax) and "kept_step" in made.manifest.fitted_on:
         extractor = _refitted(recipe, made, at)
         seen = extractor.manifest.fitted_on[recipe.extractor.output]["fitted_on_images"]
         told = {MEASURED_WEIGHTS: made.manifest.weights_sha256, "fitted_on_images": seen}
         fitted = replace(fitted, data=fitted.data | told)
-    saved = classifiers.save(recipe, recipe.preprocess, extractor, fitted, at.store)
+    saved = classifiers.save(recipe, spec, extractor, fitted, at.store)
     at.say(f"classifier {saved.label}: {saved.folder}")
     return saved
 
 
-def _extractor(recipe: Recipe, at: Workplace) -> ExtractorArtifact:
-    if recipe.network is None:
+def _extractor(recipe: Recipe, at: Workplace, stored: bool = False) -> ExtractorArtifact:
+    if recipe.network is None or stored:
         return at.store.extractor(recipe.extractor.name, recipe.extractor.version)
     from training import extractors  # with TensorFlow, which heads alone do not need
 
@@ -73,35 +82,29 @@ def _refitted(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Extract
     return load_extractor(again)
 
 
-def _check(recipe: Recipe, spec: PreprocessSpec, made: ExtractorArtifact) -> None:
-    manifest, output = made.manifest, recipe.extractor.output
-    if output not in manifest.outputs:
-        raise RecipeError(f"{made.label} has no output {output!r}; it has {', '.join(manifest.outputs)}.")
-    if isinstance(recipe.head, Softmax) and output not in manifest.tops:
-        there = ", ".join(manifest.tops) or "none"
-        raise RecipeError(f"A softmax head needs a top of {made.label}, which {output!r} is not; it has {there}.")
-    if spec.size != manifest.input_size:
-        raise RecipeError(f"{made.label} takes {manifest.input_size} px, but preprocess.size is {spec.size}.")
-
-
-def _from_data(recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extractor, at: Workplace) -> Fitted:
+def _from_data(
+    recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extractor, at: Workplace
+) -> tuple[Recipe, Fitted]:
+    """The head, and the recipe that makes it: where parameters were tuned, with those that were chosen."""
     data = datasets.load(part, at.location, cache=at.cache)
     sets = _measured_sets(recipe, part, data, at)
+    given = Inputs(data, extractor, recipe.extractor.output, spec, at)
+    tried: dict[str, Any] = {}
+    if recipe.tune:
+        from training.tuning import tuned
 
-    def extract(split: Split, what: str) -> Floats:
-        with at.track(f"features of {what}", len(split)) as advance:
-            return features.extract(split, extractor, recipe.extractor.output, spec, at.cache, advance)
-
-    head, on_holdout = fitting.fit_head(recipe, data, extractor, extract, at.say)
+        recipe, tried = tuned(recipe, given)
+    head, on_holdout = fitting.fit_head(recipe, data, extractor, given.features, at.say)
     measured = {"holdout": on_holdout}
     first = looks.first_look(recipe, data.digest, at.store) if part.test_once else None
     if first:
         del sets["test"]
         measured |= looks.recorded(first, extractor, head, at.say)
     for name, split in sets.items():
-        probabilities = head.predict_proba(extract(split, f"{name} set"))
+        probabilities = head.predict_proba(given.features(split, f"{name} set"))
         measured[name] = metrics.measure(probabilities, split.labels, data.names)
-    return Fitted(head, data.names, measured, _description(recipe, part, data, at), datasets.holdout(data.train))
+    description, holdout = _description(recipe, part, data, at), datasets.holdout(data.train)
+    return recipe, Fitted(head, data.names, measured, description, holdout, tried)
 
 
 def _top(recipe: Recipe, extractor: Extractor) -> Fitted:
@@ -124,7 +127,7 @@ def _measured_sets(recipe: Recipe, part: Data, data: Dataset, at: Workplace) -> 
 
 
 def _probe(probe: Probe, location: Path, data: Dataset, cache: Path) -> Split:
-    by_class: dict[str, list[Path]] = {}
+    by_class: dict[str, list[Stored]] = {}
     for folder, files in datasets.class_folders(datasets.unpacked(location, probe.split, cache) / probe.split).items():
         by_class.setdefault(probe.names.get(folder, folder), []).extend(files)
     unknown = set(by_class) - set(data.names)

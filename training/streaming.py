@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from models import streaming
 from models.image import Pixels
 from models.preprocess import PreprocessSpec
-from models.streaming import Key
+from models.streaming import Key, Readable
 from training.errors import DatasetError
 
 _SHOWN = 20
 
 
 def prepared_batches(
-    images: Mapping[Key, Path], spec: PreprocessSpec, copies: Mapping[Key, Sequence[Path]] | None = None
+    images: Mapping[Key, Readable], spec: PreprocessSpec, copies: Mapping[Key, Sequence[Readable]] | None = None
 ) -> Iterator[tuple[list[Key], Pixels]]:
     """Batches of (keys, uint8 [n, size, size, 3]) in the order of `images`.
 
@@ -30,7 +29,7 @@ def prepared_batches(
     broken: list[str] = []
 
     def failed(key: Key, why: str) -> None:
-        broken.extend(f"{path}: {why}" for path in (images[key], *(copies or {}).get(key, ())))
+        broken.extend(f"{image}: {why}" for image in (images[key], *(copies or {}).get(key, ())))
 
     yield from streaming.prepared_batches(images, spec, failed)
     if broken:

@@ -16,7 +16,7 @@ from models.artifacts import Store
 from models.catalog import Catalog, load_classifier
 from models.classifier import Extractor
 from models.engines import Outputs
-from models.heads import Floats, Head, Integers, Logistic
+from models.heads import Floats, Head, Integers
 from models.image import Pixels
 from models.manifests import (
     CARD_FILE,
@@ -32,6 +32,7 @@ from models.manifests import (
     sha256,
 )
 from models.preprocess import PreprocessSpec
+from training.heads import Logistic
 
 COLOURS = {
     "blue": (20, 30, 220),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import catalog, heads
+from models import catalog
 from models.answers import answer
 from models.artifacts import MANIFEST_FILE, Store
 from models.engines.choice import Choice
@@ -26,6 +26,7 @@ from models.manifests import (
 from tests.models import tiny
 from tests.models.pictures import encode
 from tests.models.tiny import CLASSES
+from training.heads import Logistic
 
 ONE_THREAD = Choice(threads=1)
 
@@ -119,7 +120,7 @@ def test_a_head_that_does_not_repeat_its_golden_outputs_is_refused(own_store: St
     images, labels = tiny.pictures()
     extractor = catalog.load(own_store, ["colours"], ONE_THREAD).extractors[0]
     features = np.asarray(extractor.engine.run(images)["pooled"])
-    estimator = heads.Logistic(kind="logistic", C=5).fit(features, labels, seed=0)
+    estimator = Logistic(kind="logistic", C=5).fit(features, labels, seed=0)
     folder = tiny.save_classifier(own_store, "drifted", estimator, extractor, temperature=1.0).folder
     manifest = own_store.classifier("drifted").manifest
     warmer = manifest.model_copy(update={"head": manifest.head.model_copy(update={"temperature": 3.0})})

@@ -9,11 +9,12 @@ import pytest
 from models import golden
 from models.engines import Engine, Outputs
 from models.errors import GoldenMismatch
-from models.heads import Floats, Head, Logistic
+from models.heads import Floats, Head
 from models.image import Pixels
 from models.manifests import Agreement
 from models.networks import POOLED
 from tests.models.tiny import ColourEngine, mean_colours, pictures
+from training.heads import Logistic
 
 STRICT = Agreement(min_cosine=0.999, min_top1=0.98)
 

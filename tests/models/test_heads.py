@@ -26,35 +26,11 @@ from threadpoolctl import threadpool_info
 
 from models import heads
 from models.errors import UnsafePickle
-from models.heads import Floats, Head, Integers, Logistic, TopSoftmax, XGBoost, apply_temperature, top_softmax
+from models.heads import Floats, Head, TopSoftmax, apply_temperature, top_softmax
+from tests.examples import examples
+from training.heads import Logistic
 
-FITS: list[XGBoost | Logistic] = [
-    XGBoost(kind="xgboost", n_estimators=5, max_depth=2),
-    Logistic(kind="logistic", C=1.0),
-]
-
-
-def examples(classes: int, each: int = 20) -> tuple[Floats, Integers]:
-    """Clouds of points around a centre for each class; the features have very different scales."""
-    random = np.random.default_rng(3)
-    centres = random.normal(0, 2, (classes, 1, 6))
-    points = (centres + random.normal(0, 1, (classes, each, 6))).reshape(-1, 6)
-    scales, shifts = np.array([0.01, 1, 30, 1, 5, 0.2]), np.array([3, 0, -70, 0, 1, 0])
-    return (points * scales + shifts).astype(np.float32), np.repeat(np.arange(classes), each)
-
-
-# --- fitting
-
-
-@pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("parameters", FITS, ids=lambda parameters: parameters.kind)
-def test_a_fitted_head_gives_probabilities_that_know_its_examples(parameters: XGBoost | Logistic, classes: int) -> None:
-    features, labels = examples(classes)
-    found = Head(parameters.fit(features, labels, seed=0)).predict_proba(features)
-    assert found.shape == (len(features), classes)
-    assert found.dtype == np.float32
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-5), "a row of probabilities does not sum to 1"
-    assert (found.argmax(axis=1) == labels).mean() > 0.85, "the head did not learn what it was shown"
+# --- answering
 
 
 class Spy:
@@ -74,44 +50,6 @@ def test_a_head_answers_on_one_thread_and_leaves_the_others_to_whom_they_belong(
     assert threadpool_info() == before
 
 
-@pytest.mark.parametrize("parameters", FITS, ids=lambda parameters: parameters.kind)
-def test_the_same_seed_gives_the_same_bytes(parameters: XGBoost | Logistic) -> None:
-    features, labels = examples(3)
-    first, second = (heads.save(parameters.fit(features, labels, seed=5)) for _ in range(2))
-    assert first == second
-
-
-@pytest.mark.parametrize("parameters", FITS, ids=lambda parameters: parameters.kind)
-def test_one_row_gives_what_it_gives_in_a_batch(parameters: XGBoost | Logistic) -> None:
-    features, labels = examples(3)
-    head = Head(parameters.fit(features, labels, seed=0), temperature=1.7)
-    together = head.predict_proba(features)
-    alone = np.concatenate([head.predict_proba(features[i : i + 1]) for i in range(len(features))])
-    assert np.allclose(together, alone, atol=1e-6), "an image's answer depends on the images beside it"
-
-
-def test_the_folded_standardisation_equals_the_pipeline_of_scikit_learn() -> None:
-    features, labels = examples(4)
-    found = Logistic(kind="logistic", C=0.5).fit(features, labels, seed=0).predict_proba(features)
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, max_iter=300))
-    assert np.allclose(found, pipeline.fit(features, labels).predict_proba(features), atol=2e-4)
-
-
-def test_a_feature_that_never_changes_is_harmless() -> None:
-    features, labels = examples(3)
-    features[:, 2] = 0
-    estimator = Logistic(kind="logistic", C=1.0).fit(features, labels, seed=0)
-    assert np.isfinite(estimator.predict_proba(features)).all()
-
-
-def test_parameters_are_checked() -> None:
-    for wrong in ({"n_estimators": 0}, {"max_depth": 0}, {"learning_rate": 0}, {"depth": 4}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            XGBoost.model_validate({"kind": "xgboost", **wrong})
-    with pytest.raises(ValueError, match="C"):
-        Logistic.model_validate({"kind": "logistic", "C": -1})
-
-
 # --- the network's own softmax
 
 
@@ -127,14 +65,6 @@ def test_a_class_that_the_top_does_not_know_is_an_error() -> None:
 
 
 # --- saving and loading
-
-
-@pytest.mark.parametrize("parameters", FITS, ids=lambda parameters: parameters.kind)
-def test_a_head_answers_the_same_after_it_was_saved_and_loaded(parameters: XGBoost | Logistic) -> None:
-    features, labels = examples(3)
-    estimator = parameters.fit(features, labels, seed=0)
-    loaded = heads.load(heads.save(estimator))
-    assert np.array_equal(loaded.predict_proba(features), estimator.predict_proba(features))
 
 
 def test_what_could_not_be_loaded_is_not_saved() -> None:

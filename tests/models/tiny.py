@@ -14,7 +14,7 @@ from models.artifacts import ClassifierArtifact, ExtractorArtifact, Store
 from models.classifier import Classifier, Extractor
 from models.engines import Outputs
 from models.engines.choice import create
-from models.heads import Estimator, Floats, Head, Integers, Logistic, XGBoost, top_softmax
+from models.heads import Estimator, Floats, Head, Integers, top_softmax
 from models.image import Pixels
 from models.manifests import (
     CARD_FILE,
@@ -31,6 +31,7 @@ from models.manifests import (
 )
 from models.networks import POOLED
 from models.preprocess import PreprocessSpec
+from training.heads import Logistic, XGBoost
 
 SIDE = 32
 COLOURS = {"blue": (20, 30, 220), "green": (20, 200, 30), "red": (220, 20, 30), "yellow": (230, 220, 20)}

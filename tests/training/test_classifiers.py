@@ -12,12 +12,13 @@ import pytest
 from models.artifacts import ClassifierArtifact, Store
 from models.catalog import load_classifier
 from models.errors import ArtifactError
-from models.heads import Head, Logistic
+from models.heads import Head
 from models.manifests import CARD_FILE, HOLDOUT_FILE, Metrics
 from models.preprocess import PreprocessSpec
 from tests.training import drawn
 from training import classifiers
 from training.classifiers import Fitted
+from training.heads import Logistic
 
 SPEC = PreprocessSpec(size=drawn.SIZE, source=24)
 ROWS = np.random.default_rng(2).random((40, 12), np.float32)

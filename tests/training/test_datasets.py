@@ -54,7 +54,7 @@ def split_of(counts: Sequence[int]) -> Split:
 def test_classes_are_sorted_folders_and_images_are_sorted_paths(pets: Path) -> None:
     data = load(pets)
     assert data.ids == data.names == ("cat", "dog")
-    names = [str(path.relative_to(pets)) for path in data.train.paths]
+    names = [str(Path(*path.parts).relative_to(pets)) for path in data.train.paths]
     assert names == ["train/cat/c", "train/cat/d", "train/cat/e", "train/dog/a", "train/dog/deep/b"]
     assert data.train.labels.tolist() == [0, 0, 0, 1, 1]
     assert data.test is not None
@@ -64,7 +64,7 @@ def test_classes_are_sorted_folders_and_images_are_sorted_paths(pets: Path) -> N
 def test_the_order_of_classes_can_be_given(pets: Path) -> None:
     data = datasets.load(Data(path="pets"), pets, ids=("dog", "cat"))
     assert data.ids == ("dog", "cat")
-    assert [path.parent.name for path in data.train.take(np.array([0, 4])).paths] == ["dog", "cat"]
+    assert [path.parts[-2] for path in data.train.take(np.array([0, 4])).paths] == ["dog", "cat"]
     with pytest.raises(DatasetError, match=r"missing cow; not expected dog"):
         datasets.load(Data(path="pets"), pets, ids=("cow", "cat"))
 
@@ -207,7 +207,7 @@ def test_an_archive_is_unpacked_once(pets: Path, tmp_path: Path, pack: Callable[
     archive, cache = pack(pets, tmp_path / name), tmp_path / "cache"
     first = datasets.load(Data(path="pets"), archive, cache=cache)
     assert first.digest == load(pets).digest
-    first.train.paths[0].write_text("changed in the cache")
+    Path(*first.train.paths[0].parts).write_text("changed in the cache")
     again = datasets.load(Data(path="pets"), archive, cache=cache)
     assert again.train.paths == first.train.paths
     assert again.digest != first.digest, "it was read from where it had been unpacked"

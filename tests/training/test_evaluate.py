@@ -19,7 +19,7 @@ from models.artifacts import Store
 from models.catalog import load_classifier
 from models.classifier import Classifier, Row, classify, prepare
 from models.errors import ServerError
-from models.heads import Head, Logistic
+from models.heads import Head
 from models.manifests import ClassifierManifest
 from models.preprocess import PreprocessSpec
 from tests.training import drawn
@@ -27,6 +27,7 @@ from training import classifiers, datasets, evaluate, features
 from training.classifiers import Fitted
 from training.datasets import Split
 from training.errors import DatasetError, TrainingError
+from training.heads import Logistic
 from training.recipe import Data
 
 SPEC = PreprocessSpec(size=drawn.SIZE)
@@ -61,7 +62,7 @@ def images(folder: Path, manifest: ClassifierManifest) -> Split:
 
 def test_images_are_labelled_by_the_classes_of_the_classifier(images: Split, folder: Path) -> None:
     assert images.labels.tolist() == [label for label in range(4) for _ in range(9)]
-    assert [path.parent.name for path in images.paths[::9]] == list(drawn.CLASSES)
+    assert [path.parts[-2] for path in images.paths[::9]] == list(drawn.CLASSES)
     assert images.paths == datasets.load(Data(path="colours", train="test", test=""), folder).train.paths
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,27 @@ def test_equal_bytes_are_one_image_wherever_they_lie(images: Split, tmp_path: Pa
     assert engine.seen == 2
     assert np.array_equal(found[0], found[1])
     assert not np.array_equal(found[0], found[2])
+
+
+def test_an_image_that_has_changed_is_another_one_whatever_its_name(tmp_path: Path) -> None:
+    folder = drawn.colours(tmp_path / "colours", train=2, test=1)
+    before = datasets.load(Data(path="colours"), folder).train
+    extract(before, MeanColour(), tmp_path / "cache")
+    shutil.copyfile(folder / "test/red/000.png", folder / "train/blue/000.png")
+    after = datasets.load(Data(path="colours"), folder).train
+    engine = MeanColour()
+    found = extract(after, engine, tmp_path / "cache")
+    assert after.paths == before.paths
+    assert engine.seen == 1
+    assert np.array_equal(found, extract(after, MeanColour(), tmp_path / "elsewhere"))
+
+
+def test_a_cache_can_be_filled_without_reading_it(images: Split, tmp_path: Path) -> None:
+    engine = MeanColour()
+    features.fill(images, drawn.extractor(engine), "pooled", SPEC, tmp_path)
+    assert engine.seen == len(images)
+    assert np.array_equal(extract(images, engine, tmp_path), extract(images, MeanColour(), tmp_path / "elsewhere"))
+    assert engine.seen == len(images)
 
 
 def test_another_spec_extractor_output_or_engine_has_another_cache(images: Split, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from models.artifacts import Store
-from models.heads import Head, Logistic
+from models.heads import Head
 from models.manifests import Metrics
 from models.preprocess import PreprocessSpec
 from tests.training import drawn
 from training import classifiers, looks
 from training.classifiers import Fitted
+from training.heads import Logistic
 
 _ROWS = np.random.default_rng(2).random((40, 12), np.float32)
 _HEAD = Head(Logistic(kind="logistic").fit(_ROWS, np.arange(40) % 4, 0), 1.25)

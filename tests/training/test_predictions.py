@@ -13,12 +13,13 @@ from PIL import Image
 from models.artifacts import Store
 from models.catalog import load_classifier
 from models.classifier import Classifier, prepare
-from models.heads import Head, Logistic
+from models.heads import Head
 from models.preprocess import PreprocessSpec
 from tests.training import drawn
 from training import classifiers, predictions
 from training.classifiers import Fitted
 from training.errors import DatasetError
+from training.heads import Logistic
 
 
 def made(folder: Path, names: tuple[str, ...], column: int) -> Classifier:

@@ -1,0 +1,71 @@
+"""What a head is fitted and measured on: a dataset, and the features that an extractor makes of its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.artifacts import ExtractorArtifact
+from models.catalog import load_extractor
+from models.classifier import Extractor
+from models.heads import Floats
+from models.preprocess import PreprocessSpec
+from training import datasets, features
+from training.datasets import Dataset, Split
+from training.errors import RecipeError
+from training.heads import Softmax
+from training.recipe import Recipe
+from training.workplace import Workplace
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A dataset and its features, extracted once and cached."""
+
+    data: Dataset
+    extractor: Extractor
+    output: str
+    spec: PreprocessSpec
+    at: Workplace
+
+    def features(self, split: Split, what: str) -> Floats:
+        """Features of these images, float32 [images, width]; the bar says `what` they are."""
+        with self.at.track(f"features of {what}", len(split)) as advance:
+            return features.extract(split, self.extractor, self.output, self.spec, self.at.cache, advance)
+
+    def fill_cache(self) -> None:
+        """Extract the features of all images."""
+        for name, split in (("training images", self.data.train), ("test set", self.data.test)):
+            if split is not None:
+                with self.at.track(f"features of {name}", len(split)) as advance:
+                    features.fill(split, self.extractor, self.output, self.spec, self.at.cache, advance)
+
+
+def stored(recipe: Recipe, at: Workplace) -> Inputs:
+    """The recipe's dataset, on its extractor as it lies in the store; raises what `opened` does, and ModelNotFound."""
+    return opened(recipe, at.store.extractor(recipe.extractor.name, recipe.extractor.version), at)
+
+
+def opened(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Inputs:
+    """The recipe's dataset, on an extractor.
+
+    Raises:
+        RecipeError: the recipe has no [data] or [preprocess], or does not fit the extractor.
+        DatasetError, ModelsError: one of them cannot be opened.
+    """
+    if recipe.data is None or recipe.preprocess is None:
+        raise RecipeError(f"{recipe.name} has no images to make features of: it needs [data] and [preprocess].")
+    check(recipe, recipe.preprocess, made)
+    data = datasets.load(recipe.data, at.location, cache=at.cache)
+    return Inputs(data, load_extractor(made), recipe.extractor.output, recipe.preprocess, at)
+
+
+def check(recipe: Recipe, spec: PreprocessSpec, made: ExtractorArtifact) -> None:
+    """Raise RecipeError where a recipe does not fit an extractor."""
+    manifest, output = made.manifest, recipe.extractor.output
+    if output not in manifest.outputs:
+        raise RecipeError(f"{made.label} has no output {output!r}; it has {', '.join(manifest.outputs)}.")
+    if isinstance(recipe.head, Softmax) and output not in manifest.tops:
+        there = ", ".join(manifest.tops) or "none"
+        raise RecipeError(f"A softmax head needs a top of {made.label}, which {output!r} is not; it has {there}.")
+    if spec.size != manifest.input_size:
+        raise RecipeError(f"{made.label} takes {manifest.input_size} px, but preprocess.size is {spec.size}.")

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from models import networks
 from models.artifacts import ExtractorArtifact, Store
 from models.errors import ModelNotFound
+from models.image import Pixels
 from models.manifests import CARD_FILE, ExtractorManifest, sha256
 from models.networks import Tensors
 from training import card, datasets, weights
+from training.datasets import Dataset
 from training.libraries import versions
 from training.network import fit
-from training.proof import Labelled, prove
-from training.recipe import Data, Network, Recipe
+from training.proof import HARMLESS, Labelled, prove, samples
+from training.recipe import Data, Network, Recipe, Task
 from training.weights import Start
 from training.workplace import Workplace
 
@@ -59,7 +62,8 @@ def make(recipe: Recipe, network: Network, at: Workplace) -> ExtractorArtifact:
             libraries=versions(),
             files={},
         )
-        proved = prove(draft, data, made.labelled, at)
+        may_cost = 1.0 if network.int8 == "always" else HARMLESS
+        proved = prove(draft, data, made.labelled, _samples(recipe, network, made.labelled, at), at, may_cost)
         there = draft.model_copy(update={"outputs": proved.outputs, "engines": proved.engines})
         files = {**proved.files, CARD_FILE: card.extractor(there, recipe.card).encode()}
         digests = {name: sha256(content) for name, content in files.items()}
@@ -100,8 +104,25 @@ def _made(recipe: Recipe, network: Network, start: Start | None, at: Workplace) 
         result.tensors,
         {task.top: data.ids for task, data in zip(network.tasks, sets, strict=True)},
         fitted_on,
-        tuple(Labelled(task.top, data, task.preprocess) for task, data in zip(network.tasks, sets, strict=True)),
+        tuple(_labelled(task, data) for task, data in zip(network.tasks, sets, strict=True)),
     )
+
+
+def _labelled(task: Task, data: Dataset) -> Labelled:
+    """A test set that is to be looked at once is not for engines to be measured on."""
+    return Labelled(task.top, replace(data, test=None) if task.data.test_once else data, task.preprocess)
+
+
+def _samples(recipe: Recipe, network: Network, labelled: Sequence[Labelled], at: Workplace) -> Pixels | None:
+    """Images to calibrate 8 bits with: those that the network was fitted on, else, where it must be, the recipe's."""
+    if network.int8 == "never":
+        return None
+    if labelled:
+        return np.concatenate([samples(each.data.train, each.data.fitted, each.spec) for each in labelled])
+    if network.int8 == "harmless" or recipe.data is None or recipe.preprocess is None:
+        return None
+    data = datasets.load(recipe.data, at.location, cache=at.cache)
+    return samples(data.train, data.fitted, recipe.preprocess)
 
 
 def _place(recipe: Recipe, data: Data, at: Workplace) -> Path | None:

@@ -13,6 +13,7 @@ import typer
 from benchmarks import (
     batch,
     cancel,
+    closed_loop,
     connections,
     engine,
     fit,
@@ -39,13 +40,23 @@ from benchmarks.options import (
     Side,
     StoreOption,
 )
+from benchmarks.peers.asking import WrongAnswers
 from benchmarks.peers.command import measure_peers
-from benchmarks.serving import serving
+from benchmarks.serving import started
 from benchmarks.workload import Network, Picture, workload
 from models.answers import BATCH
 from models.artifacts import DEFAULT_STORE
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+_WITHOUT_WRK = ("batch", "folder", "fit", "engine", "start")
+
+
+@app.callback(help=__doc__)
+def look_for_wrk(context: typer.Context) -> None:
+    """What is missing is said before anything is made."""
+    if context.invoked_subcommand not in _WITHOUT_WRK:
+        closed_loop.wrk()
 
 
 @app.command("batch")
@@ -59,7 +70,7 @@ def measure_batch(
 ) -> None:
     """32 images in one request beside 32 requests in flight, on a server in a process of its own."""
     with ExitStack() as running:
-        address = url or running.enter_context(serving(store)).url
+        address = url or running.enter_context(started(store)).url
         compared = batch.measure(address, pictures.jpegs(batch.IMAGES, side), repeat, requests)
     rounds.report(compared, json_file)
 
@@ -218,10 +229,10 @@ app.command("peers")(measure_peers)
 
 
 def main() -> None:
-    """The command line; what is missing on the machine is said in one line."""
+    """The command line; what is missing or wrong is said in one line."""
     try:
         app()
-    except WrkMissing as error:
+    except (WrkMissing, WrongAnswers) as error:
         sys.exit(str(error))
 
 

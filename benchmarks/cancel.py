@@ -38,7 +38,7 @@ def measure(work: Workload, clients: int, seconds: float, rounds: int) -> Measur
     """All stay, then the second half hangs up, each time after a random part of twice the usual latency."""
     facts = work.facts | machine()
     requests = classify(work.pictures)
-    with serving(work.store, APP_DEFAULT_MODEL=work.model) as ours:
+    with serving(work) as ours:
         facts["engine"] = ours.engine
         check(ours.url, requests)
         messages = [message(ours.url, request) for request in requests]
@@ -103,7 +103,7 @@ async def _stay(url: str, turn: Iterator[bytes], until: float, counted: Counted,
         else:
             counted.failed += 1
         latencies.append(time.perf_counter() - began)
-    connection.hang_up()
+    await connection.hang_up()
 
 
 async def _leave(
@@ -117,7 +117,7 @@ async def _leave(
                 counted.answered_before_leaving += (await connection.ask(next(turn))).status == _OK
         except TimeoutError:
             counted.left += 1
-            connection.hang_up()
+            await connection.hang_up()
             connection = None
     if connection:
-        connection.hang_up()
+        await connection.hang_up()

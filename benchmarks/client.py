@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -24,7 +25,8 @@ class Connection(asyncio.Protocol):
     """Asks one thing at a time."""
 
     def __init__(self) -> None:
-        self._answer, self._waiting = Answer(), asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answer, self._waiting, self._lost = Answer(), loop.create_future(), loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
 
@@ -45,19 +47,20 @@ class Connection(asyncio.Protocol):
         answer: Answer = await self._waiting
         return answer
 
-    def hang_up(self) -> None:
+    async def hang_up(self) -> None:
         """Close it at once, whatever is under way."""
         if self._transport is not None:
             self._transport.abort()
+            await self._lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._lost.set_result(None)
         if not self._waiting.done():
             self._waiting.set_exception(ConnectionError(str(error or "closed by the server")))
             self._waiting.exception()  # nobody may be waiting any more

@@ -44,6 +44,14 @@ class Closed:
         return self.answers / self.seconds
 
 
+def wrk() -> str:
+    """Its path; raises WrkMissing."""
+    path = shutil.which("wrk")
+    if path is None:
+        raise WrkMissing
+    return path
+
+
 def drive(url: str, requests: Sequence[Request], connections: int, seconds: float) -> Closed:
     """Post requests in turn for some seconds.
 
@@ -57,13 +65,10 @@ def drive(url: str, requests: Sequence[Request], connections: int, seconds: floa
         WrkMissing: see its message.
         RuntimeError: wrk failed, requests got no answer, or none got a good one.
     """
-    wrk = shutil.which("wrk")
-    if wrk is None:
-        raise WrkMissing
     with tempfile.TemporaryDirectory() as folder:
         _write(requests, Path(folder))
         options = ["-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "--timeout", f"{_TIMEOUT_S}s"]
-        command = [wrk, *options, "--script", str(_SCRIPT), url, "--", folder]
+        command = [wrk(), *options, "--script", str(_SCRIPT), url, "--", folder]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _TIMEOUT_S + _PATIENCE_S)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:

@@ -16,7 +16,7 @@ def measure(work: Workload, seconds: float, rounds: int, levels: Sequence[int]) 
     """Closed loops one after another, on a server whose queue has room for all connections."""
     facts = work.facts | machine()
     requests = classify(work.pictures)
-    with serving(work.store, APP_DEFAULT_MODEL=work.model, APP_QUEUE_SIZE=str(max(levels))) as ours:
+    with serving(work, APP_QUEUE_SIZE=str(max(levels))) as ours:
         facts["engine"] = ours.engine
         check(ours.url, requests)
 

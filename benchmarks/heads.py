@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.closed_loop import served
@@ -24,10 +25,10 @@ def measure(work: Workload, cache: Path, connections: int, seconds: float, round
     one = classify(work.pictures, f"?model={names[0]}")
     three = classify(work.pictures, f"?model={','.join(names[:3])}")
     spread = [request for name in names for request in classify(work.pictures, f"?model={name}")]
-    with serving(work.store) as single:
+    with serving(work) as single:
         check(single.url, one)
         resident_one = _resident_mb(single)
-    with serving(store, APP_DEFAULT_MODEL=names[0]) as ours:
+    with serving(replace(work, store=store, model=names[0])) as ours:
         facts["engine"] = ours.engine
         for requests in (one, three, spread[:: len(work.pictures)]):
             check(ours.url, requests)

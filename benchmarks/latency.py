@@ -15,7 +15,7 @@ def measure(work: Workload, seconds: float, rounds: int) -> Measurement:
     """The median latency of one connection over the time that the work itself takes for one image alone."""
     facts = work.facts | machine()
     requests = classify(work.pictures)
-    with serving(work.store, APP_DEFAULT_MODEL=work.model) as ours:
+    with serving(work) as ours:
         facts["engine"] = ours.engine
         check(ours.url, requests)
 

@@ -56,7 +56,7 @@ def send(url: str, requests: Sequence[Request], in_flight: int) -> tuple[float, 
 
 
 def _work(address: str, todo: Iterator[tuple[int, Request]], answers: list[bytes]) -> None:
-    connection = HTTPConnection(address, timeout=60)
+    connection = HTTPConnection(address, timeout=300)
     try:
         for number, request in todo:
             connection.request("POST", request.path, request.body, request.all_headers)

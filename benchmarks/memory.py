@@ -14,7 +14,7 @@ _SPELL_S = 10.0
 _LARGE_EVERY = 8
 
 
-def measure(work: Workload, requests: int, connections: int) -> Measurement:
+def measure(work: Workload, requests: int, connections: int, spell_s: float = _SPELL_S) -> Measurement:
     """Resident memory before and after so many requests, a few of them with a camera's picture; a tenth warms up."""
     facts = work.facts | machine()
     cameras = draw(Picture.CAMERA)
@@ -23,12 +23,12 @@ def measure(work: Workload, requests: int, connections: int) -> Measurement:
         for number, small in enumerate(work.pictures)
         for picture in ([small] if number % _LARGE_EVERY else [small, cameras[number // _LARGE_EVERY % len(cameras)]])
     ]
-    with serving(work.store, APP_DEFAULT_MODEL=work.model) as ours:
+    with serving(work) as ours:
         facts["engine"] = ours.engine
         check(ours.url, classify(mixed))
-        _answer(ours, mixed, round(requests * _WARM_UP), connections)
+        _answer(ours, mixed, round(requests * _WARM_UP), connections, spell_s)
         before = ours.metric("process_resident_memory_bytes") / _MB
-        answered = _answer(ours, mixed, requests, connections)
+        answered = _answer(ours, mixed, requests, connections, spell_s)
         after = ours.metric("process_resident_memory_bytes") / _MB
     return Measurement(
         f"Memory over {answered:,} requests: {work.title}",
@@ -41,9 +41,9 @@ def measure(work: Workload, requests: int, connections: int) -> Measurement:
     )
 
 
-def _answer(ours: Serving, pictures: list[bytes], count: int, connections: int) -> int:
+def _answer(ours: Serving, pictures: list[bytes], count: int, connections: int, spell_s: float) -> int:
     """At least so many requests; how many it were."""
     requests, answered = classify(pictures), 0
     while answered < count:
-        answered += served(ours.url, requests, connections, _SPELL_S).answers
+        answered += served(ours.url, requests, connections, spell_s).answers
     return answered

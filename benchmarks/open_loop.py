@@ -65,7 +65,7 @@ async def _drive(url: str, requests: Sequence[Request], rate: float, seconds: fl
             await asyncio.sleep(ahead)
         sent.append(asyncio.create_task(_send(pool, messages[number % len(messages)], planned, patience_s)))
     samples = await asyncio.gather(*sent)
-    pool.close()
+    await pool.close()
     return samples
 
 
@@ -93,11 +93,11 @@ class _Pool:
         try:
             answer = await connection.ask(data)
         except BaseException:
-            connection.hang_up()
+            await connection.hang_up()
             raise
         self._idle.append(connection)
         return answer
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for connection in self._idle:
-            connection.hang_up()
+            await connection.hang_up()

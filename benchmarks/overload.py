@@ -24,7 +24,7 @@ def measure(work: Workload, connections: int, seconds: float, deadline_ms: int, 
     facts = work.facts | machine() | {"deadline": f"{deadline_ms} ms"}
     requests = classify(work.pictures)
     impatient = classify(work.pictures, **{"X-Request-Timeout-Ms": str(deadline_ms)})
-    with serving(work.store, APP_DEFAULT_MODEL=work.model) as ours:
+    with serving(work) as ours:
         facts["engine"] = ours.engine
         check(ours.url, requests)
 

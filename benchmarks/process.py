@@ -35,7 +35,7 @@ def running(
     is_ready: Callable[[], bool],
     port: int,
     variables: Mapping[str, str],
-    timeout_s: float = 300,
+    timeout_s: float = 600,
 ) -> Iterator[Server]:
     """Start a server, and end it afterwards.
 

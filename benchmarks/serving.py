@@ -7,7 +7,7 @@ import os
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from prometheus_client.samples import Sample
 from app.health import is_ready
 from benchmarks.load import Request, send
 from benchmarks.process import Server, free_port, running
+from benchmarks.workload import Workload
 
 CLASSIFY = "/v1/classify"
 
@@ -47,13 +48,20 @@ class Serving:
                 yield from family.samples
 
 
+def serving(work: Workload, python: str | Path = sys.executable, **variables: str) -> AbstractContextManager[Serving]:
+    """Start it for what is measured; `variables` are further settings. Raises RuntimeError if it does not get ready."""
+    return started(work.store, python, work.module, APP_DEFAULT_MODEL=work.model, **variables)
+
+
 @contextmanager
-def serving(store: Path, python: str | Path = sys.executable, **variables: str) -> Iterator[Serving]:
+def started(
+    store: Path, python: str | Path = sys.executable, module: str = "app", **variables: str
+) -> Iterator[Serving]:
     """Start it on a store; `variables` are its settings. Raises RuntimeError if it does not get ready."""
     port = free_port()
     settings = {"APP_PORT": str(port), "APP_STORE": str(store.resolve()), **variables}
     inherited = {name: "" for name in os.environ if name.startswith("APP_")}  # empty: as if it were not there
-    with running([python, "-m", "app"], lambda: is_ready(port), port, {**inherited, **settings}) as server:
+    with running([python, "-m", module], lambda: is_ready(port), port, {**inherited, **settings}) as server:
         yield Serving(server)
 
 

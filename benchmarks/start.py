@@ -30,7 +30,7 @@ def measure(work: Workload, lock: Path | None, cache: Path, rounds: int) -> Meas
     requests = classify(work.pictures)
 
     def once() -> dict[str, float]:
-        with serving(work.store, python, APP_DEFAULT_MODEL=work.model) as ours:
+        with serving(work, python) as ours:
             facts["engine"] = ours.engine
             resident = ours.metric("process_resident_memory_bytes")
             check(ours.url, requests)

@@ -26,7 +26,7 @@ _EACH = {"train": 24, "test": 8}
 
 def speed_store(cache: Path, say: Callable[[str], None] = print) -> Path:
     """A store with one classifier, `speed`, on InceptionV3 at 299 px."""
-    return _made(cache, "speed", lambda store: _run([recipes.load(str(RECIPE))], store, cache, say))
+    return made(cache, "speed", lambda store: _run([recipes.load(str(RECIPE))], store, cache, say))
 
 
 def many_heads_store(cache: Path, say: Callable[[str], None] = print) -> Path:
@@ -36,9 +36,9 @@ def many_heads_store(cache: Path, say: Callable[[str], None] = print) -> Path:
 
     def make(store: Path) -> None:
         shutil.copytree(one, store, dirs_exist_ok=True)
-        _run([_variant(recipe, number) for number in range(1, HEADS)], store, cache, say)
+        _run([variant(recipe, number) for number in range(1, HEADS)], store, cache, say)
 
-    return _made(cache, "heads", make)
+    return made(cache, "heads", make)
 
 
 def shipped_store() -> Path:
@@ -51,7 +51,7 @@ def head_names() -> list[str]:
     return ["speed", *(f"speed_{number:02}" for number in range(1, HEADS))]
 
 
-def _variant(recipe: Recipe, number: int) -> Recipe:
+def variant(recipe: Recipe, number: int) -> Recipe:
     """Another head on the same features: no two trees are the same."""
     assert isinstance(recipe.head, XGBoost)
     head = recipe.head.model_copy(update={"learning_rate": round(0.1 + number / 1000, 3)})
@@ -77,10 +77,10 @@ def _pictures(cache: Path) -> Path:
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / f"{number:04}.jpg").write_bytes(data)
 
-    return _made(cache, "pictures", write)
+    return made(cache, "pictures", write)
 
 
-def _made(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
+def made(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that is there whole or not at all; what would come out otherwise lies in another one."""
     sources = [RECIPE, Path(__file__), PROJECT / "training" / "extractors.py", *sorted(_ENGINES.glob("*.py"))]
     key = sha256(b"".join(file.read_bytes() for file in sources))[:12]

@@ -16,7 +16,7 @@ def measure(work: Workload, connections: int, seconds: float, rounds: int) -> Me
     """Closed loop; the bound is measured anew in every round, beside the server that then is idle."""
     facts = work.facts | machine()
     requests = classify(work.pictures)
-    with serving(work.store, APP_DEFAULT_MODEL=work.model) as ours:
+    with serving(work) as ours:
         facts["engine"] = ours.engine
         check(ours.url, requests)
         served(ours.url, requests, connections, _WARM_UP_S)

@@ -38,6 +38,8 @@ class Workload:
     store: Path
     model: str
     pictures: list[bytes]
+    module: str = "app"
+    """What is run with `python -m` to serve it."""
 
     @property
     def title(self) -> str:

@@ -29,7 +29,7 @@ class WrongAnswers(Exception):
 
 def reference(ours: Contender, work: Workload, pictures: Pictures) -> Found:
     """What our server names the pictures, and the engine that it does so with."""
-    with serving(work.store, APP_DEFAULT_MODEL=work.model) as started:
+    with serving(work) as started:
         answers = {picture: _answers(ours, started.url, some) for picture, some in pictures.items()}
         labels = {picture: [answer.label for answer in some] for picture, some in answers.items()}
         return {"engine": started.engine, "labels": labels}

@@ -52,11 +52,6 @@ class Peer:
     variables: Mapping[str, str]
 
     @property
-    def module(self) -> str:
-        """What its command runs."""
-        return f"benchmarks.peers.{self.folder}.server"
-
-    @property
     def lock(self) -> Path:
         """The requirements of its environment."""
         return _FOLDER / self.folder / "requirements.lock"
@@ -65,6 +60,12 @@ class Peer:
 def _module(folder: str, *options: str) -> Callable[[Path, int], Sequence[str | Path]]:
     """Runs a peer's module with the port as its last argument."""
     return lambda python, port: [python, "-m", f"benchmarks.peers.{folder}.server", *options, str(port)]
+
+
+def _bentoml(python: Path, port: int) -> Sequence[str | Path]:
+    """Its own command starts it."""
+    service = "benchmarks.peers.bentoml.server:Classifier"
+    return [python, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
 
 
 def _raw(path: str) -> Callable[[bytes], Request]:
@@ -77,7 +78,7 @@ def _form(path: str, field: str) -> Callable[[bytes], Request]:
 
 PEERS = (
     Peer("litserve", _module("litserve"), _form("/predict", "request"), {}),
-    Peer("bentoml", _module("bentoml"), _form("/classify", "images"), {"BENTOML_DO_NOT_TRACK": "True"}),
+    Peer("bentoml", _bentoml, _form("/classify", "images"), {"BENTOML_DO_NOT_TRACK": "True"}),
     Peer("rayserve", _module("rayserve"), _raw("/"), {"RAY_USAGE_STATS_ENABLED": "0"}),
     Peer("mosec", _module("mosec", "--timeout", "120000", "--port"), _raw("/inference"), {}),
 )
@@ -88,7 +89,7 @@ def ours() -> Contender:
 
     @contextmanager
     def start(work: Workload) -> Iterator[str]:
-        with serving(work.store, APP_DEFAULT_MODEL=work.model) as started:
+        with serving(work) as started:
             yield started.url
 
     def read(body: bytes) -> Answer:
@@ -106,6 +107,7 @@ def contender(peer: Peer, inside: Form, cache: Path) -> Contender:
         python = environment.python(peer.lock, cache)
         told = {**variables(work.store, work.model, inside), **peer.variables, "PYTHONUNBUFFERED": "1"}
         # Workers find this project, and the programs of the environment, wherever they are started.
+        told |= {"BENTOML_HOME": str(cache.resolve() / "bentoml")}
         told |= {"PYTHONPATH": str(process.ROOT), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
         probe = peer.request(work.pictures[0])
         with process.running(peer.command(python, port), lambda: _answers(port, probe), port, told) as server:

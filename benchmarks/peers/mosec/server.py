@@ -25,7 +25,7 @@ class Preprocess(Worker):  # type: ignore[misc]  # not installed where types are
 
     def forward(self, data: bytes) -> Pixels:
         try:
-            return self.decode(data)
+            return self.decode([data])[0]
         except ImageError as error:
             raise ValidationError(str(error)) from error
 

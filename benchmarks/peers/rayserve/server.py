@@ -30,7 +30,7 @@ class Classifier:
 
     @serve.batch(max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]  # not installed where types are checked
     async def classify(self, images: list[bytes]) -> list[Answer]:
-        return self.predict([self.decode(data) for data in images])
+        return self.predict(self.decode(images))
 
     async def __call__(self, request: Request) -> Answer:
         answer: Answer = await self.classify(await request.body())

@@ -79,7 +79,12 @@ def _form(path: str, field: str) -> Callable[[bytes], Request]:
 PEERS = (
     Peer("litserve", _module("litserve"), _form("/predict", "request"), {}),
     Peer("bentoml", _bentoml, _form("/classify", "images"), {"BENTOML_DO_NOT_TRACK": "True"}),
-    Peer("rayserve", _module("rayserve"), _raw("/"), {"RAY_USAGE_STATS_ENABLED": "0"}),
+    Peer(
+        "rayserve",
+        _module("rayserve"),
+        _raw("/"),
+        {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300"},
+    ),
     Peer("mosec", _module("mosec", "--timeout", "120000", "--port"), _raw("/inference"), {}),
 )
 

@@ -16,7 +16,7 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check contract bench screenshots lock clean venv
+.PHONY: help serve imagenet train test test-all check contract bench bench-peers screenshots lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,15 +47,29 @@ check: $(DEV) ## lint, format, types, import contracts
 contract: $(DEV) ## some 2,000 requests made from the OpenAPI document, every answer held to it; more: make contract CASES=500
 	$(PY) -m tests.app.contract --max-examples $(or $(CASES),60)
 
-bench: $(DEV) ## what is claimed of speed, measured on this machine in five to ten minutes: docs/benchmarks.md
-	$(PY) -m benchmarks batch
-	$(PY) -m benchmarks folder
+bench: $(DEV) ## what is claimed of speed, measured on this machine in at most 30 minutes: docs/benchmarks.md
+	$(PY) -m benchmarks engine
+	$(PY) -m benchmarks throughput
+	$(PY) -m benchmarks throughput --network 96
+	$(PY) -m benchmarks latency
+	$(PY) -m benchmarks connections --rounds 2
+	$(PY) -m benchmarks heads
+	$(PY) -m benchmarks overload
+	$(PY) -m benchmarks cancel
+	$(PY) -m benchmarks memory
+	$(PY) -m benchmarks start --lock requirements/serve.lock
+	$(PY) -m benchmarks batch --rounds 3
+	$(PY) -m benchmarks folder --rounds 1
+
+bench-peers: $(DEV) ## beside LitServe, BentoML, Ray Serve and mosec: an hour or more; run again, it goes on where it was
+	$(PY) -m benchmarks peers
 
 screenshots: $(DEV) ## the pictures in docs/images, taken anew with an installed Chromium
 	$(PY) -m tests.app.screenshots
 
 # All locks hold the same versions: dev.lock is resolved first, the others start from its pins. "fewest" keeps one
 # version of each library for all Pythons, because a pickled head is bound to the versions that wrote it.
+PEERS := $(patsubst %/requirements.txt,%,$(wildcard benchmarks/peers/*/requirements.txt))
 compile = $(PY) -m uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --override requirements/overrides.txt --custom-compile-command "make lock"
 lock: ## the locks from pyproject.toml, keeping what is pinned; the newest of everything: make lock UPGRADE=1
@@ -65,6 +79,8 @@ lock: ## the locks from pyproject.toml, keeping what is pinned; the newest of ev
 		cp requirements/dev.lock requirements/$$lock.lock; \
 		$(compile) --extra $$lock --output-file requirements/$$lock.lock || exit; \
 	done
+	for peer in $(PEERS); do cp requirements/dev.lock $$peer/requirements.lock; \
+		$(subst pyproject.toml,$$peer/requirements.txt,$(compile)) --output-file $$peer/requirements.lock || exit 1; done
 
 clean: ## removes .venv and the caches of the tools
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,17 +10,53 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import batch, fit, folder, pictures, rounds
+from benchmarks import (
+    batch,
+    cancel,
+    closed_loop,
+    connections,
+    engine,
+    fit,
+    folder,
+    heads,
+    latency,
+    memory,
+    overload,
+    pictures,
+    rounds,
+    start,
+    throughput,
+)
+from benchmarks.closed_loop import WrkMissing
+from benchmarks.options import (
+    CACHE,
+    Cache,
+    Connections,
+    JsonFile,
+    NetworkOption,
+    PictureOption,
+    Rounds,
+    Seconds,
+    Side,
+    StoreOption,
+)
+from benchmarks.peers.asking import WrongAnswers
+from benchmarks.peers.command import measure_peers
+from benchmarks.serving import started
+from benchmarks.workload import Network, Picture, workload
 from models.answers import BATCH
 from models.artifacts import DEFAULT_STORE
-from tests.app.processes import server
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How often each way is measured.")]
-Side = Annotated[int, typer.Option(min=8, help="Of the pictures, in pixels.")]
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the artifacts.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="File for the same as JSON.")]
+_WITHOUT_WRK = ("batch", "folder", "fit", "engine", "start")
+
+
+@app.callback(help=__doc__)
+def look_for_wrk(context: typer.Context) -> None:
+    """What is missing is said before anything is made."""
+    if context.invoked_subcommand not in _WITHOUT_WRK:
+        closed_loop.wrk()
 
 
 @app.command("batch")
@@ -33,7 +70,7 @@ def measure_batch(
 ) -> None:
     """32 images in one request beside 32 requests in flight, on a server in a process of its own."""
     with ExitStack() as running:
-        address = url or running.enter_context(server("app", APP_STORE=str(store.resolve()))).address()
+        address = url or running.enter_context(started(store)).url
         compared = batch.measure(address, pictures.jpegs(batch.IMAGES, side), repeat, requests)
     rounds.report(compared, json_file)
 
@@ -70,5 +107,134 @@ def measure_fit(
     rounds.report(compared, json_file)
 
 
+@app.command("engine")
+def measure_engine(
+    network: NetworkOption = Network.LARGE, repeat: Rounds = 3, cache: Cache = CACHE, json_file: JsonFile = None
+) -> None:
+    """The engine that serves beside Keras's predict_on_batch, each at its best batch."""
+    work = workload(network, Picture.WEB, cache)
+    rounds.report(engine.measure(work.store, work.model, repeat), json_file)
+
+
+@app.command("throughput")
+def measure_throughput(
+    network: NetworkOption = Network.LARGE,
+    picture: PictureOption = Picture.WEB,
+    clients: Connections = 32,
+    seconds: Seconds = 10,
+    repeat: Rounds = 3,
+    cache: Cache = CACHE,
+    json_file: JsonFile = None,
+) -> None:
+    """What is served beside the bound that follows from the costs of decoding, network and head."""
+    rounds.report(throughput.measure(workload(network, picture, cache), clients, seconds, repeat), json_file)
+
+
+@app.command("latency")
+def measure_latency(
+    network: NetworkOption = Network.LARGE,
+    picture: PictureOption = Picture.WEB,
+    seconds: Seconds = 10,
+    repeat: Rounds = 3,
+    cache: Cache = CACHE,
+    json_file: JsonFile = None,
+) -> None:
+    """One client that waits for each answer, beside decoding, engine and head alone."""
+    rounds.report(latency.measure(workload(network, picture, cache), seconds, repeat), json_file)
+
+
+@app.command("connections")
+def measure_connections(
+    network: NetworkOption = Network.LARGE,
+    picture: PictureOption = Picture.WEB,
+    most: Annotated[int, typer.Option(min=1, help="Connections to go up to, doubling from 1.")] = 512,
+    seconds: Seconds = 8,
+    repeat: Rounds = 3,
+    cache: Cache = CACHE,
+    json_file: JsonFile = None,
+) -> None:
+    """Throughput from one connection to 512."""
+    work = workload(network, picture, cache)
+    rounds.report(connections.measure(work, seconds, repeat, connections.up_to(most)), json_file)
+
+
+@app.command("heads")
+def measure_heads(
+    clients: Connections = 32,
+    seconds: Seconds = 8,
+    repeat: Rounds = 3,
+    cache: Cache = CACHE,
+    json_file: JsonFile = None,
+) -> None:
+    """Twenty classifiers on one extractor beside a single one."""
+    work = workload(Network.LARGE, Picture.WEB, cache)
+    rounds.report(heads.measure(work, cache, clients, seconds, repeat), json_file)
+
+
+@app.command("overload")
+def measure_overload(
+    network: NetworkOption = Network.LARGE,
+    picture: PictureOption = Picture.WEB,
+    clients: Connections = 32,
+    deadline_ms: Annotated[int, typer.Option(min=1, help="That every request has.")] = 1000,
+    seconds: Seconds = 10,
+    repeat: Rounds = 3,
+    cache: Cache = CACHE,
+    json_file: JsonFile = None,
+) -> None:
+    """Twice and four times as many requests a second as can be answered."""
+    work = workload(network, picture, cache)
+    rounds.report(overload.measure(work, clients, seconds, deadline_ms, repeat), json_file)
+
+
+@app.command("cancel")
+def measure_cancel(
+    network: NetworkOption = Network.LARGE,
+    picture: PictureOption = Picture.WEB,
+    clients: Connections = 128,
+    seconds: Seconds = 10,
+    repeat: Rounds = 3,
+    cache: Cache = CACHE,
+    json_file: JsonFile = None,
+) -> None:
+    """Half of the clients hang up at random."""
+    rounds.report(cancel.measure(workload(network, picture, cache), clients, seconds, repeat), json_file)
+
+
+@app.command("memory")
+def measure_memory(
+    network: NetworkOption = Network.SHIPPED,
+    requests: Annotated[int, typer.Option(min=1, help="That are counted.")] = 20_000,
+    clients: Connections = 32,
+    cache: Cache = CACHE,
+    json_file: JsonFile = None,
+) -> None:
+    """Whether the server grows with the requests that it has answered."""
+    rounds.report(memory.measure(workload(network, Picture.WEB, cache), requests, clients), json_file)
+
+
+@app.command("start")
+def measure_start(
+    network: NetworkOption = Network.SHIPPED,
+    lock: Annotated[Path | None, typer.Option(help="Requirements of an environment to start it in.")] = None,
+    repeat: Rounds = 5,
+    cache: Cache = CACHE,
+    json_file: JsonFile = None,
+) -> None:
+    """From the start of the process until it takes work, and its memory."""
+    rounds.report(start.measure(workload(network, Picture.WEB, cache), lock, cache, repeat), json_file)
+
+
+app.command("peers")(measure_peers)
+
+
+def main() -> None:
+    """The command line; what is missing or wrong is said in one line."""
+    try:
+        app()
+    except (WrkMissing, WrongAnswers) as error:
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    app()
+    main()

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 
 from benchmarks.load import Request, form, send
-from benchmarks.rounds import Comparison, Way, compare
+from benchmarks.rounds import Measurement, Way, compare
 
 IMAGES = 32
 TARGET = 0.95
 
 
-def measure(url: str, pictures: Sequence[bytes], rounds: int, requests: int) -> Comparison:
+def measure(url: str, pictures: Sequence[bytes], rounds: int, requests: int) -> Measurement:
     """Compare both on a running server.
 
     Args:

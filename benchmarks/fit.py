@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from benchmarks.rounds import Comparison, Way, compare
+from benchmarks.rounds import Measurement, Way, compare
 from training import recipe as recipes
 from training.precision import fastest_precision, prefer_onednn
 from training.recipe import Network
@@ -21,7 +21,7 @@ TARGET = 1.2
 _WARM_UP = 3
 
 
-def measure(parts: int, size: int, steps: int, rounds: int) -> Comparison:
+def measure(parts: int, size: int, steps: int, rounds: int) -> Measurement:
     """Compare both on the shipped recipe's network and batch, with random weights and images.
 
     Args:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rounds import Comparison, Way, compare
+from benchmarks.costs import best_batch
+from benchmarks.rounds import Measurement, Way, compare
 from models import catalog
 from models.answers import BATCH
 from models.artifacts import Store
@@ -24,11 +25,9 @@ from models.image import Pixels
 from models.quiet import without_greetings
 
 TARGET = 0.9
-_SIZES = (8, 16, 32, 64, 128)
-_TRIALS = 3
 
 
-def measure(folder: Path, store: Path, model: str, rounds: int) -> Comparison:
+def measure(folder: Path, store: Path, model: str, rounds: int) -> Measurement:
     """Compare both on a folder of pictures.
 
     Args:
@@ -44,7 +43,7 @@ def measure(folder: Path, store: Path, model: str, rounds: int) -> Comparison:
         pixels = np.stack(
             list(threads.map(lambda file: prepare(file.read_bytes(), [classifier.spec])[classifier.spec], files))
         )
-    size = best_batch(engine, pixels)
+    size, _ = best_batch(engine.run, pixels)
     starts: list[float] = []
 
     def command() -> float:
@@ -91,14 +90,6 @@ def _times(lines: Iterable[bytes], count: int) -> tuple[float, float]:
     if len(times) != count:
         raise RuntimeError(f"{len(times)} of {count} pictures were classified.")
     return times[BATCH - 1], times[-1]
-
-
-def best_batch(engine: Engine, pixels: Pixels) -> int:
-    """The size of batch at which the network is fastest."""
-    some = pixels[: 4 * max(_SIZES)]
-    for size in _SIZES:
-        engine.run(some[:size])
-    return max(_SIZES, key=lambda size: statistics.median(speed(engine, some, size) for _ in range(_TRIALS)))
 
 
 def speed(engine: Engine, pixels: Pixels, size: int) -> float:

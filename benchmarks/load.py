@@ -23,11 +23,17 @@ class Request:
     path: str
     body: bytes
     content_type: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """Names and values, the content type among them."""
+        return {"Content-Type": self.content_type, **dict(self.headers)}
 
 
-def form(path: str, files: Sequence[bytes]) -> Request:
-    """A form with these pictures in the field `files`."""
-    parts = [("files", (f"{number}.jpg", data, "image/jpeg")) for number, data in enumerate(files)]
+def form(path: str, files: Sequence[bytes], field: str = "files") -> Request:
+    """A form with these pictures in a field."""
+    parts = [(field, (f"{number}.jpg", data, "image/jpeg")) for number, data in enumerate(files)]
     made = httpx.Request("POST", "http://server", files=parts)
     return Request(path, made.read(), made.headers["Content-Type"])
 
@@ -50,10 +56,10 @@ def send(url: str, requests: Sequence[Request], in_flight: int) -> tuple[float, 
 
 
 def _work(address: str, todo: Iterator[tuple[int, Request]], answers: list[bytes]) -> None:
-    connection = HTTPConnection(address, timeout=60)
+    connection = HTTPConnection(address, timeout=300)
     try:
         for number, request in todo:
-            connection.request("POST", request.path, request.body, {"Content-Type": request.content_type})
+            connection.request("POST", request.path, request.body, request.all_headers)
             answer = connection.getresponse()
             answers[number] = answer.read()
             if answer.status != 200:

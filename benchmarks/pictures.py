@@ -13,13 +13,16 @@ _NOISE = 4.0
 _QUALITY = 85
 
 
-def jpegs(count: int, side: int, seed: int = 0) -> list[bytes]:
-    """JPEG files of side x side pixels: the examples in turn, each with noise of its own, the same for each seed."""
+def names() -> list[str]:
+    """What the examples show, in the order in which pictures are made of them."""
+    return [file.stem for file in _files()]
+
+
+def jpegs(count: int, width: int, height: int | None = None, seed: int = 0) -> list[bytes]:
+    """JPEG files of these pixels: the examples in turn, each with noise of its own, the same for each seed."""
     random = np.random.default_rng(seed)
-    originals = [
-        np.asarray(Image.open(file).convert("RGB").resize((side, side)), np.float32)
-        for file in sorted(_EXAMPLES.glob("*.jpg"))
-    ]
+    size = (width, height or width)
+    originals = [np.asarray(Image.open(file).convert("RGB").resize(size), np.float32) for file in _files()]
     return [_jpeg(originals[number % len(originals)], random) for number in range(count)]
 
 
@@ -29,6 +32,10 @@ def write(folder: Path, count: int, side: int) -> int:
     for number, data in enumerate(files):
         (folder / f"{number:06}.jpg").write_bytes(data)
     return sum(map(len, files))
+
+
+def _files() -> list[Path]:
+    return sorted(_EXAMPLES.glob("*.jpg"))
 
 
 def _jpeg(original: np.ndarray[tuple[int, int, int], np.dtype[np.float32]], random: np.random.Generator) -> bytes:

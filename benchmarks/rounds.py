@@ -1,4 +1,4 @@
-"""Two ways to do the same work, round after round beside each other, so that what else the machine does meets both."""
+"""What was measured, round after round, and on what machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +19,47 @@ from models.cores import available_cores
 Rate = Callable[[], float]
 """Does the work once; images a second."""
 
-_LIBRARIES = ("numpy", "pillow", "tensorflow", "tensorflow-cpu", "xgboost", "xgboost-cpu")
+_LIBRARIES = ("numpy", "pillow", "tensorflow", "tensorflow-cpu", "openvino", "xgboost", "xgboost-cpu")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing that was measured, by round, and what its median must reach if it is claimed."""
+
+    name: str
+    values: list[float]
+    unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def median(self) -> float:
+        """Of the rounds."""
+        return statistics.median(self.values)
+
+    @property
+    def target(self) -> str:
+        """What is claimed, as it is printed."""
+        bounds = {"at least": self.at_least, "at most": self.at_most}
+        return ", ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median is what is claimed; None where nothing is."""
+        if not self.target:
+            return None
+        return (self.at_least is None or self.median >= self.at_least) and (
+            self.at_most is None or self.median <= self.at_most
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Figures that were measured together; and what was measured where."""
+
+    title: str
+    figures: list[Figure]
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,41 +70,31 @@ class Way:
     rate: Rate
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """How fast both ways were: way -> images a second, by round; and what was measured where."""
-
-    title: str
-    target: float
-    rates: dict[str, list[float]]
-    facts: dict[str, str]
-
-    @property
-    def ratios(self) -> list[float]:
-        """The first way's speed as a part of the second's, by round."""
-        first, second = self.rates.values()
-        return [ours / theirs for ours, theirs in zip(first, second, strict=True)]
-
-    @property
-    def ratio(self) -> float:
-        """Their median."""
-        return statistics.median(self.ratios)
-
-
-def compare(title: str, first: Way, second: Way, rounds: int, target: float, facts: Mapping[str, str]) -> Comparison:
-    """Run both ways in every round, each as often first as the other."""
+def compare(title: str, first: Way, second: Way, rounds: int, target: float, facts: Mapping[str, str]) -> Measurement:
+    """Two ways to do the same work, so that what else the machine does meets both; each is as often first."""
     facts = {**facts, **machine()}
     rates: dict[str, list[float]] = {first.name: [], second.name: []}
     for number in range(rounds):
         for way in (first, second) if number % 2 == 0 else (second, first):
             rates[way.name].append(way.rate())
-    return Comparison(title, target, rates, facts)
+    ratios = [ours / theirs for ours, theirs in zip(rates[first.name], rates[second.name], strict=True)]
+    figures = [Figure(name, values, "images/s") for name, values in rates.items()]
+    return Measurement(title, [*figures, Figure("ratio", ratios, at_least=target)], facts)
+
+
+def repeat(rounds: int, once: Callable[[], Mapping[str, float]]) -> dict[str, list[float]]:
+    """Measure the same things in every round; name -> what was found, by round."""
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, value in once().items():
+            found.setdefault(name, []).append(value)
+    return found
 
 
 def machine() -> dict[str, str]:
     """What this is measured on, and how busy it was before."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(available_cores()),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -73,23 +103,37 @@ def machine() -> dict[str, str]:
     }
 
 
-def report(comparison: Comparison, json_file: Path | None) -> None:
+def report(measurement: Measurement, json_file: Path | None) -> None:
     """Print a table and what it was measured on; the same as JSON where a file is named."""
     out = Console()
-    table = Table("images a second", "median", "least", "most", title=comparison.title, title_justify="left")
-    for name, rates in comparison.rates.items():
-        table.add_row(name, *(f"{value:.1f}" for value in (statistics.median(rates), min(rates), max(rates))))
+    table = Table(title=measurement.title, title_justify="left")
+    table.add_column("median of the rounds")
+    for name in ("median", "least", "most"):
+        table.add_column(name, justify="right")
+    table.add_column("unit")
+    table.add_column("target")
+    for figure in measurement.figures:
+        values = (figure.median, min(figure.values), max(figure.values))
+        verdict = {None: "", True: f"{figure.target}: met", False: f"{figure.target}: MISSED"}[figure.met]
+        table.add_row(figure.name, *map(_shown, values), figure.unit, verdict)
     out.print(table)
-    for name, value in comparison.facts.items():
-        out.print(f"{name}: {value}", highlight=False, markup=False)
-    spread = f"{min(comparison.ratios):.3f} to {max(comparison.ratios):.3f} in {len(comparison.ratios)} rounds"
-    out.print(f"ratio: {comparison.ratio:.3f} ({spread}); target: {comparison.target}", highlight=False)
+    for name, value in measurement.facts.items():
+        out.print(f"{name}: {value}", highlight=False, markup=False, soft_wrap=True)
     if json_file:
-        found = {**asdict(comparison), "ratios": comparison.ratios, "ratio": comparison.ratio}
-        json_file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(_record(measurement), indent=2) + "\n", encoding="utf-8")
 
 
-def _processor() -> str:
+def _record(measurement: Measurement) -> dict[str, object]:
+    figures = [{**asdict(figure), "median": figure.median, "met": figure.met} for figure in measurement.figures]
+    return {**asdict(measurement), "figures": figures}
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def processor() -> str:
+    """What its maker calls it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -27,19 +27,20 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield started.address()
 
 
-def invoke(json_file: Path, *arguments: object) -> dict[str, dict[str, list[float]]]:
+def invoke(json_file: Path, *arguments: object) -> dict[str, list[float]]:
+    """What was measured by name, in each round."""
     result = CliRunner().invoke(app, [*map(str, arguments), "--side", "48", "--json", str(json_file)])
     assert result.exit_code == 0, result.output
-    found: dict[str, dict[str, list[float]]] = json.loads(json_file.read_text())
-    assert f"ratio: {found['ratio']:.3f}" in result.output
+    found = json.loads(json_file.read_text())
+    assert f"{found['figures'][-1]['median']:.4g}" in result.output
     assert all(name in result.output for name in ("processor", "cores", "libraries"))
-    return found
+    return {figure["name"]: figure["values"] for figure in found["figures"]}
 
 
 def test_batches_are_measured_beside_single_requests(url: str, tmp_path: Path) -> None:
     found = invoke(tmp_path / "found.json", "batch", "--url", url, "--requests", 2, "--rounds", 3)
-    assert [len(rates) for rates in found["rates"].values()] == [3, 3]
-    assert all(rate > 0 for rates in found["rates"].values() for rate in rates)
+    assert [len(values) for values in found.values()] == [3, 3, 3]
+    assert all(value > 0 for values in found.values() for value in values)
 
 
 def test_pictures_that_are_refused_are_no_throughput(url: str) -> None:
@@ -56,10 +57,10 @@ def test_answers_come_in_the_order_of_the_requests(url: str) -> None:
 def test_a_folder_is_measured_beside_the_bare_network(network_store: Store, tmp_path: Path) -> None:
     options = ["--count", BATCH + 16, "--rounds", 1, "--model", "colours", "--store", network_store.root]
     found = invoke(tmp_path / "found.json", "folder", *options)
-    ours, bare = found["rates"]
-    assert ours == "models classify --model colours@2"
-    assert bare.startswith("tensorflow:float32 alone")
-    assert all(rate > 0 for rates in found["rates"].values() for rate in rates)
+    ours, bare, ratio = found
+    assert (ours, ratio) == ("models classify --model colours@2", "ratio")
+    assert " alone, " in bare
+    assert found[ratio] == [found[ours][0] / found[bare][0]]
 
 
 def test_a_folder_that_is_over_with_the_first_batch_is_wrong_usage() -> None:
@@ -88,5 +89,5 @@ def test_each_way_is_as_often_first_and_the_ratio_is_the_median_of_the_rounds() 
 
     found = compare("", way("a", [10, 30, 20]), way("b", [10, 10, 40]), rounds=3, target=1, facts={})
     assert order == ["a", "b", "b", "a", "a", "b"]
-    assert found.ratios == [1, 3, 0.5]
-    assert found.ratio == 1
+    assert found.figures[-1].values == [1, 3, 0.5]
+    assert found.figures[-1].median == 1

@@ -1,0 +1,37 @@
+"""An environment of its own for a lock, made when it is first wanted and kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from models.manifests import sha256
+
+_WHOLE = "whole"  # the mark of an installation that came to its end
+
+
+def python(lock: Path, cache: Path) -> Path:
+    """The interpreter of an environment that holds exactly what a lock says.
+
+    Args:
+        lock: requirements with hashes.
+        cache: folder of all environments; one is found again by its lock's content.
+
+    Raises:
+        subprocess.CalledProcessError: pip could not install the lock, and has said why.
+    """
+    folder = cache.resolve() / "environments" / f"{lock.parent.name}-{lock.stem}-{sha256(lock.read_bytes())[:16]}"
+    interpreter = folder / "bin" / "python"
+    if (folder / _WHOLE).exists():
+        return interpreter
+    sys.stderr.write(f"Installing {os.path.relpath(lock)}: once, some minutes\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, with_pip=True)
+    options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes", "--no-deps"]
+    subprocess.run([interpreter, "-m", "pip", "install", *options, "--requirement", lock], check=True)
+    (folder / _WHOLE).touch()
+    return interpreter

@@ -1,0 +1,42 @@
+"""One client that waits for each answer, beside decoding, engine and head alone."""
+
+from __future__ import annotations
+
+from benchmarks import costs
+from benchmarks.closed_loop import served
+from benchmarks.rounds import Figure, Measurement, machine, repeat
+from benchmarks.serving import check, classify, serving
+from benchmarks.workload import Workload
+
+TARGET = 1.25
+
+
+def measure(work: Workload, seconds: float, rounds: int) -> Measurement:
+    """The median latency of one connection over the time that the work itself takes for one image alone."""
+    facts = work.facts | machine()
+    requests = classify(work.pictures)
+    with serving(work) as ours:
+        facts["engine"] = ours.engine
+        check(ours.url, requests)
+
+        def once() -> dict[str, float]:
+            alone_s = costs.measure(work.store, work.model, work.pictures).alone_s
+            closed = served(ours.url, requests, 1, seconds)
+            return {
+                "p50": closed.p50 * 1000,
+                "p99": closed.p99 * 1000,
+                "work": alone_s * 1000,
+                "p50/work": closed.p50 / alone_s,
+            }
+
+        found = repeat(rounds, once)
+    return Measurement(
+        f"One client: {work.title}",
+        [
+            Figure("p50", found["p50"], "ms"),
+            Figure("p99", found["p99"], "ms"),
+            Figure("decode + engine + head", found["work"], "ms"),
+            Figure("p50 over that", found["p50/work"], at_most=TARGET),
+        ],
+        facts,
+    )

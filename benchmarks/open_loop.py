@@ -1,0 +1,103 @@
+"""Requests at a constant rate, whatever becomes of those before.
+
+A client that waits for its answer before it asks again goes easy on a server that is late, and leaves out the very
+requests that would have waited longest: coordinated omission (Tene, "How not to measure latency", 2013). So each
+request has its planned time, and its latency counts from there.
+
+wrk2 and vegeta do this and are in neither Debian 12 nor PyPI; what is there (hey, autocannon, locust) waits for
+answers, or sends one body only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import uvloop
+
+from benchmarks.client import Answer, Connection, connect, message
+from benchmarks.load import Request
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One request: seconds from its planned time until it was sent and until its answer; status 0 if none came."""
+
+    lag_s: float
+    latency_s: float
+    status: int
+    says_when: bool
+    """Whether the answer has a Retry-After."""
+
+
+def drive(url: str, requests: Sequence[Request], rate: float, seconds: float, patience_s: float = 30) -> list[Sample]:
+    """Post requests in turn at a constant rate.
+
+    Args:
+        url: of the server.
+        requests: no two need to be the same.
+        rate: a second.
+        seconds: in which requests are sent.
+        patience_s: how long the last answers are waited for.
+
+    Returns:
+        One for each request, in the order of their planned times.
+    """
+    return uvloop.run(_drive(url, requests, rate, seconds, patience_s))
+
+
+def percentile(seconds: Sequence[float], percent: float) -> float:
+    """Of latencies; 0 where there are none."""
+    return float(np.percentile(seconds, percent)) if seconds else 0.0
+
+
+async def _drive(url: str, requests: Sequence[Request], rate: float, seconds: float, patience_s: float) -> list[Sample]:
+    messages = [message(url, request) for request in requests]
+    pool = _Pool(url)
+    began = time.perf_counter()
+    sent = []
+    for number in range(max(1, int(rate * seconds))):
+        planned = began + number / rate
+        if (ahead := planned - time.perf_counter()) > 0:
+            await asyncio.sleep(ahead)
+        sent.append(asyncio.create_task(_send(pool, messages[number % len(messages)], planned, patience_s)))
+    samples = await asyncio.gather(*sent)
+    await pool.close()
+    return samples
+
+
+async def _send(pool: _Pool, data: bytes, planned: float, patience_s: float) -> Sample:
+    lag_s, answer = time.perf_counter() - planned, Answer()
+    try:
+        async with asyncio.timeout(patience_s):
+            answer = await pool.ask(data)
+    except (TimeoutError, OSError):
+        pass  # a request without an answer: status 0
+    return Sample(lag_s, time.perf_counter() - planned, answer.status, "retry-after" in answer.headers)
+
+
+class _Pool:
+    """As many connections as there are requests under way."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._idle: list[Connection] = []
+
+    async def ask(self, data: bytes) -> Answer:
+        while self._idle and not self._idle[-1].is_open:
+            self._idle.pop()
+        connection = self._idle.pop() if self._idle else await connect(self._url)
+        try:
+            answer = await connection.ask(data)
+        except BaseException:
+            await connection.hang_up()
+            raise
+        self._idle.append(connection)
+        return answer
+
+    async def close(self) -> None:
+        for connection in self._idle:
+            await connection.hang_up()

@@ -1,0 +1,46 @@
+"""LitServe, as its own benchmark of an image classifier: decoding in the batch on as many threads as there are cores.
+
+github.com/Lightning-AI/LitServe, tests/parity_fastapi/ls-server.py (fast queue, 10 ms to gather a batch) and
+lightning.ai/docs/litserve/features/batching; the picture comes as an upload instead of base64 in JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import litserve
+from fastapi import UploadFile
+
+from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
+from models.image import Pixels
+
+
+class Api(litserve.LitAPI):  # type: ignore[misc]  # not installed where types are checked
+    """One worker."""
+
+    def setup(self, device: str) -> None:  # noqa: ARG002 -- there is one, the CPU
+        self.decode, self.classify = decoder(), predictor()
+
+    def decode_request(self, request: UploadFile) -> bytes:
+        return request.file.read()
+
+    def batch(self, images: list[bytes]) -> list[Pixels]:
+        return self.decode(images)
+
+    def predict(self, batch: list[Pixels]) -> list[Answer]:
+        return self.classify(batch)
+
+    def unbatch(self, output: list[Answer]) -> list[Answer]:
+        return output
+
+    def encode_response(self, output: Answer) -> Answer:
+        return output
+
+
+# LitServe reads the annotation itself, so it may not be a string.
+Api.decode_request.__annotations__["request"] = UploadFile
+
+if __name__ == "__main__":
+    api = Api(max_batch_size=MAX_BATCH, batch_timeout=0.01)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=False, fast_queue=True)
+    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="warning")

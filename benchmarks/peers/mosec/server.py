@@ -1,0 +1,48 @@
+"""mosec, as its example of an image classifier: decoding in processes of their own, the network in one, batched.
+
+github.com/mosecorg/mosec, examples/resnet50_msgpack/server.py; the body is the picture itself instead of msgpack.
+"""
+
+from __future__ import annotations
+
+from mosec import Server, ValidationError, Worker
+
+from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
+from models.cores import available_cores
+from models.errors import ImageError
+from models.image import Pixels
+
+
+class Preprocess(Worker):  # type: ignore[misc]  # not installed where types are checked
+    """Decodes one picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decode = decoder()
+
+    def deserialize(self, data: bytes) -> bytes:
+        return data
+
+    def forward(self, data: bytes) -> Pixels:
+        try:
+            return self.decode([data])[0]
+        except ImageError as error:
+            raise ValidationError(str(error)) from error
+
+
+class Inference(Worker):  # type: ignore[misc]
+    """Classifies a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = predictor()
+
+    def forward(self, data: list[Pixels]) -> list[Answer]:
+        return self.predict(data)
+
+
+if __name__ == "__main__":
+    server = Server()
+    server.append_worker(Preprocess, num=available_cores())
+    server.append_worker(Inference, num=1, max_batch_size=MAX_BATCH)
+    server.run()

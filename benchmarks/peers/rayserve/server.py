@@ -1,0 +1,43 @@
+"""Ray Serve, as its guide to dynamic request batching and its TensorFlow tutorial show.
+
+docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html, doc/source/serve/doc_code/tutorial_tensorflow.py and
+tutorial_pytorch.py (the picture as the body) in github.com/ray-project/ray. `max_ongoing_requests` is raised as the
+guide says, since its default of 5 would be the largest batch.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions
+from starlette.requests import Request
+
+from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
+from models.cores import available_cores
+
+_MOST_ONGOING = 1024
+
+
+# All cores, or Ray would hold the libraries' threads to one.
+@serve.deployment(max_ongoing_requests=_MOST_ONGOING, ray_actor_options={"num_cpus": available_cores()})
+class Classifier:
+    """One replica."""
+
+    def __init__(self) -> None:
+        self.decode, self.predict = decoder(), predictor()
+
+    @serve.batch(max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]  # not installed where types are checked
+    async def classify(self, images: list[bytes]) -> list[Answer]:
+        return self.predict(self.decode(images))
+
+    async def __call__(self, request: Request) -> Answer:
+        answer: Answer = await self.classify(await request.body())
+        return answer
+
+
+if __name__ == "__main__":
+    ray.init(num_cpus=available_cores(), include_dashboard=False)
+    serve.start(http_options=HTTPOptions(host="127.0.0.1", port=int(sys.argv[1])))
+    serve.run(Classifier.bind(), blocking=True)  # type: ignore[attr-defined]

@@ -97,15 +97,13 @@ def test_a_peer_that_is_none_is_wrong_usage() -> None:
     assert CliRunner().invoke(app, ["peers", "--only", "flask"]).exit_code in (1, 2)
 
 
-def test_an_environment_that_is_there_is_taken(tmp_path: Path) -> None:
+def test_an_environment_belongs_to_the_content_of_its_lock(tmp_path: Path) -> None:
     lock = tmp_path / "empty.lock"
     lock.write_text("# nothing\n")
-    made = environment.python(lock, tmp_path)
-    before = made.stat().st_mtime
-    assert environment.python(lock, tmp_path) == made
-    assert made.stat().st_mtime == before
-    lock.write_text("# something else\n")
-    assert environment.python(lock, tmp_path) != made
+    before = environment.folder(lock, tmp_path)
+    assert environment.folder(lock, tmp_path) == before
+    lock.write_text("# something\n")
+    assert environment.folder(lock, tmp_path) != before
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def test_a_finished_measurement_is_not_made_again(tmp_path: Path) -> None:
 def test_ours_is_compared_with_the_fastest_peer_of_each_form(tiny_work: Workload, tmp_path: Path) -> None:
     """A run of which everything is known already: nothing is started."""
     rates = {"ours": 90, "litserve (a)": 20, "mosec (a)": 30, "litserve (b)": 60, "mosec (b)": 50}
-    known = {"what our server answers": {"engine": "fixture:float32", "labels": {}}}
+    known: dict[str, object] = {"what our server answers": {"engine": "fixture:float32", "labels": {}}}
     for name, rate in rates.items():
         for number in (1, 2):
             load = {picture: {"rate": rate * number, "refused": 0} for picture in Picture}

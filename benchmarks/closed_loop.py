@@ -1,6 +1,6 @@
 """As many clients as there are connections, each with one request in flight: wrk, outside the server's process.
 
-wrk takes 0.05 ms of processor time for a request (github.com/wg/wrk).
+github.com/wg/wrk; `post.lua` tells it what to send, and prints what came back.
 """
 
 from __future__ import annotations

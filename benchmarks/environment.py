@@ -14,6 +14,11 @@ from models.manifests import sha256
 _WHOLE = "whole"  # the mark of an installation that came to its end
 
 
+def folder(lock: Path, cache: Path) -> Path:
+    """Where the environment of a lock lies; another content lies elsewhere."""
+    return cache.resolve() / "environments" / f"{lock.parent.name}-{lock.stem}-{sha256(lock.read_bytes())[:16]}"
+
+
 def python(lock: Path, cache: Path) -> Path:
     """The interpreter of an environment that holds exactly what a lock says.
 
@@ -24,14 +29,14 @@ def python(lock: Path, cache: Path) -> Path:
     Raises:
         subprocess.CalledProcessError: pip could not install the lock, and has said why.
     """
-    folder = cache.resolve() / "environments" / f"{lock.parent.name}-{lock.stem}-{sha256(lock.read_bytes())[:16]}"
-    interpreter = folder / "bin" / "python"
-    if (folder / _WHOLE).exists():
+    made = folder(lock, cache)
+    interpreter = made / "bin" / "python"
+    if (made / _WHOLE).exists():
         return interpreter
     sys.stderr.write(f"Installing {os.path.relpath(lock)}: once, some minutes\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    venv.create(folder, with_pip=True)
+    shutil.rmtree(made, ignore_errors=True)
+    venv.create(made, with_pip=True)
     options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes", "--no-deps"]
     subprocess.run([interpreter, "-m", "pip", "install", *options, "--requirement", lock], check=True)
-    (folder / _WHOLE).touch()
+    (made / _WHOLE).touch()
     return interpreter

@@ -83,7 +83,7 @@ PEERS = (
         "rayserve",
         _module("rayserve"),
         _raw("/"),
-        {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300"},
+        {"RAY_USAGE_STATS_ENABLED": "0"},
     ),
     Peer("mosec", _module("mosec", "--timeout", "120000", "--port"), _raw("/inference"), {}),
 )

@@ -67,12 +67,12 @@ def test_a_folder_that_is_over_with_the_first_batch_is_wrong_usage() -> None:
     assert CliRunner().invoke(app, ["folder", "--count", str(BATCH)]).exit_code == 2
 
 
-PICTURES = pictures.jpegs(12, side=48)
+PICTURES = pictures.jpegs(12, 48)
 
 
 def test_pictures_are_all_different_and_the_same_each_time() -> None:
     assert len(set(PICTURES)) == 12
-    assert pictures.jpegs(12, side=48) == PICTURES
+    assert pictures.jpegs(12, 48) == PICTURES
 
 
 def test_each_way_is_as_often_first_and_the_ratio_is_the_median_of_the_rounds() -> None:

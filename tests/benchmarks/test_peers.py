@@ -66,7 +66,7 @@ def test_a_finished_measurement_is_not_made_again(tmp_path: Path) -> None:
 def test_ours_is_compared_with_the_fastest_peer_of_each_form(tiny_work: Workload, tmp_path: Path) -> None:
     """A run of which everything is known already: nothing is started."""
     rates = {"ours": 90, "litserve (a)": 20, "mosec (a)": 30, "litserve (b)": 60, "mosec (b)": 50}
-    known = {"what our server answers": {"engine": "fixture:float32", "labels": {}}}
+    known: dict[str, object] = {"what our server answers": {"engine": "fixture:float32", "labels": {}}}
     for name, rate in rates.items():
         for number in (1, 2):
             load = {picture: {"rate": rate * number, "refused": 0} for picture in Picture}
@@ -97,15 +97,13 @@ def test_a_peer_that_is_none_is_wrong_usage() -> None:
     assert CliRunner().invoke(app, ["peers", "--only", "flask"]).exit_code in (1, 2)
 
 
-def test_an_environment_that_is_there_is_taken(tmp_path: Path) -> None:
+def test_an_environment_belongs_to_the_content_of_its_lock(tmp_path: Path) -> None:
     lock = tmp_path / "empty.lock"
     lock.write_text("# nothing\n")
-    made = environment.python(lock, tmp_path)
-    before = made.stat().st_mtime
-    assert environment.python(lock, tmp_path) == made
-    assert made.stat().st_mtime == before
-    lock.write_text("# something else\n")
-    assert environment.python(lock, tmp_path) != made
+    before = environment.folder(lock, tmp_path)
+    assert environment.folder(lock, tmp_path) == before
+    lock.write_text("# something\n")
+    assert environment.folder(lock, tmp_path) != before
 
 
 @pytest.mark.slow

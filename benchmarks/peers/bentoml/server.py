@@ -20,6 +20,6 @@ class Classifier:
     def __init__(self) -> None:
         self.decode, self.predict = decoder(), predictor()
 
-    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH)
+    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]  # as in the others
     def classify(self, images: list[Annotated[Path, ContentType("image/jpeg")]]) -> list[Answer]:
         return self.predict(self.decode([image.read_bytes() for image in images]))

@@ -4,9 +4,7 @@ github.com/Lightning-AI/LitServe, tests/parity_fastapi/ls-server.py (fast queue,
 lightning.ai/docs/litserve/features/batching; the picture comes as an upload instead of base64 in JSON.
 """
 
-from __future__ import annotations
-
-import sys
+import sys  # no future annotations: LitServe reads them itself
 
 import litserve
 from fastapi import UploadFile
@@ -36,9 +34,6 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # not installed where types a
     def encode_response(self, output: Answer) -> Answer:
         return output
 
-
-# LitServe reads the annotation itself, so it may not be a string.
-Api.decode_request.__annotations__["request"] = UploadFile
 
 if __name__ == "__main__":
     api = Api(max_batch_size=MAX_BATCH, batch_timeout=0.01)

@@ -15,8 +15,6 @@ from models.catalog import load
 from tests.training import drawn
 from training import __main__ as command
 
-pytestmark = pytest.mark.timeout(300)
-
 RECIPE = """
 name = "colours"
 
@@ -99,9 +97,7 @@ def test_features_are_extracted_once_for_all_that_comes_after(
 
 
 @pytest.mark.parametrize("kind", ["ridge", "dense"])
-def test_a_fitted_head_is_stored_and_answers(
-    call: Call, folder: Path, colours: Path, kind: str
-) -> None:
+def test_a_fitted_head_is_stored_and_answers(call: Call, folder: Path, colours: Path, kind: str) -> None:
     code, out, err = call("fit", "--head", kind, "--name", kind, data=colours)
     assert code == 0, err
     assert "accuracy" in out

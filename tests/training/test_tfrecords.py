@@ -95,7 +95,7 @@ def test_they_are_the_dataset_of_the_class_folders(shards: Path, folders: Path, 
         features.extract(data.train, drawn.extractor(), "pooled", SPEC, tmp_path / name)
         for name, data in (("shards", ours), ("folders", theirs))
     ]
-    assert np.array_equal(*rows)
+    assert np.array_equal(rows[0], rows[1])
 
 
 def test_features_of_the_one_are_features_of_the_other(shards: Path, folders: Path, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_damaged_shard_is_refused_in_one_line(shards: Path, tmp_path: Path, da
 def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     size, peaks = 200_000, []
     for count in (10, 60):
-        images = [
+        images: list[dict[str, bytes | int]] = [
             {"image/encoded": np.random.default_rng(number).bytes(size), "image/class/text": b"a"}
             for number in range(count)
         ]

@@ -57,7 +57,6 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     def main(name: str, *words: str, data: Path | str) -> tuple[int, str, str]:
         places = ["--data", str(data), "--store", str(folder / "store"), "--cache", str(folder / "cache")]
         monkeypatch.setattr(sys, "argv", ["training", name, str(folder / "colours.toml"), *places, *words])
-        monkeypatch.setenv("COLUMNS", "200")
         with pytest.raises(SystemExit) as ended:
             command.main()
         return int(ended.value.code or 0), *capsys.readouterr()

@@ -14,6 +14,7 @@ from keras import layers
 from models.heads import DenseLayers, Floats, Integers
 from training.heads import Dense
 from training.sampling import share_of_each
+from training.threads import repeatable_threads
 
 _WATCHED = 0.1
 
@@ -30,6 +31,7 @@ def fit(parameters: Dense, features: Floats, labels: Integers, seed: int) -> Den
     Returns:
         The layers of the best epoch; the standardisation of the features is folded into the first.
     """
+    repeatable_threads(parts=1)
     keras.utils.set_random_seed(seed)
     mean, deviation = features.mean(axis=0), features.std(axis=0) + np.float32(1e-6)
     watched = share_of_each(labels, _WATCHED, np.random.default_rng(seed))

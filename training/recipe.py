@@ -180,7 +180,7 @@ class Recipe(_Part):
     data: Data | None = None
     preprocess: PreprocessSpec | None = None
     head: Annotated[AnyHead, Field(discriminator="kind")] | None = None
-    tune: Tune | None = None
+    tune: Tune | None = Field(None, exclude_if=lambda tune: tune is None)
     probes: tuple[Probe, ...] = ()
     calibrate: bool = Field(True, description="fit a temperature on the held-out images")
     refit: bool = Field(

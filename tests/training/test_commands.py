@@ -15,8 +15,6 @@ from models.catalog import load
 from tests.training import drawn
 from training import __main__ as command
 
-pytestmark = pytest.mark.timeout(300)
-
 RECIPE = """
 name = "colours"
 
@@ -59,7 +57,6 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     def main(name: str, *words: str, data: Path | str) -> tuple[int, str, str]:
         places = ["--data", str(data), "--store", str(folder / "store"), "--cache", str(folder / "cache")]
         monkeypatch.setattr(sys, "argv", ["training", name, str(folder / "colours.toml"), *places, *words])
-        monkeypatch.setenv("COLUMNS", "200")
         with pytest.raises(SystemExit) as ended:
             command.main()
         return int(ended.value.code or 0), *capsys.readouterr()

@@ -122,4 +122,4 @@ def _plot(
         axes.plot(passes, [values(record)[top] for record in records], style, label=top)
     axes.grid(alpha=0.3)
     if records:
-        axes.legend()
+        axes.legend(loc="center right")  # "best" takes long, and warns of it, on a busy machine

@@ -15,7 +15,7 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check contract bench screenshots lock clean venv
+.PHONY: help serve imagenet train test test-all check contract fuzz bench screenshots lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ check: $(DEV) ## lint, format, types, import contracts
 
 contract: $(DEV) ## some 2,000 requests made from the OpenAPI document, every answer held to it; more: make contract CASES=500
 	$(PY) -m tests.app.contract --max-examples $(or $(CASES),60)
+
+fuzz: $(DEV) ## 10,000 requests, mutated at random, against a server; more: make fuzz CASES=100000 SEED=2
+	$(PY) -m tests.app.fuzz --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
 
 bench: $(DEV) ## what is claimed of speed, measured on this machine in five to ten minutes: docs/benchmarks.md
 	$(PY) -m benchmarks batch

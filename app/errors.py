@@ -8,6 +8,7 @@ The path of a request, and the error of each step::
             Draining       UnsupportedType Deadline-       .ImageError      Exceeded
                            TooManyImages   Unmeetable
                            EmptyBody
+                           SlowBody
                            BrokenBody      Closed
                            MissingField
 
@@ -39,6 +40,12 @@ class BodyTooLarge(ServiceError):
     """The body has more bytes than the limit."""
 
     code = "body_too_large"
+
+
+class SlowBody(ServiceError):
+    """The body does not arrive in the time that it may take."""
+
+    code = "slow_body"
 
 
 class TooManyImages(ServiceError):

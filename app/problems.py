@@ -26,6 +26,7 @@ STATUS: dict[type[Exception], int] = {
     errors.BrokenBody: 400,
     models_errors.EmptyImage: 400,
     models_errors.ModelNotFound: 404,
+    errors.SlowBody: 408,
     errors.BodyTooLarge: 413,
     errors.TooManyImages: 413,
     models_errors.ImageTooLarge: 413,
@@ -55,6 +56,8 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 """Those that an address may allow."""
+
+_OF_FILES = ("GET", "HEAD")
 
 logger = structlog.get_logger("app")
 
@@ -88,6 +91,8 @@ def respond(request: Request, error: Exception) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
     if problem.status == 503:
         headers["Retry-After"] = str(retry_after_s(error))
+    if problem.status == 408:
+        headers["Connection"] = "close"  # the rest of the body may come at any time
     if f"{own_path(request.scope)}/".startswith("/v2/"):
         return JSONResponse(V2Error(error=problem.detail).model_dump(), problem.status, headers)
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
@@ -115,8 +120,7 @@ async def _wrong_method(request: Request, error: Exception) -> Response:
     """Name every method of the address: the router itself stops at the first route that has it."""
     response = respond(request, error)
     allowed = [method for method in METHODS if _has_route(request, method)]
-    if allowed:  # none within a mount, which answers for itself
-        response.headers["Allow"] = ", ".join(allowed)
+    response.headers["Allow"] = ", ".join(allowed or _OF_FILES)  # a mount has no routes: it holds files
     return response
 
 

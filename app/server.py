@@ -19,6 +19,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from app.connections import bounded
 from app.lifecycle import Lifecycle
 from app.loading import Loaded, Loader
 from app.main import create_app
@@ -124,7 +125,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=bounded(settings.read_timeout_s),
         ws="none",
         lifespan="on",
         log_config=None,

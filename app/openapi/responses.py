@@ -24,6 +24,7 @@ from app.errors import (
     MissingField,
     NotReady,
     Overloaded,
+    SlowBody,
     UnsupportedType,
 )
 from app.openapi.examples import meaning, problem
@@ -35,7 +36,7 @@ Headers = Mapping[str, dict[str, Any]]
 Kinds = tuple[type[Exception], ...]
 
 NEEDS_MODELS: Kinds = (NotReady, Draining)
-READS_BODY: Kinds = (EmptyBody, BrokenBody, BodyTooLarge)
+READS_BODY: Kinds = (EmptyBody, BrokenBody, SlowBody, BodyTooLarge)
 READS_UPLOAD: Kinds = (*READS_BODY, UnsupportedType, MissingField)
 DECODES: Kinds = (EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage)
 QUEUES: Kinds = (Overloaded, DeadlineUnmeetable)

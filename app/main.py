@@ -10,12 +10,14 @@ import structlog
 from fastapi import FastAPI
 
 from app import problems
+from app.access import Access
 from app.loading import Loaded, Loader, load, load_catalog
 from app.middleware import Identify, Record
 from app.openapi.document import DocumentedApp
 from app.page import static_files
 from app.reload import Reloader
 from app.routes import batch, cards, classify, docs, embed, health, metrics, models, page, predictions, v2
+from app.security import Cors, Guard
 from app.service import Service
 from app.settings import Settings
 from app.state import State
@@ -43,7 +45,7 @@ def create_app(
         on_ready: called when work is taken.
         on_failure: called when the models could not be loaded, which has been logged.
     """
-    state = State(settings)
+    state = State(settings, Access(settings))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -63,12 +65,15 @@ def create_app(
 
     app = DocumentedApp(docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.held = state
+    app.add_middleware(Guard, state=state)
+    if settings.cors_origins:
+        app.add_middleware(Cors, settings=settings)
     app.add_middleware(Record, state=state)
     app.add_middleware(Identify, state=state)  # the last one added is the outermost
     problems.install(app)
     for family in (classify, batch, embed, predictions, v2, models, health, docs, page, cards):
         app.include_router(family.router)
-    if settings.metrics_public:
+    if settings.metrics_public or state.access.needs_key:
         app.include_router(metrics.router)
     app.mount("/static/swagger", docs.swagger_files())
     app.mount("/static", static_files())

@@ -25,6 +25,8 @@ STATUS: dict[type[Exception], int] = {
     errors.EmptyBody: 400,
     errors.BrokenBody: 400,
     models_errors.EmptyImage: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     models_errors.ModelNotFound: 404,
     errors.SlowBody: 408,
     errors.BodyTooLarge: 413,
@@ -35,6 +37,8 @@ STATUS: dict[type[Exception], int] = {
     errors.MissingField: 422,
     errors.BadParameter: 422,
     models_errors.UndecodableImage: 422,
+    errors.RateLimited: 429,
+    errors.TooManyAtOnce: 429,
     errors.NotReady: 503,
     errors.Draining: 503,
     errors.Closed: 503,
@@ -80,7 +84,7 @@ def note(request: Request, error: Exception) -> Problem:
     problem = describe(error, request)
     if problem.status == 500:
         logger.error("request failed", exc_info=error)
-    elif problem.status in (503, 504) and not request.state.is_probe:
+    elif problem.status in (429, 503, 504) and not request.state.is_probe:
         get_state(request).metrics.shed.labels(problem.code).inc()
     return problem
 
@@ -89,7 +93,7 @@ def respond(request: Request, error: Exception) -> Response:
     """An error as problem+json, or as the Open Inference Protocol wants it below its address."""
     problem = note(request, error)
     headers = dict(getattr(error, "headers", None) or {})
-    if problem.status == 503:
+    if problem.status in (429, 503):
         headers["Retry-After"] = str(retry_after_s(error))
     if problem.status == 408:
         headers["Connection"] = "close"  # the rest of the body may come at any time

@@ -11,6 +11,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from starlette.types import Scope
 
+from app.access import Access
 from app.errors import Draining, NotReady
 from app.lifecycle import Lifecycle
 from app.metrics import Metrics
@@ -24,6 +25,7 @@ class State:
     """One app's settings, phase, metrics, and its service once the models are loaded."""
 
     settings: Settings
+    access: Access
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     metrics: Metrics = field(default_factory=Metrics)
     service: Service | None = None

@@ -61,6 +61,12 @@ class Draining(ServiceError):
     code = "draining"
 
 
+class Conflict(ServiceError):
+    """What an operator asks for does not fit what there is, and nothing has changed."""
+
+    code = "conflict"
+
+
 class BodyTooLarge(ServiceError):
     """The body has more bytes than the limit."""
 

@@ -29,6 +29,7 @@ STATUS: dict[type[Exception], int] = {
     errors.Forbidden: 403,
     models_errors.ModelNotFound: 404,
     errors.SlowBody: 408,
+    errors.Conflict: 409,
     errors.BodyTooLarge: 413,
     errors.TooManyImages: 413,
     models_errors.ImageTooLarge: 413,

@@ -28,17 +28,21 @@ _OPEN = frozenset(
 _OPEN_FILES = "/static/"
 
 
+def is_open(path: str, settings: Settings) -> bool:
+    """Whether a path of the server's own answers without a key."""
+    return path in _OPEN or path.startswith(_OPEN_FILES) or (path == "/metrics" and settings.metrics_public)
+
+
 class Guard:
     """Lets in whom it may, and says in every answer what is left of the limits."""
 
     def __init__(self, app: ASGIApp, state: State) -> None:
         """Wrap an app."""
-        self._app, self._access = app, state.access
-        self._open = _OPEN | ({"/metrics"} if state.settings.metrics_public else set())
+        self._app, self._access, self._settings = app, state.access, state.settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, or answer it."""
-        if scope["type"] != "http" or self._is_open(own_path(scope)):
+        if scope["type"] != "http" or is_open(own_path(scope), self._settings):
             await self._app(scope, receive, send)
             return
         request = Request(scope)
@@ -48,9 +52,6 @@ class Guard:
                 await self._app(scope, receive, self._with(left, send))
         except ServiceError as error:  # its own: those of the app have become answers
             await problems.respond(request, error)(scope, receive, send)
-
-    def _is_open(self, path: str) -> bool:
-        return path in self._open or path.startswith(_OPEN_FILES)
 
     def _with(self, left: dict[str, str], send: Send) -> Send:
         extra = {**left, **({"Cache-Control": "no-store"} if self._access.needs_key else {})}

@@ -15,7 +15,7 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check contract fuzz bench screenshots lock clean venv
+.PHONY: help serve imagenet train test test-all check contract fuzz sbom audit bench screenshots lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,17 @@ contract: $(DEV) ## some 2,000 requests made from the OpenAPI document, every an
 
 fuzz: $(DEV) ## 10,000 requests, mutated at random, against a server; more: make fuzz CASES=100000 SEED=2
 	$(PY) -m tests.app.fuzz --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
+
+sbom: $(DEV) ## what the server is made of, as CycloneDX: sbom/cpu.json and sbom/gpu.json
+	@mkdir -p sbom
+	$(PY) -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file sbom/cpu.json requirements/cpu.lock
+	$(PY) -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file sbom/gpu.json requirements/gpu.lock
+
+audit: $(DEV) ## known vulnerabilities of what the locks pin; fails where the advisories cannot be reached
+	$(PY) -m pip_audit --strict --require-hashes --disable-pip --requirement requirements/dev.lock
+	$(PY) -m pip_audit --strict --require-hashes --disable-pip --requirement requirements/gpu.lock
 
 bench: $(DEV) ## what is claimed of speed, measured on this machine in five to ten minutes: docs/benchmarks.md
 	$(PY) -m benchmarks batch

@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe entries to log; `debug` adds probes and scrapes to the access log."
     )
+    log_pictures: bool = Field(
+        False, description="Log size, format and SHA-256 of each picture. Nothing else of a picture is ever logged."
+    )
     log_json: bool | None = Field(
         None, description="Log one JSON object a line; empty: on a terminal readable lines, elsewhere JSON."
     )

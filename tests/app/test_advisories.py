@@ -222,11 +222,20 @@ def test_ranges_without_end_cost_nothing(address: str) -> None:
 
 @pytest.mark.parametrize("host", ["server/livez?", "user@server/x", "server:80#", "[::1"])
 def test_a_host_does_not_change_which_path_was_asked_for(address: str, host: str) -> None:
-    """CVE-2026-48710, CVE-2026-54282: Starlette's `request.url.path` took in what the Host header said."""
+    """CVE-2026-48710: Starlette's `request.url.path` took in what the Host header said."""
     answer = exchange(address, f"GET /v1/models/nosuch HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     assert answer.status in (400, 404)
     if answer.status == 404:
         assert answer.json["instance"] == "/v1/models/nosuch"
+
+
+@pytest.mark.parametrize("path", ["@evil.example", "http://evil.example/v1/models/nosuch", "//evil.example/x"])
+def test_a_path_does_not_change_which_host_was_asked(address: str, path: str) -> None:
+    """PYSEC-2026-248: Starlette's `request.url.hostname` took in what the path said."""
+    answer = exchange(address, head(path, "GET"))
+    assert answer.status in (400, 404)
+    if answer.status == 404:
+        assert "evil.example/" not in answer.headers.get("Location", "")
 
 
 @pytest.mark.parametrize("method", ["_HEADER", "DISPATCH", "PROPFIND", "TRACE"])
@@ -239,7 +248,7 @@ def test_a_method_is_nothing_but_a_method(address: str, method: str) -> None:
     "path", ["/static/../main.py", "/static/%2e%2e/main.py", "/static//etc/passwd", "/static/\\\\h\\x"]
 )
 def test_files_beside_the_page_stay_where_they_are(address: str, path: str) -> None:
-    """CVE-2026-48818: Starlette's files could be asked for on other machines, where the server was Windows'."""
+    """Nor may they name other machines, as paths of Windows can."""
     assert exchange(address, head(path, "GET")).status in (400, 404)
 
 

@@ -1,4 +1,4 @@
-"""A request's body -> bytes or a form, counted as it arrives.
+"""A request's body -> its type and its bytes, counted and timed as they arrive.
 
 Nothing larger than the limit is ever held, and nothing goes to disk.
 """
@@ -11,15 +11,16 @@ from collections.abc import AsyncGenerator
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, Headers
-from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.errors import BodyTooLarge, BrokenBody, EmptyBody
+from app.errors import BodyTooLarge, EmptyBody, SlowBody, UnsupportedType
+from app.state import get_state
+
+LEAST_RATE = 10_000
+"""Bytes a second, beyond APP_READ_TIMEOUT_S: slower is not a poor line but an attempt to hold connections."""
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _MANY_CHUNKS = 16  # of 64 KiB: more than a megabyte takes longer than the event loop may stand still
-_MAX_PARTS = 16
-_MAX_TEXT_BYTES = 64 * 1024
+_LONGEST_TYPE = 1000  # to take one apart costs time that grows with the square of its length
 
 
 def opened(request: Request, max_bytes: int) -> tuple[str, AsyncGenerator[bytes, None]]:
@@ -27,13 +28,17 @@ def opened(request: Request, max_bytes: int) -> tuple[str, AsyncGenerator[bytes,
 
     Raises:
         BodyTooLarge: more than `max_bytes`; at once where Content-Length tells, otherwise while it is read.
-        EmptyBody, ClientDisconnect: while it is read.
+        UnsupportedType: the Content-Type is absurdly long.
+        EmptyBody, SlowBody, ClientDisconnect: while it is read.
     """
     declared = request.headers.get("content-length", "")
     if _NUMBER.fullmatch(declared) and int(declared) > max_bytes:
         raise too_large(max_bytes)
-    kind = parse_options_header(request.headers.get("content-type"))[0].decode("latin-1").lower()
-    return kind, _counted(request, max_bytes)
+    content_type = request.headers.get("content-type", "")
+    if len(content_type) > _LONGEST_TYPE:
+        raise UnsupportedType("The Content-Type is longer than any that is read.")
+    kind = parse_options_header(content_type)[0].decode("latin-1").lower()
+    return kind, _counted(request, max_bytes, get_state(request).settings.read_timeout_s)
 
 
 async def whole(body: AsyncGenerator[bytes, None]) -> bytes:
@@ -42,50 +47,16 @@ async def whole(body: AsyncGenerator[bytes, None]) -> bytes:
     return await asyncio.to_thread(b"".join, chunks) if len(chunks) > _MANY_CHUNKS else b"".join(chunks)
 
 
-class Parser(MultiPartParser):
-    """Starlette's parser, kept in memory, and strict about the closing boundary."""
-
-    def __init__(
-        self, headers: Headers, body: AsyncGenerator[bytes, None], max_bytes: int, max_files: int = _MAX_PARTS
-    ) -> None:
-        """Prepare to read a form of at most `max_files` files."""
-        super().__init__(
-            headers,
-            self._checked(body),
-            max_files=max_files,
-            max_fields=_MAX_PARTS,
-            max_part_size=_MAX_TEXT_BYTES,
-        )
-        self.spool_max_size = max_bytes + 1
-        self._complete = False
-
-    def on_end(self) -> None:
-        self._complete = True
-
-    async def _checked(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        async for chunk in body:
-            yield chunk
-        if not self._complete:
-            raise MultiPartException("it ends before its closing boundary")
-
-    @property
-    def has_too_many_files(self) -> bool:
-        """Whether that is why it could not be read."""
-        return self._current_files > self.max_files
-
-    async def parsed(self) -> FormData:
-        """The form; raises BrokenBody, BodyTooLarge, EmptyBody."""
+async def _counted(request: Request, max_bytes: int, timeout_s: float) -> AsyncGenerator[bytes, None]:
+    count, began, stream = 0, asyncio.get_running_loop().time(), request.stream()
+    while True:
         try:
-            return await self.parse()
-        except MultiPartException as error:
-            raise BrokenBody(f"The multipart body cannot be read: {error.message.rstrip('.')}.") from error
-        except UnicodeError as error:  # the client chooses the charset, and some cannot decode
-            raise BrokenBody("The multipart body cannot be read: its charset does not fit its text.") from error
-
-
-async def _counted(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    count = 0
-    async for chunk in request.stream():
+            async with asyncio.timeout_at(began + timeout_s + count / LEAST_RATE):
+                chunk = await anext(stream, None)
+        except TimeoutError as error:
+            raise SlowBody(f"The body came too slowly: {count:,} bytes, then nothing more in time.") from error
+        if chunk is None:
+            break
         count += len(chunk)
         if count > max_bytes:
             raise too_large(max_bytes)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
+
+from app.errors import DeadlineExceeded
 
 T = TypeVar("T")
 
@@ -37,3 +41,25 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 async def _hang_up(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def together(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results, or the first error; then nothing that was asked for goes on."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in asked]
+    except ExceptionGroup as errors:
+        first = errors.exceptions[0]
+        raise first from first.__cause__
+    return [task.result() for task in tasks]
+
+
+@asynccontextmanager
+async def until(deadline: float | None) -> AsyncIterator[None]:
+    """Give up what runs within when the deadline passes."""
+    remaining = None if deadline is None else deadline - time.monotonic()
+    try:
+        async with asyncio.timeout(remaining):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceeded("The deadline passed before there was an answer. Allow more time.") from error

@@ -4,10 +4,15 @@ The path of a request, and the error of each step::
 
     request ──▶ body ──read──▶ upload ──reserve──▶ place ──decode──▶ pixels ──queue──▶ batch ──run──▶ answer
             │              │               │               │                │              │
-            NotReady       BodyTooLarge    Overloaded      models.errors    Deadline-      BatchFailed
-            Draining       UnsupportedType Deadline-       .ImageError      Exceeded
+            Unauthorized   BodyTooLarge    Overloaded      models.errors    Deadline-      BatchFailed
+            Forbidden      UnsupportedType Deadline-       .ImageError      Exceeded
+            RateLimited
+            TooManyAtOnce
+            NotReady
+            Draining
                            TooManyImages   Unmeetable
                            EmptyBody
+                           SlowBody
                            BrokenBody      Closed
                            MissingField
 
@@ -16,11 +21,32 @@ Messages are shown to the caller, except BatchFailed's, which is logged; `proble
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class ServiceError(Exception):
     """Base of all errors of this package; ``code`` is a stable name for programs."""
 
     code = "error"
+
+
+class BadKeysFile(ServiceError):
+    """The file of API keys cannot be used; told to operators, never to callers."""
+
+    code = "bad_keys_file"
+
+
+class Unauthorized(ServiceError):
+    """The address needs a key, and none that is known was sent."""
+
+    code = "unauthorized"
+    headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer realm="classifier"'}
+
+
+class Forbidden(ServiceError):
+    """The key is known, but not for this address."""
+
+    code = "forbidden"
 
 
 class NotReady(ServiceError):
@@ -35,10 +61,22 @@ class Draining(ServiceError):
     code = "draining"
 
 
+class Conflict(ServiceError):
+    """What an operator asks for does not fit what there is, and nothing has changed."""
+
+    code = "conflict"
+
+
 class BodyTooLarge(ServiceError):
     """The body has more bytes than the limit."""
 
     code = "body_too_large"
+
+
+class SlowBody(ServiceError):
+    """The body does not arrive in the time that it may take."""
+
+    code = "slow_body"
 
 
 class TooManyImages(ServiceError):
@@ -94,6 +132,23 @@ class Overloaded(Refused):
     """As much work is admitted as can be held."""
 
     code = "overloaded"
+
+
+class TooManyAtOnce(Refused):
+    """This key or address has as many requests under way as it may have."""
+
+    code = "too_many_at_once"
+
+
+class RateLimited(Refused):
+    """This key or address has sent as many requests as it may for now."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_s: float, headers: Mapping[str, str] | None = None) -> None:
+        """Say which limit, when it is over, and what is left, as headers."""
+        super().__init__(message, retry_after_s)
+        self.headers = headers or {}
 
 
 class DeadlineUnmeetable(Refused):

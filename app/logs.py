@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 import warnings
 
 import structlog
 from structlog.typing import Processor
+
+from models.errors import UnsupportedImage
+from models.image import sniff
 
 
 def configure(level: str, as_json: bool | None = None) -> None:
@@ -44,6 +48,15 @@ def configure(level: str, as_json: bool | None = None) -> None:
     # What is wrong with a picture is told to its sender, and fills no log.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def picture(image: bytes) -> dict[str, str | int]:
+    """All that may be logged of a picture: size, format by its first bytes, digest. Takes time for large ones."""
+    try:
+        kind = sniff(image)
+    except UnsupportedImage:
+        kind = "unknown"
+    return {"bytes": len(image), "format": kind, "sha256": hashlib.sha256(image).hexdigest()}
 
 
 def _as_json() -> list[Processor]:

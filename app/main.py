@@ -10,12 +10,14 @@ import structlog
 from fastapi import FastAPI
 
 from app import problems
+from app.access import Access
 from app.loading import Loaded, Loader, load, load_catalog
 from app.middleware import Identify, Record
 from app.openapi.document import DocumentedApp
 from app.page import static_files
 from app.reload import Reloader
-from app.routes import batch, cards, classify, docs, embed, health, metrics, models, page, predictions, v2
+from app.routes import admin, batch, cards, classify, docs, embed, health, metrics, models, page, predictions, v2
+from app.security import Cors, Guard, is_open
 from app.service import Service
 from app.settings import Settings
 from app.state import State
@@ -43,11 +45,11 @@ def create_app(
         on_ready: called when work is taken.
         on_failure: called when the models could not be loaded, which has been logged.
     """
-    state = State(settings)
+    state = State(settings, Access(settings))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        reloader = Reloader(state, load_models)
+        state.reloader = reloader = Reloader(state, load_models)
 
         async def load_and_watch() -> None:
             await _load(state, load_models, on_ready, on_failure)
@@ -61,14 +63,20 @@ def create_app(
         if state.service:
             await asyncio.to_thread(state.service.close, _CLOSE_S)
 
-    app = DocumentedApp(docs_url=None, redoc_url=None, lifespan=lifespan)
+    def is_closed(path: str) -> bool:
+        return state.access.needs_key and not is_open(path, settings)
+
+    app = DocumentedApp(is_closed, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.held = state
+    app.add_middleware(Guard, state=state)
+    if settings.cors_origins:
+        app.add_middleware(Cors, settings=settings)
     app.add_middleware(Record, state=state)
     app.add_middleware(Identify, state=state)  # the last one added is the outermost
     problems.install(app)
-    for family in (classify, batch, embed, predictions, v2, models, health, docs, page, cards):
+    for family in (classify, batch, embed, predictions, v2, models, admin, health, docs, page, cards):
         app.include_router(family.router)
-    if settings.metrics_public:
+    if settings.metrics_public or state.access.needs_key:
         app.include_router(metrics.router)
     app.mount("/static/swagger", docs.swagger_files())
     app.mount("/static", static_files())

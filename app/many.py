@@ -14,8 +14,9 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from app import zips
-from app.bodies import Parser, opened, too_large, whole
+from app.bodies import opened, too_large, whole
 from app.errors import BrokenBody, MissingField, TooManyImages, UnsupportedType
+from app.forms import Parser
 from app.settings import Settings
 
 FIELDS = ("files", "file")
@@ -44,7 +45,7 @@ async def read(request: Request, settings: Settings) -> list[Named]:
     Raises:
         BodyTooLarge, TooManyImages: more than the settings allow.
         UnsupportedType: the Content-Type carries no images.
-        EmptyBody, BrokenBody, MissingField: the body is not what it should be.
+        EmptyBody, SlowBody, BrokenBody, MissingField: the body is not what it should be.
         ClientDisconnect: the client went away.
     """
     kind, body = opened(request, settings.max_batch_bytes)

@@ -102,6 +102,7 @@ class Record:
     def _record(self, scope: Scope, exchange: _Exchange, is_probe: bool) -> None:
         seconds = time.monotonic() - scope["state"]["began"]
         method = scope["method"] if scope["method"] in problems.METHODS else "other"
+        caller = scope["state"].get("caller")
         route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.requests.labels(method, route, exchange.status).inc()
         self._metrics.request.labels(method, route).observe(seconds)
@@ -113,6 +114,7 @@ class Record:
             duration_ms=round(seconds * 1000, 1),
             bytes_in=exchange.bytes_in,
             bytes_out=exchange.bytes_out,
+            **({"key": caller.key} if caller and caller.key else {}),
         )
 
 

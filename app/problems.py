@@ -25,7 +25,11 @@ STATUS: dict[type[Exception], int] = {
     errors.EmptyBody: 400,
     errors.BrokenBody: 400,
     models_errors.EmptyImage: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     models_errors.ModelNotFound: 404,
+    errors.SlowBody: 408,
+    errors.Conflict: 409,
     errors.BodyTooLarge: 413,
     errors.TooManyImages: 413,
     models_errors.ImageTooLarge: 413,
@@ -34,6 +38,8 @@ STATUS: dict[type[Exception], int] = {
     errors.MissingField: 422,
     errors.BadParameter: 422,
     models_errors.UndecodableImage: 422,
+    errors.RateLimited: 429,
+    errors.TooManyAtOnce: 429,
     errors.NotReady: 503,
     errors.Draining: 503,
     errors.Closed: 503,
@@ -56,6 +62,8 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 """Those that an address may allow."""
 
+_OF_FILES = ("GET", "HEAD")
+
 logger = structlog.get_logger("app")
 
 
@@ -77,7 +85,7 @@ def note(request: Request, error: Exception) -> Problem:
     problem = describe(error, request)
     if problem.status == 500:
         logger.error("request failed", exc_info=error)
-    elif problem.status in (503, 504) and not request.state.is_probe:
+    elif problem.status in (429, 503, 504) and not request.state.is_probe:
         get_state(request).metrics.shed.labels(problem.code).inc()
     return problem
 
@@ -86,8 +94,10 @@ def respond(request: Request, error: Exception) -> Response:
     """An error as problem+json, or as the Open Inference Protocol wants it below its address."""
     problem = note(request, error)
     headers = dict(getattr(error, "headers", None) or {})
-    if problem.status == 503:
+    if problem.status in (429, 503):
         headers["Retry-After"] = str(retry_after_s(error))
+    if problem.status == 408:
+        headers["Connection"] = "close"  # the rest of the body may come at any time
     if f"{own_path(request.scope)}/".startswith("/v2/"):
         return JSONResponse(V2Error(error=problem.detail).model_dump(), problem.status, headers)
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
@@ -115,8 +125,7 @@ async def _wrong_method(request: Request, error: Exception) -> Response:
     """Name every method of the address: the router itself stops at the first route that has it."""
     response = respond(request, error)
     allowed = [method for method in METHODS if _has_route(request, method)]
-    if allowed:  # none within a mount, which answers for itself
-        response.headers["Allow"] = ", ".join(allowed)
+    response.headers["Allow"] = ", ".join(allowed or _OF_FILES)  # a mount has no routes: it holds files
     return response
 
 

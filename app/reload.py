@@ -9,10 +9,12 @@ import structlog
 
 from app.loading import Loader, load
 from app.service import Service
+from app.settings import Settings
 from app.state import State
 from app.threads import in_thread
 from models.artifacts import Store
-from models.errors import ModelsError
+from models.catalog import Catalog
+from models.errors import ModelNotFound, ModelsError
 
 logger = structlog.get_logger("app")
 
@@ -28,6 +30,7 @@ class Reloader:
         self._state, self._load_models = state, load_models
         self._store = Store(state.settings.store)
         self._known = self._last = self._store.fingerprint()
+        self._one_at_a_time = asyncio.Lock()
         self._retiring: asyncio.Task[None] | None = None
         self._old: deque[Service] = deque()  # the services that are still to be closed, oldest first
 
@@ -48,6 +51,20 @@ class Reloader:
         while self._old:
             await asyncio.to_thread(self._old.popleft().close, _CLOSE_S, self._state.service)
 
+    async def hide(self, hidden: frozenset[tuple[str, int]]) -> None:
+        """Take the store up without these classifiers, by name and version.
+
+        Raises:
+            ModelsError: nothing would be left, or the store cannot be used; then nothing has changed.
+        """
+        async with self._one_at_a_time:
+            before, self._state.hidden = self._state.hidden, hidden
+            try:
+                await self._take_up()
+            except BaseException:
+                self._state.hidden = before
+                raise
+
     async def _look(self, told: bool) -> None:
         now = await asyncio.to_thread(self._store.fingerprint)
         has_settled, self._last = now == self._last, now
@@ -66,22 +83,31 @@ class Reloader:
         return True
 
     async def _reload(self) -> None:
+        try:
+            async with self._one_at_a_time:
+                await self._take_up()
+        except ModelsError as error:
+            logger.error(_REFUSED, why=str(error))
+        except Exception as error:
+            logger.error(_REFUSED, exc_info=error)
+
+    async def _take_up(self) -> None:
         state, old = self._state, self._state.service
         if old is None:  # the first load failed, and the process is about to end
             return
-        try:
-            loaded = await in_thread(lambda: load(state.settings, self._load_models, old.catalog))
-        except ModelsError as error:
-            logger.error(_REFUSED, why=str(error))
-            return
-        except Exception as error:
-            logger.error(_REFUSED, exc_info=error)
-            return
+        loaded = await in_thread(lambda: load(state.settings, self._wanted, old.catalog))
         state.service = Service(loaded, state.settings, state.metrics, old)
         logger.info("Took up the changed store.", models=[each.label for each in loaded.catalog.classifiers])
         self._old.append(old)
         if self._retiring is None or self._retiring.done():
             self._retiring = asyncio.create_task(self._retire())
+
+    def _wanted(self, settings: Settings, before: Catalog | None) -> Catalog:
+        catalog, hidden = self._load_models(settings, before), self._state.hidden
+        wanted = [each for each in catalog.classifiers if (each.name, each.version) not in hidden]
+        if not wanted:
+            raise ModelNotFound("no model would be left to be served.")
+        return Catalog(tuple(wanted))
 
     async def _retire(self) -> None:
         """End what only an old service has, when nobody asks it any more.

@@ -19,6 +19,8 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from app.connections import bounded
+from app.errors import BadKeysFile
 from app.lifecycle import Lifecycle
 from app.loading import Loaded, Loader
 from app.main import create_app
@@ -112,7 +114,11 @@ def serve(settings: Settings, load_models: Loader) -> int:
         line = f"Ready after {time.monotonic() - began:.1f} s with {names}. Open {address}"
         logger.info(line)
 
-    app = create_app(settings, load_models=load_models, on_ready=announce, on_failure=lambda: server.fail())
+    try:
+        app = create_app(settings, load_models=load_models, on_ready=announce, on_failure=lambda: server.fail())
+    except BadKeysFile as error:
+        logger.critical(str(error))
+        return 1
     state: State = app.state.held
     server = Server(_config(app, settings), state.lifecycle, settings.drain_s, state.reload.set)
     logger.info("Loading the models.")
@@ -124,13 +130,14 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=bounded(settings.read_timeout_s),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         root_path=settings.root_path,
         timeout_graceful_shutdown=1,  # the drain is over by then
     )

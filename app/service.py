@@ -6,14 +6,18 @@ import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+import structlog
+
+from app import logs
 from app.batcher import Batcher, Outcome, Place
-from app.errors import BadParameter, BatchFailed, DeadlineExceeded, TooManyImages
+from app.disconnect import together, until
+from app.errors import BadParameter, BatchFailed, TooManyImages
 from app.loading import Loaded
 from app.metrics import Metrics
 from app.settings import Settings
@@ -42,6 +46,8 @@ Answers = tuple[Floats | HeadFailed, ...]
 Batchers = dict[Extractor, Batcher[Row, Answers]]
 T = TypeVar("T")
 
+access = structlog.get_logger("access")
+
 
 @dataclass(frozen=True)
 class Answered(Generic[R]):
@@ -67,6 +73,7 @@ class Service:
     def __init__(self, loaded: Loaded, settings: Settings, metrics: Metrics, before: Service | None = None) -> None:
         """Start a batcher for each extractor, and the threads that decode; what `before` has of them is shared."""
         self.catalog, self.default = loaded.catalog, loaded.default
+        self._logs_pictures = settings.log_pictures
         self._users, self._unused = 0, asyncio.Event()
         self._unused.set()
         self.limits, self._metrics, self._queue_size = settings.limits, metrics, settings.queue_size
@@ -134,14 +141,16 @@ class Service:
     async def _classify(
         self, image: Picture, groups: Groups[R], places: Mapping[Extractor, Place], deadline: float | None
     ) -> Answered[R]:
-        async with _until(deadline):
+        async with until(deadline):
+            if self._logs_pictures and isinstance(image, bytes):
+                access.info("picture", **await self.in_thread(logs.picture, image))
             began = time.monotonic()
             specs = {spec for _, spec in groups}
             pixels, decode_s = await self.in_thread(_prepare, image, specs, self.limits)
             waited_s = time.monotonic() - began - decode_s
             self._metrics.decode.observe(decode_s)
             asked = {group: Row(pixels[group[1]], sharing) for group, sharing in groups.items()}
-            outcomes = await _together(
+            outcomes = await together(
                 self._ask(extractor, row, places[extractor]) for (extractor, _), row in asked.items()
             )
         found = {
@@ -208,17 +217,6 @@ def _depth(batcher: Batcher[Row, Answers]) -> int:
     return batcher.depth
 
 
-async def _together(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results, or the first error; then nothing that was asked for goes on."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in asked]
-    except ExceptionGroup as errors:
-        first = errors.exceptions[0]
-        raise first from first.__cause__
-    return [task.result() for task in tasks]
-
-
 def _ordered(readers: Sequence[R], outcome: Answered[R] | BaseException) -> Answered[R] | Exception:
     """Answers in the order in which the readers were named, not in that of their groups."""
     if isinstance(outcome, Answered):
@@ -240,14 +238,3 @@ def _prepare(image: Picture, specs: set[PreprocessSpec], limits: Limits) -> tupl
     began = time.monotonic()
     pixels = prepare(image, specs, limits) if isinstance(image, bytes) else prepare_pixels(image, specs)
     return pixels, time.monotonic() - began
-
-
-@asynccontextmanager
-async def _until(deadline: float | None) -> AsyncIterator[None]:
-    """Give up what runs within when the deadline passes."""
-    remaining = None if deadline is None else deadline - time.monotonic()
-    try:
-        async with asyncio.timeout(remaining):
-            yield
-    except TimeoutError as error:
-        raise DeadlineExceeded("The deadline passed before there was an answer. Allow more time.") from error

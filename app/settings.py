@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+import limits
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.artifacts import DEFAULT_STORE
@@ -47,6 +49,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes that a request's body may have, counted as they arrive.",
     )
+    read_timeout_s: float = Field(
+        20,
+        gt=0,
+        description="Seconds that the head of a request may take, and its body, which has one more for each 10 kB.",
+    )
     max_images: int = Field(64, ge=1, description="Images that one request to `/v1/classify/batch` or `/v2` may have.")
     max_batch_bytes: int = Field(
         100_000_000,
@@ -85,14 +92,56 @@ class Settings(BaseSettings):
         "repeats the model's stored outputs closely enough.",
     )
     threads: int | None = Field(None, ge=1, description="Threads of the CPU engine; empty: every core it may use.")
+    api_keys_file: Path | None = Field(
+        None, description="File of API keys, made by `python -m app.keys`; empty: none is needed."
+    )
+    rate_limit: str = Field(
+        "",
+        description="Requests that a key, or without keys an address, may send: `600/minute`, or several as "
+        "`10/second; 600/minute`. Empty: any number.",
+    )
+    rate_limit_url: str = Field(
+        "",
+        pattern=r"^(rediss?://.+)?$",
+        description="Redis that counts them for several servers: `redis://host:6379`. Empty: each counts alone.",
+    )
+    max_concurrent: int | None = Field(
+        None, ge=1, description="Requests that a key or an address may have under way; empty: any number."
+    )
+    cors_origins: str = Field(
+        "", description="Origins whose pages may read answers, with spaces between: `https://example.org`."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, with commas.",
+    )
     drain_s: float = Field(30, ge=0, description="Seconds that accepted requests have to finish after SIGTERM.")
-    metrics_public: bool = Field(True, description="Serve `/metrics`.")
+    metrics_public: bool = Field(
+        True, description="Serve `/metrics` to everybody; if not, with a key only, or without keys not at all."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe entries to log; `debug` adds probes and scrapes to the access log."
+    )
+    log_pictures: bool = Field(
+        False, description="Log size, format and SHA-256 of each picture. Nothing else of a picture is ever logged."
     )
     log_json: bool | None = Field(
         None, description="Log one JSON object a line; empty: on a terminal readable lines, elsewhere JSON."
     )
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_limit(cls, value: str) -> str:
+        if value:
+            limits.parse_many(value)  # raises ValueError
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for each in filter(None, value.split(",")):
+            ipaddress.ip_network(each.strip())  # raises ValueError; names and * could be anybody
+        return value
 
     @property
     def limits(self) -> Limits:

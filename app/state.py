@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 from starlette.types import Scope
 
+from app.access import Access
 from app.errors import Draining, NotReady
 from app.lifecycle import Lifecycle
 from app.metrics import Metrics
@@ -18,15 +19,22 @@ from app.parameters import TimeoutMs
 from app.service import Service
 from app.settings import Settings
 
+if TYPE_CHECKING:
+    from app.reload import Reloader
+
 
 @dataclass
 class State:
     """One app's settings, phase, metrics, and its service once the models are loaded."""
 
     settings: Settings
+    access: Access
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     metrics: Metrics = field(default_factory=Metrics)
     service: Service | None = None
+    reloader: Reloader | None = None
+    hidden: frozenset[tuple[str, int]] = frozenset()
+    """Name and version of what the store has and operators do not want served."""
     reload: asyncio.Event = field(default_factory=asyncio.Event)
 
     def working_service(self) -> Service:

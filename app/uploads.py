@@ -20,10 +20,15 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from app.bodies import Parser, opened, whole
+from app.bodies import opened, whole
 from app.errors import BrokenBody, MissingField, UnsupportedType
+from app.forms import Parser
 
 FILE_FIELDS = ("file", "data")
+
+_MAX_JSON_VALUES = 1000
+_PIECE = 64 * 1024
+_SPACE = b" \t\r\n\f\v"
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ async def read(request: Request, max_bytes: int) -> Upload:
     Raises:
         BodyTooLarge: more than `max_bytes`, said before the body is read where Content-Length tells.
         UnsupportedType: the Content-Type carries no image.
-        EmptyBody, BrokenBody, MissingField: the body is not what it should be.
+        EmptyBody, SlowBody, BrokenBody, MissingField: the body is not what it should be.
         ClientDisconnect: the client went away.
     """
     kind, body = opened(request, max_bytes)
@@ -77,6 +82,7 @@ async def _file_of(form: FormData) -> Upload:
 
 
 def _from_json(body: bytes) -> bytes:
+    _check_values(body)
     try:
         document: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -87,12 +93,22 @@ def _from_json(body: bytes) -> bytes:
     return _from_base64(image)
 
 
+def _check_values(body: bytes) -> None:
+    """An image is one long string, without any of these signs: millions of lists would stop the whole process."""
+    values = 0
+    for begin in range(0, len(body), _PIECE):
+        piece = body[begin : begin + _PIECE]
+        values += sum(map(piece.count, (b"[", b"{", b",")))
+        if values > _MAX_JSON_VALUES:
+            raise BrokenBody("The JSON holds much more than an image.")
+
+
 def _from_base64(text: str) -> bytes:
     header, comma, payload = text.partition(",") if text.startswith("data:") else ("", ",", text)
     if not comma or (header and not header.endswith(";base64")):
         raise BrokenBody("The data URI is not of the form data:image/jpeg;base64,…")
     try:
-        return base64.b64decode("".join(payload.split()), validate=True)
+        return base64.b64decode(payload.encode("ascii").translate(None, _SPACE), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BrokenBody("The image is no base64. Send the image itself; addresses are not fetched.") from error
 

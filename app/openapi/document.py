@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -29,12 +30,19 @@ _HEADER = {
     "example": REQUEST_ID,
 }
 
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""Two ways to send the same key."""
+
 ABOUT: dict[str, Any] = {
     "title": "Image classification",
     "summary": "Says what a picture shows.",
     "description": (
         "Errors are problem+json (RFC 9457), below `/v2` those of the Open Inference Protocol; `code` is a stable name "
-        "for programs. A 503 says in `Retry-After` when to come back. Every answer has an `X-Request-ID`."
+        "for programs. A 429 or 503 says in `Retry-After` when to come back, and where requests "
+        "are limited `RateLimit` says in every answer what is left. Every answer has an `X-Request-ID`."
     ),
     "version": VERSION,
     "license_info": {"name": "MIT", "identifier": "MIT"},
@@ -52,17 +60,22 @@ ABOUT: dict[str, Any] = {
 class DocumentedApp(FastAPI):
     """FastAPI with a document that is whole, and operations named after their functions."""
 
-    def __init__(self, **arguments: Any) -> None:
-        """Take what FastAPI takes."""
+    def __init__(self, closed: Callable[[str], bool], **arguments: Any) -> None:
+        """Take what FastAPI takes, and what says of a path whether it needs a key."""
+        self._closed = closed
         super().__init__(generate_unique_id_function=_operation_id, **ABOUT, **arguments)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             document = super().openapi()
             _add_components(document["components"])
-            for operations in document["paths"].values():
+            for path, operations in document["paths"].items():
                 for operation in operations.values():
                     _add_request_id(operation)
+                    if self._closed(path):
+                        operation["security"] = [{scheme: []} for scheme in _KEYS]
+            if any(map(self._closed, document["paths"])):
+                document["components"]["securitySchemes"] = _KEYS
         assert self.openapi_schema is not None
         return self.openapi_schema
 

@@ -24,6 +24,10 @@ from app.errors import (
     MissingField,
     NotReady,
     Overloaded,
+    RateLimited,
+    SlowBody,
+    TooManyAtOnce,
+    Unauthorized,
     UnsupportedType,
 )
 from app.openapi.examples import meaning, problem
@@ -34,8 +38,9 @@ Responses = dict[int | str, dict[str, Any]]
 Headers = Mapping[str, dict[str, Any]]
 Kinds = tuple[type[Exception], ...]
 
+GUARDED: Kinds = (Unauthorized, RateLimited, TooManyAtOnce)
 NEEDS_MODELS: Kinds = (NotReady, Draining)
-READS_BODY: Kinds = (EmptyBody, BrokenBody, BodyTooLarge)
+READS_BODY: Kinds = (EmptyBody, BrokenBody, SlowBody, BodyTooLarge)
 READS_UPLOAD: Kinds = (*READS_BODY, UnsupportedType, MissingField)
 DECODES: Kinds = (EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage)
 QUEUES: Kinds = (Overloaded, DeadlineUnmeetable)
@@ -105,5 +110,5 @@ def _examples(path: str, kinds: Iterable[type[Exception]]) -> dict[str, dict[str
 
 
 def _error(status: int, content: dict[str, Any]) -> dict[str, Any]:
-    headers = _RETRY_AFTER if status == http.HTTPStatus.SERVICE_UNAVAILABLE else {}
+    headers = _RETRY_AFTER if status in (http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE) else {}
     return {"description": http.HTTPStatus(status).phrase, "content": content, "headers": {**headers}}

@@ -11,7 +11,7 @@ from app import many, problems
 from app.disconnect import unless_gone
 from app.errors import BadParameter, BatchFailed, TooManyImages
 from app.openapi import bodies, examples, responses
-from app.openapi.responses import NEEDS_MODELS, QUEUES, READS_UPLOAD
+from app.openapi.responses import GUARDED, NEEDS_MODELS, QUEUES, READS_UPLOAD
 from app.parameters import Models, Threshold, TopK, Version
 from app.routes.classify import answer
 from app.schemas import BatchAnswer, BatchItem
@@ -33,7 +33,7 @@ router = APIRouter(tags=["classify"])
         **responses.answer(batch=examples.BATCH),
         **responses.errors(
             "/v1/classify/batch",
-            *(*READS_UPLOAD, TooManyImages, ModelNotFound, BadParameter, *NEEDS_MODELS, *QUEUES, BatchFailed),
+            *(*GUARDED, *READS_UPLOAD, TooManyImages, ModelNotFound, BadParameter, *NEEDS_MODELS, *QUEUES, BatchFailed),
         ),
     },
 )

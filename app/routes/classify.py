@@ -10,7 +10,7 @@ from app import uploads
 from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
-from app.openapi.responses import DECODES, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
+from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
 from app.parameters import Models, Threshold, TopK, Version
 from app.schemas import Classification, Comparison, ModelAnswer, Prediction, Timing
 from app.selection import select
@@ -29,7 +29,9 @@ router = APIRouter(tags=["classify"])
     openapi_extra=bodies.IMAGE,
     responses={
         **responses.answer(SERVER_TIMING, one_model=examples.CLASSIFICATION, several_models=examples.COMPARISON),
-        **responses.errors("/v1/classify", *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS),
+        **responses.errors(
+            "/v1/classify", *GUARDED, *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS
+        ),
     },
 )
 async def classify(

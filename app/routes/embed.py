@@ -12,7 +12,7 @@ from app import uploads
 from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
-from app.openapi.responses import DECODES, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
+from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
 from app.parameters import Model, Version
 from app.routes.classify import server_timing, timed
 from app.schemas import Features
@@ -40,7 +40,9 @@ class _Kind(StrEnum):
         **responses.answer(
             SERVER_TIMING, {_Kind.BYTES: bodies.BINARY, _Kind.NPY: bodies.BINARY}, features=examples.FEATURES
         ),
-        **responses.errors("/v1/embed", *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS),
+        **responses.errors(
+            "/v1/embed", *GUARDED, *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS
+        ),
     },
 )
 async def embed(

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from app.errors import BadParameter
 from app.openapi import examples, responses
-from app.openapi.responses import NEEDS_MODELS
+from app.openapi.responses import GUARDED, NEEDS_MODELS
 from app.parameters import ModelPath, Version
 from app.schemas import ModelDetail, ModelList, ModelSummary
 from app.service import Service
@@ -22,7 +22,7 @@ router = APIRouter(tags=["models"])
 @router.get(
     "/v1/models",
     summary="List the models",
-    responses={**responses.answer(models=examples.MODELS), **responses.errors("/v1/models", *NEEDS_MODELS)},
+    responses={**responses.answer(models=examples.MODELS), **responses.errors("/v1/models", *GUARDED, *NEEDS_MODELS)},
 )
 async def list_models(service: ServiceDep) -> ModelList:
     """Every classifier in every version, by name, the newest version first."""
@@ -35,7 +35,7 @@ async def list_models(service: ServiceDep) -> ModelList:
     summary="Describe a model",
     responses={
         **responses.answer(model=examples.MODEL),
-        **responses.errors("/v1/models/cifar10", ModelNotFound, BadParameter, *NEEDS_MODELS),
+        **responses.errors("/v1/models/cifar10", *GUARDED, ModelNotFound, BadParameter, *NEEDS_MODELS),
     },
 )
 async def show_model(name: ModelPath, service: ServiceDep, version: Version = None) -> ModelDetail:

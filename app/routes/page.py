@@ -13,6 +13,7 @@ from app.disconnect import unless_gone
 from app.page import render
 from app.page.examples import EXAMPLES
 from app.routes.classify import answer, server_timing, timed
+from app.security import recognised
 from app.selection import select
 from app.service import Service
 from app.state import DeadlineDep, State, StateDep, elapsed_s
@@ -43,11 +44,13 @@ async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Re
         with state.working_service().used() as service:
             upload = await uploads.read(request, state.settings.max_body_bytes)
             chosen = {"chosen": upload.all("model")}
-            shown = await _classify(request, service, upload, deadline)
+            caller = recognised(request, state.access, next(iter(upload.all("key")), None))
+            async with state.access.admitted(caller):
+                shown = await _classify(request, service, upload, deadline)
     except problems.EXPECTED as error:
         problem = problems.note(request, error)
         response = _page(request, state, problem.status, problem=problem, **chosen)
-        if problem.status == 503:
+        if problem.status in (429, 503):
             response.headers["Retry-After"] = str(problems.retry_after_s(error))
         return response
     response = _page(request, state, **shown)
@@ -106,6 +109,7 @@ def _page(request: Request, state: State, status: int = 200, **shown: object) ->
         "default": service.default.name if service else None,
         "sure": round(_SURE * 100),
         "max_bytes": state.settings.max_body_bytes,
+        "needs_key": state.access.needs_key,
         "results": [],
         "problem": None,
         **shown,

@@ -10,7 +10,7 @@ from app import uploads
 from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
-from app.openapi.responses import DECODES, NEEDS_MODELS, READS_UPLOAD, RUNS
+from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS
 from app.parameters import ModelPath, VersionPath
 from app.schemas import Scores
 from app.service import Service
@@ -27,7 +27,8 @@ _DOCUMENTED: dict[str, Any] = {
     "responses": {
         **responses.answer(scores=examples.SCORES),
         **responses.errors(
-            "/predictions/cifar10", *(*READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS)
+            "/predictions/cifar10",
+            *(*GUARDED, *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS),
         ),
     },
 }

@@ -16,7 +16,7 @@ from app.errors import BadParameter, TooManyImages
 from app.oip import messages, tensors
 from app.oip.messages import HEADER_LENGTH, Output, RequestedOutput
 from app.openapi import bodies, examples, responses
-from app.openapi.responses import DECODES, NEEDS_MODELS, READS_BODY, RUNS
+from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_BODY, RUNS
 from app.parameters import HeaderLength, ModelPath, VersionPath
 from app.schemas import Health, V2Answer, V2Model, V2Server, V2Tensor
 from app.service import Service, answered
@@ -31,7 +31,7 @@ PROBABILITIES = "probabilities"
 _EXTENSIONS = ["binary_tensor_data", "classification"]
 
 _NOT_READY = responses.v2_errors(*NEEDS_MODELS)
-_NOT_FOUND = responses.v2_errors(ModelNotFound, BadParameter, *NEEDS_MODELS)
+_NOT_FOUND = responses.v2_errors(*GUARDED, ModelNotFound, BadParameter, *NEEDS_MODELS)
 _METADATA: Any = {"responses": {**responses.answer(model=examples.V2_MODEL), **_NOT_FOUND}}
 _READY: Any = {"responses": {**responses.answer(ok=examples.HEALTH), **_NOT_FOUND}}
 _JSON_LENGTH: responses.Headers = {
@@ -47,13 +47,17 @@ _INFER: Any = {
     "responses": {
         **responses.answer(_JSON_LENGTH, {"application/octet-stream": bodies.BINARY}, classes=examples.V2_ANSWER),
         **responses.v2_errors(
-            *(*READS_BODY, TooManyImages, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS)
+            *(*GUARDED, *READS_BODY, TooManyImages, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS)
         ),
     },
 }
 
 
-@router.get("", summary="Describe the server", responses=responses.answer(server=examples.V2_SERVER))
+@router.get(
+    "",
+    summary="Describe the server",
+    responses={**responses.answer(server=examples.V2_SERVER), **responses.v2_errors(*GUARDED)},
+)
 async def server_metadata() -> V2Server:
     """Its name, and what it knows beyond the protocol."""
     return V2Server(name="image-classification-service", version=VERSION, extensions=_EXTENSIONS)

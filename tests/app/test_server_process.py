@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.keys import Role, add
 from models.artifacts import DEFAULT_STORE
 from tests.app.pictures import encoded
 from tests.app.processes import ROOT, free_port, get, post, server
@@ -125,6 +127,46 @@ def test_the_access_log_is_json_and_says_nothing_of_the_picture(tiny_store: Path
     assert entry["bytes_in"] > len(PICTURE)
     assert entry["duration_ms"] > 0
     assert "secret" not in started.log
+    assert hashlib.sha256(PICTURE).hexdigest() not in started.log
+
+
+def test_of_a_picture_size_format_and_digest_are_logged_where_it_is_wanted(tiny_store: Path, tmp_path: Path) -> None:
+    key = add(tmp_path / "keys", "laptop", Role.USER)
+    with server(
+        TINY, APP_STORE=str(tiny_store), APP_LOG_PICTURES="1", APP_API_KEYS_FILE=str(tmp_path / "keys")
+    ) as started:
+        headers = {"X-API-Key": key, "X-Request-ID": "test-8"}
+        httpx.post(f"{started.address()}/v1/classify", files={"file": ("my-secret.jpg", PICTURE)}, headers=headers)
+        started.terminate()
+        started.exit_code()
+    entries = [json.loads(line) for line in started.lines]
+    (picture,) = (each for each in entries if each["event"] == "picture")
+    digest = hashlib.sha256(PICTURE).hexdigest()
+    assert (picture["bytes"], picture["format"], picture["sha256"]) == (len(PICTURE), "JPEG", digest)
+    assert picture["request_id"] == "test-8"
+    (request,) = (each for each in entries if each["event"] == "request")
+    assert request["key"] == "laptop"
+    assert "secret" not in started.log
+    assert key not in started.log
+
+
+def test_only_trusted_proxies_say_whose_request_it_is(tiny_store: Path) -> None:
+    limit = {"APP_STORE": str(tiny_store), "APP_RATE_LIMIT": "1/hour"}
+
+    def statuses(address: str) -> list[int]:
+        clients = ("198.51.100.7", "198.51.100.8")
+        return [httpx.get(f"{address}/v1/models", headers={"X-Forwarded-For": each}).status_code for each in clients]
+
+    with server(TINY, **limit) as alone, server(TINY, **limit, APP_TRUSTED_PROXIES="127.0.0.1") as behind:
+        assert statuses(alone.address()) == [200, 429]
+        assert statuses(behind.address()) == [200, 200]
+
+
+def test_a_file_of_keys_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    with server(TINY, APP_API_KEYS_FILE=str(tmp_path / "keys")) as started:
+        assert started.exit_code() == 1
+    assert "keys: No such file or directory" in started.log
+    assert "Traceback" not in started.log
 
 
 @SHIPPED

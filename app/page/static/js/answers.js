@@ -24,7 +24,7 @@ function answerElement(result, settings, root) {
   const name = `${result.model}, version ${result.version}`;
   const card = element.querySelector(".model a");
   card.textContent = name;
-  card.href = `${root}/cards/${result.model}/${result.version}`;
+  if (!settings.needsKey) card.href = `${root}/cards/${result.model}/${result.version}`;
   card.after(`, which knows ${settings.classes(result)} classes`);
   element.querySelector("table").setAttribute("aria-label", name);
   element.querySelector("tbody").replaceChildren(...result.predictions.slice(0, settings.shown).map(bar));

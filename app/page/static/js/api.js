@@ -37,11 +37,11 @@ function words(status, { detail, request_id: id }) {
 
 /**
  * @param {Blob} picture
- * @param {{root: string, models: string[], topK: number, signal: AbortSignal, onProgress?: (share: number) => void}} options
+ * @param {{root: string, models: string[], topK: number, key?: string, signal: AbortSignal, onProgress?: (share: number) => void}} options
  * @returns {Promise<{request_id: string, results: object[], timing_ms: object, batch_size: number}>}
  *   with a list of results, however many models were asked; rejects with a Problem, or an AbortError
  */
-export function classify(picture, { root, models, topK, signal, onProgress = () => {} }) {
+export function classify(picture, { root, models, topK, key, signal, onProgress = () => {} }) {
   return new Promise((resolve, reject) => {
     const aborted = () => reject(new DOMException("Removed", "AbortError"));
     if (signal.aborted) {
@@ -50,6 +50,7 @@ export function classify(picture, { root, models, topK, signal, onProgress = () 
     }
     const request = new XMLHttpRequest();
     request.open("POST", `${root}/v1/classify?${query(models, topK)}`);
+    if (key) request.setRequestHeader("X-API-Key", key);
     request.responseType = "json";
     request.upload.onprogress = (event) => onProgress(event.lengthComputable ? event.loaded / event.total : 0);
     request.onload = () => {

@@ -91,7 +91,8 @@ export class Camera {
     while (!signal.aborted) {
       try {
         const frame = await this.frame();
-        const answer = await classify(frame, { root: this.root, models: this.settings.models, topK: TOP_K, signal });
+        const { models, key } = this.settings;
+        const answer = await classify(frame, { root: this.root, models, topK: TOP_K, key, signal });
         this.answer = answer;
         this.show();
         this.say(rate(times));

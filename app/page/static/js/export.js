@@ -7,7 +7,8 @@ import { query } from "./api.js";
 export function asCurl(item, settings, root) {
   // In curl's own quotes, since a name may hold its separators; then in the shell's.
   const file = `file=@"${item.file.name.replace(/["\\]/g, "\\$&")}"`;
-  return `curl -F ${shellQuoted(file)} ${shellQuoted(`${location.origin}${root}/v1/classify?${query(item.models, settings.shown)}`)}`;
+  const key = settings.needsKey ? '-H "X-API-Key: $KEY" ' : ""; // never the key itself: commands are shown to others
+  return `curl ${key}-F ${shellQuoted(file)} ${shellQuoted(`${location.origin}${root}/v1/classify?${query(item.models, settings.shown)}`)}`;
 }
 
 function shellQuoted(text) {

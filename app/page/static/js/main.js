@@ -13,7 +13,7 @@ const { root, maxBytes } = document.querySelector("main").dataset;
 const settings = new Settings(byId("form"), byId("threshold"), byId("threshold-shown"), byId("shown"));
 const board = new Board(byId("results"), {
   settings,
-  uploads: new Uploads(root, Number(maxBytes)),
+  uploads: new Uploads(root, Number(maxBytes), settings),
   history: new History(byId("history")),
   root,
 });

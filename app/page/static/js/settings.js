@@ -22,6 +22,16 @@ export class Settings extends EventTarget {
     return new FormData(this.form).getAll("model");
   }
 
+  /** Whether the server asks for a key; then links to cards would lead nowhere, since they bring none. */
+  get needsKey() {
+    return this.form.elements.key !== undefined;
+  }
+
+  /** The key that was entered, if there is a field for it. */
+  get key() {
+    return this.form.elements.key?.value ?? "";
+  }
+
   /** How many classes a model has that answered. */
   classes({ model, version }) {
     return document.getElementById(`model-${model}@${version}`).dataset.classes;

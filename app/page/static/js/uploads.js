@@ -7,8 +7,9 @@ const TRIES = 100;
 const TOP_K = 10;
 
 export class Uploads {
-  constructor(root, maxBytes) {
+  constructor(root, maxBytes, settings) {
     this.root = root;
+    this.settings = settings;
     this.maxBytes = maxBytes;
     this.waiting = [];
     this.running = 0;
@@ -44,7 +45,14 @@ export class Uploads {
     item.set({ state: "sending", progress: 0 });
     try {
       const onProgress = (progress) => item.set({ progress });
-      const answer = await classify(item.file, { root: this.root, models: item.models, topK: TOP_K, signal, onProgress });
+      const answer = await classify(item.file, {
+        root: this.root,
+        models: item.models,
+        topK: TOP_K,
+        key: this.settings.key,
+        signal,
+        onProgress,
+      });
       item.set({ state: "done", answer });
     } catch (problem) {
       if (signal.aborted) return;

@@ -1,0 +1,158 @@
+"""Who asks, by key or by address, and how much of the server one of them may have."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import limits
+import structlog
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from limits.errors import StorageError
+from limits.limits import RateLimitItem
+from starlette.datastructures import Headers
+
+from app.errors import Forbidden, RateLimited, TooManyAtOnce, Unauthorized
+from app.keys import KeyRing, Role
+from app.settings import Settings
+
+_REFRESH_S = 1.0
+_STORAGE_TIMEOUT_S = 0.5
+_BUSY_RETRY_S = 1
+
+logger = structlog.get_logger("app")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose limits count, by key or by address, and what may be done."""
+
+    id: str
+    role: Role = Role.USER
+    key: str | None = None
+
+    def require(self, role: Role) -> None:
+        """Raise Forbidden for an address that is not for this caller."""
+        if role is Role.ADMIN and self.role is not Role.ADMIN:
+            raise Forbidden("This address is for admin keys: python -m app.keys NAME --admin makes one.")
+
+
+class Access:
+    """The keys, if there are any, and the limits, if there are any. Lives on one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the keys; raises BadKeysFile."""
+        self._ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
+        self._refreshed = time.monotonic()
+        self._items = limits.parse_many(settings.rate_limit) if settings.rate_limit else []
+        self._local = FixedWindowRateLimiter(MemoryStorage())
+        self._shared = FixedWindowRateLimiter(_redis(settings.rate_limit_url)) if settings.rate_limit_url else None
+        self._is_shared_lost = False
+        self._most_at_once = settings.max_concurrent
+        self._at_once: Counter[str] = Counter()
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether there are keys."""
+        return self._ring is not None
+
+    def caller(self, key: str | None, address: str | None) -> Caller:
+        """Who presents this key, if keys are needed; else who has this address. Raises Unauthorized."""
+        if self._ring is None:
+            return Caller(f"address:{_subscriber(address)}")
+        if time.monotonic() - self._refreshed > _REFRESH_S:
+            self._refreshed = time.monotonic()
+            self._ring.refresh()
+        if not key:
+            raise Unauthorized("A key is needed: Authorization: Bearer KEY, or X-API-Key: KEY.")
+        found = self._ring.find(key)
+        if found is None:
+            raise Unauthorized("This key is none of the server's.")
+        return Caller(f"key:{found.name}", found.role, found.name)
+
+    @asynccontextmanager
+    async def admitted(self, caller: Caller) -> AsyncIterator[dict[str, str]]:
+        """Count a request while it is answered; gives the headers that say what is left.
+
+        Raises:
+            RateLimited: too many requests in the time that the limit names.
+            TooManyAtOnce: too many under way.
+        """
+        if self._most_at_once is not None and self._at_once[caller.id] >= self._most_at_once:
+            raise TooManyAtOnce(
+                f"The limit of requests under way is {self._most_at_once}. Wait for an answer first.", _BUSY_RETRY_S
+            )
+        self._at_once[caller.id] += 1
+        try:
+            yield await self._counted(caller)
+        finally:
+            self._at_once[caller.id] -= 1
+            if not self._at_once[caller.id]:
+                del self._at_once[caller.id]
+
+    async def _counted(self, caller: Caller) -> dict[str, str]:
+        if self._shared:
+            try:
+                headers = await _hit(self._shared, self._items, caller)
+            except StorageError as error:
+                if not self._is_shared_lost:
+                    logger.warning(
+                        "The shared rate limits cannot be reached; each server counts alone.", why=str(error)
+                    )
+                self._is_shared_lost = True
+            else:
+                self._is_shared_lost = False
+                return headers
+        return await _hit(self._local, self._items, caller)
+
+
+def presented(headers: Headers) -> str | None:
+    """The key in `Authorization: Bearer` or `X-API-Key`, if there is one."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
+
+
+async def _hit(limiter: FixedWindowRateLimiter, items: list[RateLimitItem], caller: Caller) -> dict[str, str]:
+    """Count a request against each limit; the RateLimit headers (IETF draft-ietf-httpapi-ratelimit-headers-10)."""
+    if not items:
+        return {}
+    is_within = [await limiter.hit(item, caller.id) for item in items]
+    now, policies, states, waits = time.time(), [], [], []
+    for item in items:
+        reset, remaining = await limiter.get_window_stats(item, caller.id)
+        window_s, left_s = item.get_expiry(), max(1, round(reset - now))
+        policies.append(f'"{window_s}s";q={item.amount};w={window_s}')
+        states.append(f'"{window_s}s";r={remaining};t={left_s}')
+        waits.append(left_s)
+    headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
+    if not all(is_within):
+        wait_s = max(wait for wait, within in zip(waits, is_within, strict=True) if not within)
+        raise RateLimited(f"The limit of requests is {'; '.join(map(str, items))}. Wait.", wait_s, headers)
+    return headers
+
+
+def _redis(url: str) -> Storage:
+    """Counters in Redis, for several servers; a slow Redis must not slow answers down."""
+    return RedisStorage(
+        f"async+{url}",
+        wrap_exceptions=True,
+        implementation="redispy",
+        socket_timeout=_STORAGE_TIMEOUT_S,
+        socket_connect_timeout=_STORAGE_TIMEOUT_S,
+    )
+
+
+def _subscriber(address: str | None) -> str:
+    """Whose address it is: one of IPv6 is 64 bits of somebody's, who can change the others at will (RFC 6177)."""
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return "unknown"
+    if parsed.version == 6 and parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)

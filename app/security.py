@@ -1,0 +1,95 @@
+"""Before every address: which are open, whose key it is, and whether there is anything left for it.
+
+What is not listed here as open needs a key where there are keys, so that a new address is closed until somebody says
+otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import problems
+from app.access import Access, Caller, presented
+from app.errors import ServiceError
+from app.keys import Role
+from app.settings import Settings
+from app.state import State, own_path
+
+_OPEN = frozenset(
+    {"/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz", "/healthz"}
+    | {"/v2/health/live", "/v2/health/ready"}
+)
+"""The page (whose form brings its key in a field, which its route looks at), the document, and probes."""
+_OPEN_FILES = "/static/"
+
+
+def is_open(path: str, settings: Settings) -> bool:
+    """Whether a path of the server's own answers without a key."""
+    return path in _OPEN or path.startswith(_OPEN_FILES) or (path == "/metrics" and settings.metrics_public)
+
+
+class Guard:
+    """Lets in whom it may, and says in every answer what is left of the limits."""
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        """Wrap an app."""
+        self._app, self._access, self._settings = app, state.access, state.settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on, or answer it."""
+        if scope["type"] != "http" or is_open(own_path(scope), self._settings):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            caller = recognised(request, self._access)
+            async with self._access.admitted(caller) as left:
+                await self._app(scope, receive, self._with(left, send))
+        except ServiceError as error:  # its own: those of the app have become answers
+            await problems.respond(request, error)(scope, receive, send)
+
+    def _with(self, left: dict[str, str], send: Send) -> Send:
+        extra = {**left, **({"Cache-Control": "no-store"} if self._access.needs_key else {})}
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(extra)
+            await send(message)
+
+        return send_with_headers if extra else send
+
+
+class Cors(CORSMiddleware):
+    """Pages of other origins may read answers only where the settings name them."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        """Wrap an app."""
+        super().__init__(
+            app,
+            allow_origins=settings.cors_origins.split(),
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "X-Request-Timeout-Ms"],
+            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-ID"],
+        )
+
+
+def recognised(request: Request, access: Access, key_field: str | None = None) -> Caller:
+    """Who asks, by the key in a header, or in a field of the page's form; raises Unauthorized."""
+    address = request.client.host if request.client else None
+    caller = access.caller(presented(request.headers) or key_field, address)
+    request.state.caller = caller
+    return caller
+
+
+async def _admin(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    caller.require(Role.ADMIN)
+    return caller
+
+
+AdminDep = Annotated[Caller, Depends(_admin)]

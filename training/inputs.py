@@ -34,7 +34,8 @@ class Inputs:
 
     def fill_cache(self) -> None:
         """Extract the features of all images."""
-        for name, split in (("training images", self.data.train), ("test set", self.data.test)):
+        splits = (("training images", self.data.train), ("validation set", self.data.valid), ("test set", self.data.test))
+        for name, split in splits:
             if split is not None:
                 with self.at.track(f"features of {name}", len(split)) as advance:
                     features.fill(split, self.extractor, self.output, self.spec, self.at.cache, advance)

@@ -168,7 +168,7 @@ def _gradients(
         losses = [_cross_entropy(own, rows, fit.label_smoothing) for own, rows in zip(labels, own_rows, strict=True)]
         total = tf.add_n([task.loss_weight * loss for task, loss in zip(tasks, losses, strict=True)])
         if fit.l2:
-            total += fit.l2 * tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in _dense_kernels(model)])
+            total += fit.l2 * tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in _dense_kernels(model, tasks)])
     return losses, tape.gradient(total, model.trainable_variables)
 
 
@@ -178,9 +178,9 @@ def _probabilities(model: keras.Model, pixels: tf.Tensor, *, training: bool) -> 
     return {name: tf.concat([1 - value, value], 1) if value.shape[1] == 1 else value for name, value in outputs.items()}
 
 
-def _dense_kernels(model: keras.Model) -> list[tf.Variable]:
+def _dense_kernels(model: keras.Model, tasks: Sequence[Task]) -> list[tf.Variable]:
     """Of the dense layers below the tops."""
-    below = [layer for layer in model.layers if layer.name not in model.output_names]
+    below = [layer for layer in model.layers if layer.name not in {task.top for task in tasks}]
     return [layer.kernel.value for layer in below if isinstance(layer, keras.layers.Dense)]
 
 

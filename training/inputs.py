@@ -34,8 +34,8 @@ class Inputs:
 
     def fill_cache(self) -> None:
         """Extract the features of all images."""
-        splits = (("training images", self.data.train), ("validation set", self.data.valid), ("test set", self.data.test))
-        for name, split in splits:
+        data = self.data
+        for name, split in (("training images", data.train), ("validation set", data.valid), ("test set", data.test)):
             if split is not None:
                 with self.at.track(f"features of {name}", len(split)) as advance:
                     features.fill(split, self.extractor, self.output, self.spec, self.at.cache, advance)

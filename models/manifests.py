@@ -45,6 +45,7 @@ class Agreement(_Data):
     """How closely an engine must repeat the golden outputs before it may serve."""
 
     min_cosine: float = Field(ge=0, le=1, description="of features, for each golden image")
+    mean_cosine: float = Field(0, ge=0, le=1, description="of features, over all golden images")
     min_top1: float = Field(ge=0, le=1, description="share of golden images whose top class is the same")
     accuracy: dict[str, float] = Field(
         {},

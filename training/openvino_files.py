@@ -20,14 +20,20 @@ def convert(reference: TensorFlowEngine) -> ov.Model:
 
 
 def int8(network: ov.Model, samples: Pixels) -> dict[str, bytes]:
-    """A network's files after post-training quantisation by NNCF: ranges of activations from samples.
+    """A network's files after post-training quantisation by NNCF: symmetric ranges and corrected biases, from samples.
 
     Args:
         network: from `convert`; stays as it is.
         samples: some hundred images as the network gets them, uint8 [n, size, size, 3].
     """
     nncf.set_log_level(logging.ERROR)
-    quantised = nncf.quantize(network, nncf.Dataset([image[None] for image in samples]), subset_size=len(samples))
+    quantised = nncf.quantize(
+        network,
+        nncf.Dataset([image[None] for image in samples]),
+        preset=nncf.QuantizationPreset.PERFORMANCE,
+        fast_bias_correction=False,  # the fast one costs InceptionV3 0.3 to 0.5 points on Tiny-ImageNet
+        subset_size=len(samples),
+    )
     return _written(quantised, OPENVINO_INT8)
 
 

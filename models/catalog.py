@@ -11,7 +11,7 @@ from models import golden, heads
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, Store, parse_name
 from models.classifier import Classifier, Extractor, Reader
 from models.engines.choice import Choice, create
-from models.errors import ArtifactError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
+from models.errors import ArtifactError, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
 from models.heads import Head
 from models.manifests import CARD_FILE, GOLDEN_FILE
 from models.preprocess import PreprocessSpec
@@ -35,7 +35,7 @@ def load_extractor(artifact: ExtractorArtifact, choice: Choice = AUTO) -> Extrac
     for name in names:
         try:
             return _proved(artifact, name, choice.threads)
-        except GoldenMismatch as error:
+        except (GoldenMismatch, EngineError) as error:
             if name == names[-1]:
                 raise
             logger.warning("%s Trying the next engine.", error)
@@ -44,11 +44,15 @@ def load_extractor(artifact: ExtractorArtifact, choice: Choice = AUTO) -> Extrac
 
 def _proved(artifact: ExtractorArtifact, name: str, threads: int | None) -> Extractor:
     manifest = artifact.manifest
-    engine = create(name, manifest, artifact.read, threads)
     try:
+        engine = create(name, manifest, artifact.read, threads)
         golden.replay_extractor(artifact.read(GOLDEN_FILE), engine, manifest.engines[name])
     except GoldenMismatch as error:
         raise GoldenMismatch(f"Refusing {artifact.label} in {artifact.folder}: {error}") from error
+    except ModelsError:
+        raise
+    except Exception as error:  # a library without its driver, or on a device without memory, can raise anything
+        raise EngineError(f"{name} cannot run {artifact.label} on this machine: {error}") from error
     return Extractor(manifest, engine)
 
 

@@ -117,6 +117,8 @@ def _samples(recipe: Recipe, network: Network, labelled: Sequence[Labelled], at:
     """Images to calibrate 8 bits with: those that the network was fitted on, else, where it must be, the recipe's."""
     if network.int8 == "never":
         return None
+    if network.int8 == "harmless" and not all(each.data.holds_out for each in labelled):
+        return None  # nothing is left to show on that it is
     if labelled:
         return np.concatenate([samples(each.data.train, each.data.fitted, each.spec) for each in labelled])
     if network.int8 == "harmless" or recipe.data is None or recipe.preprocess is None:
@@ -144,8 +146,14 @@ def _unfitted(recipe: Recipe, network: Network, start: Start | None, fitted_on: 
 
 def _is_same(manifest: ExtractorManifest, network: Network, tops: Mapping[str, tuple[str, ...]], digest: str) -> bool:
     there = (manifest.network, manifest.input_size, manifest.tops, manifest.weights_sha256)
-    has_every_file = any(name.startswith("openvino:") for name in manifest.engines)
-    return has_every_file and there == (network.architecture, network.size, dict(tops), digest)
+    on_openvino = [name for name in manifest.engines if name.startswith("openvino:")]
+    has_its_files = {"always": "openvino:int8" in on_openvino, "never": "openvino:float32" in on_openvino}
+    return has_its_files.get(network.int8, bool(on_openvino)) and there == (
+        network.architecture,
+        network.size,
+        dict(tops),
+        digest,
+    )
 
 
 def _newest(store: Store, name: str) -> ExtractorArtifact | None:

@@ -98,8 +98,8 @@ def prove(
     else:
         files |= openvino_files.float16(network)
         engines |= {"openvino:bfloat16": _HALF, "openvino:float32": _EXACT}
-    here = [create(name, draft, files.__getitem__) for name in engines if _runs_here(name)]
-    for name, accuracy in _accuracies(here, _test_sets(labelled), at.track).items():
+    others = [create(name, draft, files.__getitem__) for name in engines if name != REFERENCE and _runs_here(name)]
+    for name, accuracy in _accuracies([reference, *others], _test_sets(labelled), at.track).items():
         engines[name] = engines[name].model_copy(update={"accuracy": accuracy})
     widths = {name: values.shape[1] for name, values in reference.run(golden.draw(draft.input_size, 1)).items()}
     return Proved(files, engines, widths)

@@ -6,7 +6,6 @@ precision first, and bfloat16 only on processors that have it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,7 +45,8 @@ class Choice:
         Raises:
             EngineError: there is none; says what to install or to set.
         """
-        asked = [name for name in _fastest_first() if self._asks_for(name) and name in manifest.engines]
+        has_gpu = self.engine != "openvino" and _has_gpu()
+        asked = [name for name in _fastest_first(has_gpu) if self._asks_for(name) and name in manifest.engines]
         if not asked:
             raise EngineError(
                 f"{manifest.name}@{manifest.version} runs on {', '.join(manifest.engines)}, "
@@ -93,16 +93,14 @@ def create(name: str, manifest: ExtractorManifest, read: Read, threads: int | No
     return TensorFlowEngine(precision, manifest, read, threads or available_cores())
 
 
-def _fastest_first() -> Iterator[str]:
-    if _has_gpu():
-        yield from _GPU
-    yield from (name for name in _CPU if not (_has_gpu() and name in _GPU))
+def _fastest_first(has_gpu: bool) -> list[str]:
+    return list(dict.fromkeys([*_GPU, *_CPU] if has_gpu else _CPU))
 
 
 def _has_gpu() -> bool:
     """Asked of TensorFlow only where there is a driver, since that takes seconds."""
     if not any(driver.exists() for driver in _GPU_DRIVERS) or not find_spec("tensorflow"):
         return False
-    from models.engines.tensorflow import gpus
+    import tensorflow as tf
 
-    return bool(gpus())
+    return bool(tf.config.list_physical_devices("GPU"))  # which does not start it: threads can still be set

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from models import catalog
 from models.answers import answer
 from models.artifacts import MANIFEST_FILE, Store
-from models.engines.choice import Choice
+from models.engines import Engine
+from models.engines.choice import Choice, create
 from models.errors import CorruptArtifact, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
 from models.manifests import (
     GOLDEN_FILE,
@@ -135,6 +137,30 @@ def test_an_extractor_that_was_not_proved_on_this_engine_is_refused(own_store: S
     rewrite(folder, lambda manifest: manifest.model_copy(update={"engines": other}))
     with pytest.raises(EngineError, match=r"tiny_net@1 runs on elsewhere:int8"):
         catalog.load(own_store, choice=ONE_THREAD)
+
+
+def test_an_engine_that_fails_on_this_machine_gives_way_to_the_next(
+    own_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = own_store.extractor("tiny_net").folder
+    loose = Agreement(min_cosine=0.9, min_top1=0.9)
+    rewrite(
+        folder,
+        lambda manifest: manifest.model_copy(
+            update={"engines": {"openvino:float32": loose, "tensorflow:float32": loose}}
+        ),
+    )
+
+    def without_driver(name: str, *rest: Any) -> Engine:
+        if name.startswith("openvino"):
+            raise RuntimeError("no driver")
+        return create(name, *rest)
+
+    monkeypatch.setattr(catalog, "create", without_driver)
+    (extractor,) = catalog.load(own_store, choice=ONE_THREAD).extractors
+    assert extractor.engine.name == "tensorflow:float32"
+    with pytest.raises(EngineError, match=r"openvino:float32 cannot run tiny_net@1 on this machine: no driver"):
+        catalog.load(own_store, choice=Choice("openvino", threads=1))
 
 
 def test_an_extractor_that_does_not_repeat_its_golden_outputs_is_refused(own_store: Store) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ from keras import layers
 from models import networks
 from models.image import Pixels
 from tests.training import tiny_fit
+from training import learner
 from training.history import Figures, History, Record
 from training.network import fit
 from training.normalization import with_fused_normalization
@@ -53,13 +55,21 @@ def test_a_network_without_batch_normalisation_stays_as_it_is() -> None:
     assert all(np.isfinite(variable).all() for variable in model.variables)
 
 
-def test_a_fit_that_was_finished_without_them_takes_them_when_it_is_asked_again(tmp_path: Path) -> None:
+def test_a_fit_that_was_finished_without_them_takes_them_when_it_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_fit.write(tmp_path / "data", per_class=20)
     sets = tiny_fit.load(tmp_path / "data")
     plain = fit(tiny_fit.network(passes=1), 0, sets, None, tmp_path)
+    taken: list[tuple[int, ...]] = []
+
+    def noting(_model: keras.Model, batches: Iterable[Pixels]) -> None:
+        taken.extend(batch.shape for batch in batches)
+
+    monkeypatch.setattr(learner, "refresh_statistics", noting)
     again = fit(tiny_fit.network(passes=1, statistics_batches=2), 0, sets, None, tmp_path)
     assert again.folder == plain.folder, "the fit was done once more instead of going on behind its last step"
-    assert [record.step for record in again.history] == [record.step for record in plain.history]
+    assert taken == [(20, tiny_fit.SIZE, tiny_fit.SIZE, 3)] * 2
 
 
 def test_the_last_record_tells_what_the_network_is_worth_with_them(tmp_path: Path) -> None:

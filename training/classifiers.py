@@ -28,6 +28,7 @@ from models.manifests import (
 )
 from models.preprocess import PreprocessSpec
 from training import card
+from training.findings import Answers
 from training.libraries import versions
 from training.recipe import Recipe
 
@@ -44,6 +45,8 @@ class Fitted:
     data: dict[str, Any]
     holdout: Integers
     tuning: dict[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Answers] = field(default_factory=dict)
+    """By which it was measured; no part of the manifest."""
 
 
 def save(

@@ -22,8 +22,7 @@ from models.progress import Advance, Track, silent
 from training import tfrecords
 from training.datasets import CACHE_FOLDER, unpacked
 from training.errors import DatasetError
-from training.importing import CLASSES_FILE
-from training.layout import ImageFile, find
+from training.layout import CLASSES_FILE, ImageFile, find
 from training.staging import staged
 
 _SHUFFLE_SEED = 0

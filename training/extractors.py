@@ -19,6 +19,7 @@ from models.manifests import CARD_FILE, ExtractorManifest, sha256
 from models.networks import Tensors
 from training import card, datasets, weights
 from training.datasets import Dataset
+from training.history import FITTED_HISTORY
 from training.libraries import versions
 from training.network import fit
 from training.proof import HARMLESS, Labelled, prove, samples
@@ -98,6 +99,8 @@ def _made(recipe: Recipe, network: Network, start: Start | None, at: Workplace) 
         }
     if result.history:
         fitted_on["last_step"] = result.history[-1].model_dump(mode="json")
+        passes = [record for record in result.history if record.holdout]
+        fitted_on[FITTED_HISTORY] = [record.model_dump(mode="json", exclude_none=True) for record in passes]
     if result.kept:
         fitted_on["kept_step"] = result.kept.model_dump(mode="json")
     return _Made(

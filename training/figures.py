@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from models.manifests import Metrics
 
+_HEADINGS = ("set", "images", "accuracy", "95 %\ninterval", "baseline", "top 5", "log\nloss", "calibration\nerror")
+
 
 def metrics_table(measured: Mapping[str, Metrics]) -> Table:
     """One row for each set; `baseline` is the accuracy of naming the most frequent class always."""
-    table = Table("set", "images", "accuracy", "95 % interval", "baseline", "top 5", "log loss", "calibration error")
+    table = Table(box=SIMPLE_HEAD, padding=0)  # narrow: it has to fit into 80 columns
+    for heading in _HEADINGS:
+        table.add_column(heading, no_wrap=True, justify="left" if heading == "set" else "right")
     for name, figures in measured.items():
         low, high = figures.accuracy_interval
         table.add_row(
             name,
             f"{figures.images:,}",
             f"{figures.accuracy:.4f}",
-            f"{low:.4f} to {high:.4f}",
+            f"{low:.3f}–{high:.3f}",
             "" if figures.most_frequent is None else f"{figures.most_frequent:.4f}",
             f"{figures.top5_accuracy:.4f}",
             f"{figures.log_loss:.4f}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 HISTORY_FILE = "history.jsonl"
 CURVE_FILE = "learning_curve.png"
+#: In an extractor's `fitted_on`: the records at which held-out images were measured.
+FITTED_HISTORY = "history"
 
 
 class _Data(BaseModel):
@@ -70,13 +73,16 @@ class History:
         with self._path.open("a") as file:
             file.write(_line(record))
         if record.holdout:
-            draw(self.records, self._curve)
+            self._draw()
 
     def correct(self, holdout: dict[str, Figures]) -> None:
         """Put other held-out figures into the last record: the network was changed without a step."""
         self.records[-1] = self.records[-1].model_copy(update={"holdout": holdout})
         self._write()
-        draw(self.records, self._curve)
+        self._draw()
+
+    def _draw(self) -> None:
+        curves(self.records).savefig(self._curve, dpi=120, format="png")
 
     def _write(self) -> None:
         staging = self._path.with_suffix(".writing")
@@ -97,8 +103,13 @@ def _read(path: Path) -> Iterator[Record]:
             return
 
 
-def draw(records: Sequence[Record], path: Path) -> None:
-    """Draw losses and held-out accuracies over the passes, as a PNG."""
+def of_extractor(fitted_on: Mapping[str, Any]) -> list[Record]:
+    """How an extractor was fitted, as its manifest tells; empty where nothing was measured on the way."""
+    return [Record.model_validate(record) for record in fitted_on.get(FITTED_HISTORY, ())]
+
+
+def curves(records: Sequence[Record]) -> Figure:
+    """Losses and held-out accuracies over the passes."""
     fitted = [record for record in records if record.loss]
     measured = [record for record in records if record.holdout]
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -107,7 +118,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
     losses.set(title="Loss on the fitted images", xlabel="passes", ylabel="cross-entropy, smoothed labels")
     _plot(accuracies, measured, _accuracies, "o-")
     accuracies.set(title="Accuracy on held-out images", xlabel="passes", ylabel="share named rightly")
-    figure.savefig(path, dpi=120, format="png")
+    return figure
 
 
 def _accuracies(record: Record) -> dict[str, float]:

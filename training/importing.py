@@ -24,22 +24,22 @@ from models.progress import Track, silent
 from training.archives import unpack
 from training.errors import DatasetError
 from training.import_report import ImportReport, Rejected, write_rejected
-from training.layout import ImageFile, Layout, find
+from training.layout import CLASSES_FILE, ImageFile, Layout, find
+from training.lookalikes import dhash
 from training.parallel import in_threads
 from training.staging import folder_in, staged
-
-CLASSES_FILE = "classes.tsv"
 
 _LISTED_IN_AN_ERROR = 20
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A file that was decoded: its SHA-256, or why it is no image."""
+    """A file that was decoded: its SHA-256 and its dHash (`training.lookalikes`), or why it is no image."""
 
     file: ImageFile
     digest: str = ""
     fault: str = ""
+    dhash: int = 0
 
 
 def import_folders(
@@ -61,8 +61,8 @@ def import_folders(
         raise DatasetError(f"There is nothing at {source}. Give a folder or an archive with --from.")
     with staged(folder_in(data, name), replace=replace) as staging:
         layout = find(_opened(source, staging.scratch / "unpacked", track))
-        kept, rejected = settle(_check(layout.files, track), layout.root)
-        rejected += [Rejected(_shown(path, layout.root), "lies in no class folder") for path in layout.strays]
+        kept, rejected = settle(check(layout.files, track), layout.root)
+        rejected += [Rejected(shown(path, layout.root), "lies in no class folder") for path in layout.strays]
         if not kept:
             raise _nothing_usable(source, rejected)
         # What was unpacked for this import is not needed twice.
@@ -91,7 +91,7 @@ def settle(checked: Sequence[Checked], root: Path) -> tuple[list[ImageFile], lis
     for same in twins.values():
         faults.update(_duplicates(same, root))
     files = [item.file for item in checked]
-    rejected = [Rejected(_shown(file.path, root), faults[file]) for file in files if file in faults]
+    rejected = [Rejected(shown(file.path, root), faults[file]) for file in files if file in faults]
     return [file for file in files if file not in faults], rejected
 
 
@@ -103,9 +103,9 @@ def _duplicates(same: Sequence[ImageFile], root: Path) -> Iterator[tuple[ImageFi
     for file in same:
         if contrary is not None:
             other = contrary if file.label == first.label else first
-            yield file, f"the same image under two labels: also {_shown(other.path, root)}"
+            yield file, f"the same image under two labels: also {shown(other.path, root)}"
         elif file is not keeper:
-            yield file, f"the same image as {_shown(keeper.path, root)}"
+            yield file, f"the same image as {shown(keeper.path, root)}"
 
 
 def _opened(source: Path, folder: Path, track: Track) -> Path:
@@ -115,7 +115,8 @@ def _opened(source: Path, folder: Path, track: Track) -> Path:
     return folder
 
 
-def _check(files: Sequence[ImageFile], track: Track) -> list[Checked]:
+def check(files: Sequence[ImageFile], track: Track) -> list[Checked]:
+    """Decode every file, a thread for each core."""
     with track("Checking", len(files), "files") as advance, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata: no verdict on the pixels
         return in_threads(_check_one, files, advance)
@@ -124,14 +125,14 @@ def _check(files: Sequence[ImageFile], track: Track) -> list[Checked]:
 def _check_one(file: ImageFile) -> Checked:
     try:
         content = file.path.read_bytes()
-        decode(content)
+        rgb = decode(content)
     except ImageError as error:
         return Checked(file, fault=str(error).partition(". ")[0].rstrip("."))
     except OSError as error:
         return Checked(file, fault=f"cannot be read ({error.strerror})")
     except MemoryError:
         return Checked(file, fault="decoding needs more memory than there is")
-    return Checked(file, digest=hashlib.sha256(content).hexdigest())
+    return Checked(file, digest=hashlib.sha256(content).hexdigest(), dhash=dhash(rgb))
 
 
 def _store(files: Sequence[ImageFile], folder: Path, put: Callable[[Path, Path], object], track: Track) -> None:
@@ -168,7 +169,7 @@ def _notes(layout: Layout, kept: Sequence[ImageFile]) -> list[str]:
     return notes
 
 
-def _shown(path: Path, root: Path) -> str:
+def shown(path: Path, root: Path) -> str:
     """A path for people: no control characters, nothing that cannot be encoded."""
     text = path.relative_to(root).as_posix()
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

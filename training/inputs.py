@@ -9,6 +9,7 @@ from models.catalog import load_extractor
 from models.classifier import Extractor
 from models.heads import Floats
 from models.preprocess import PreprocessSpec
+from models.quiet import without_greetings
 from training import datasets, features
 from training.datasets import Dataset, Split
 from training.errors import RecipeError
@@ -57,7 +58,13 @@ def opened(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Inputs:
         raise RecipeError(f"{recipe.name} has no images to make features of: it needs [data] and [preprocess].")
     check(recipe, recipe.preprocess, made)
     data = datasets.load(recipe.data, at.location, cache=at.cache)
-    return Inputs(data, load_extractor(made), recipe.extractor.output, recipe.preprocess, at)
+    return Inputs(data, load(made), recipe.extractor.output, recipe.preprocess, at)
+
+
+def load(made: ExtractorArtifact) -> Extractor:
+    """The extractor, ready to run; its engine may be the first to import TensorFlow. Raises ArtifactError."""
+    with without_greetings():
+        return load_extractor(made)
 
 
 def check(recipe: Recipe, spec: PreprocessSpec, made: ExtractorArtifact) -> None:

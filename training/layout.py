@@ -9,6 +9,7 @@ from pathlib import Path
 
 from training.errors import DatasetError
 
+CLASSES_FILE = "classes.tsv"
 SPLITS = ("train", "valid", "val", "test")
 
 
@@ -34,6 +35,8 @@ class Layout:
     files: tuple[ImageFile, ...]
     strays: tuple[Path, ...]
     """Files and folders that lie where no class folder is."""
+    loose: tuple[Path, ...]
+    """Files beside the class folders or the splits: often about them, such as a README."""
 
     @property
     def classes(self) -> dict[str, list[str]]:
@@ -68,7 +71,7 @@ def find(folder: Path) -> Layout:
     )
     if not files:
         raise DatasetError(f"{folder} holds no folders of images. It needs one folder for each class.")
-    return Layout(root, files, tuple(strays))
+    return Layout(root, files, tuple(strays), tuple(_plain_files(root)))
 
 
 def _root(folder: Path) -> Path:

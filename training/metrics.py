@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from models.heads import Floats, Integers, apply_temperature
 from models.manifests import Metrics
 
 _BINS = 15
+
+
+class Bin(NamedTuple):
+    """Answers of about the same certainty: their number, mean certainty, and the share that is right."""
+
+    images: int
+    confidence: float
+    accuracy: float
 
 
 def measure(probabilities: Floats, labels: Integers, classes: Sequence[str]) -> Metrics:
@@ -51,11 +60,17 @@ def log_loss(probabilities: Floats, labels: Integers) -> float:
 
 def expected_calibration_error(probabilities: Floats, labels: Integers, bins: int = _BINS) -> float:
     """Mean distance between confidence and accuracy over equally wide bins (Guo et al., 2017, arXiv:1706.04599)."""
+    gaps = [each.images * abs(each.confidence - each.accuracy) for each in reliability(probabilities, labels, bins)]
+    return float(sum(gaps) / len(labels))
+
+
+def reliability(probabilities: Floats, labels: Integers, bins: int = _BINS) -> list[Bin]:
+    """Equally wide bins of certainty that hold any answers, the least certain first."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(confidence[bin_of == b].sum() - right[bin_of == b].sum()) for b in range(bins)]
-    return float(sum(gaps) / len(labels))
+    members = (bin_of == b for b in np.unique(bin_of))
+    return [Bin(int(m.sum()), float(confidence[m].mean()), float(right[m].mean())) for m in members]
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

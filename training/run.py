@@ -13,14 +13,15 @@ import numpy as np
 
 from models import heads
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, check_name
-from models.catalog import load_extractor
 from models.classifier import Extractor
 from models.heads import Head
 from models.preprocess import PreprocessSpec
+from models.quiet import without_greetings
 from training import classifiers, datasets, fitting, inputs, looks, metrics
 from training.classifiers import Fitted
 from training.datasets import DATA_FOLDER, Dataset, Split, Stored
 from training.errors import DatasetError
+from training.findings import Answers, Findings
 from training.heads import Softmax
 from training.inputs import Inputs
 from training.looks import MEASURED_WEIGHTS
@@ -50,7 +51,7 @@ def run(recipe: Recipe, at: Workplace, *, stored: bool = False) -> ExtractorArti
     if spec is None or recipe.head is None:
         return made
     inputs.check(recipe, spec, made)
-    extractor = load_extractor(made)
+    extractor = measured_by = inputs.load(made)
     if recipe.data:
         recipe, fitted = _from_data(recipe, recipe.data, spec, extractor, at)
     else:
@@ -62,13 +63,16 @@ def run(recipe: Recipe, at: Workplace, *, stored: bool = False) -> ExtractorArti
         fitted = replace(fitted, data=fitted.data | told)
     saved = classifiers.save(recipe, spec, extractor, fitted, at.store)
     at.say(f"classifier {saved.label}: {saved.folder}")
+    if fitted.answers:
+        at.report(Findings(saved.manifest, measured_by.manifest, fitted.answers))
     return saved
 
 
 def _extractor(recipe: Recipe, at: Workplace, stored: bool = False) -> ExtractorArtifact:
     if recipe.network is None or stored:
         return at.store.extractor(recipe.extractor.name, recipe.extractor.version)
-    from training import extractors  # with TensorFlow, which heads alone do not need
+    with without_greetings():
+        from training import extractors  # with TensorFlow, which heads alone do not need
 
     return extractors.make(recipe, recipe.network, at)
 
@@ -79,7 +83,7 @@ def _refitted(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Extract
     at.say(f"fitting the network again on all images, for {passes:g} passes")
     again = _extractor(recipe.refitting(passes), at)
     at.say(f"extractor {again.label}: {again.folder}")
-    return load_extractor(again)
+    return inputs.load(again)
 
 
 def _from_data(
@@ -100,11 +104,16 @@ def _from_data(
     if first:
         del sets["test"]
         measured |= looks.recorded(first, extractor, head, at.say)
-    for name, split in sets.items():
-        probabilities = head.predict_proba(given.features(split, f"{name} set"))
-        measured[name] = metrics.measure(probabilities, split.labels, data.names)
-    description, holdout = _description(recipe, part, data, at), datasets.holdout(data.train)
-    return recipe, Fitted(head, data.names, measured, description, holdout, tried)
+    answers = {
+        name: Answers(split, head.predict_proba(given.features(split, f"{name} set"))) for name, split in sets.items()
+    }
+    if not answers and not recipe.refit:
+        holdout = data.train.take(datasets.holdout(data.train))
+        answers["holdout"] = Answers(holdout, head.predict_proba(given.features(holdout, "held-out images")))
+    for name, each in answers.items():
+        measured[name] = metrics.measure(each.probabilities, each.split.labels, data.names)
+    description = _description(recipe, part, data, at)
+    return recipe, Fitted(head, data.names, measured, description, datasets.holdout(data.train), tried, answers)
 
 
 def _top(recipe: Recipe, extractor: Extractor) -> Fitted:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.heads import Floats, Integers
+from models.heads import Floats, Head, Integers
 from models.manifests import Metrics
 from models.progress import Advance, ignore
 from training import metrics
@@ -14,7 +14,7 @@ from training.datasets import HOLDOUT_SHARE
 from training.errors import DatasetError
 from training.fitting import calibrated
 from training.heads import FittedHead
-from training.sampling import share_of_each
+from training.sampling import share_of_each, spread
 
 
 def cross_validate(
@@ -63,3 +63,38 @@ def cross_validate(
         probabilities[fold] = calibrated(estimator, rows[held], labels[held], calibrate).predict_proba(rows[fold])
         advance(1)
     return metrics.measure(probabilities, labels, classes)
+
+
+def out_of_fold(
+    head: FittedHead,
+    rows: Floats,
+    labels: Integers,
+    groups: Integers,
+    *,
+    folds: int,
+    seed: int,
+    advance: Advance = ignore,
+) -> Floats:
+    """Probabilities of each image by a head that has seen neither it nor any of its group; no temperature is fitted.
+
+    Args:
+        head: its parameters.
+        rows: features, float32 [images, width].
+        labels: [images]; every class leads two groups at least (`training.sampling.spread`).
+        groups: [images], such as near duplicates, which stay in one fold.
+        folds: number of parts at most.
+        seed: of the folds and of each fit.
+        advance: is told of each fold done.
+
+    Returns:
+        float32 [images, classes].
+    """
+    fold_of = spread(labels, groups, folds, np.random.default_rng(seed))
+    probabilities = np.zeros((len(labels), labels.max() + 1), np.float32)
+    for fold in range(folds):
+        answered = fold_of == fold
+        if answered.any():
+            estimator = head.fit(rows[~answered], labels[~answered], seed)
+            probabilities[answered] = Head(estimator).predict_proba(rows[answered])
+        advance(1)
+    return probabilities

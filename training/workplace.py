@@ -9,6 +9,7 @@ from pathlib import Path
 from models.artifacts import Store
 from models.progress import Track
 from training.datasets import CACHE_FOLDER
+from training.findings import Report, unreported
 from training.weights import Downloads
 
 
@@ -24,6 +25,7 @@ class Workplace:
             folder. For a recipe that fits a network and has no [data] of its own: the folder that holds its datasets.
         cache: features, checkpoints, unpacked archives.
         downloads: where ImageNet's files are, if not where Keras has them.
+        report: is given what a classifier answered on the images that it was measured on.
     """
 
     store: Store
@@ -32,3 +34,4 @@ class Workplace:
     location: Path | None = None
     cache: Path = CACHE_FOLDER
     downloads: Downloads | None = None
+    report: Report = unreported

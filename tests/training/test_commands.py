@@ -57,6 +57,7 @@ def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     def main(name: str, *words: str, data: Path | str) -> tuple[int, str, str]:
         places = ["--data", str(data), "--store", str(folder / "store"), "--cache", str(folder / "cache")]
         monkeypatch.setattr(sys, "argv", ["training", name, str(folder / "colours.toml"), *places, *words])
+        monkeypatch.chdir(folder)
         with pytest.raises(SystemExit) as ended:
             command.main()
         return int(ended.value.code or 0), *capsys.readouterr()
@@ -100,6 +101,7 @@ def test_a_fitted_head_is_stored_and_answers(call: Call, folder: Path, colours: 
     code, out, err = call("fit", "--head", kind, "--name", kind, data=colours)
     assert code == 0, err
     assert "accuracy" in out
+    assert (folder / "runs" / f"{kind}-1" / "report.html").is_file()
     (classifier,) = load(Store(folder / "store"), [kind]).classifiers
     manifest = classifier.manifest
     assert (manifest.head.kind, manifest.recipe["head"]["kind"]) == (kind, kind)

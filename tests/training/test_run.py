@@ -66,7 +66,8 @@ class Place:
 
     def process(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`python -m WORDS run RECIPE OPTIONS`."""
-        arguments = [sys.executable, "-m", *words, "run", str(self.recipe), *self.options]
+        report = ["--report", str(self.cache.with_name("report"))]
+        arguments = [sys.executable, "-m", *words, "run", str(self.recipe), *self.options, *report]
         return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -99,10 +100,11 @@ def test_from_start_to_classifier_by_one_command(
     store = Store(folder / "store")
     extractor, classifier = store.extractor("tiny_net"), store.classifier("colours")
     lines = done.stdout.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         f"extractor tiny_net@1: {extractor.folder}",
         "fitting the xgboost head on 152 images",
         f"classifier colours@1: {classifier.folder}",
+        f"report: {folder / 'report' / 'report.html'}",
     ]
     assert "test" in done.stdout.split("accuracy")[1], "the test report"
     assert [line.partition(" in ")[0] for line in done.stderr.splitlines()] == [
@@ -302,10 +304,13 @@ def test_what_cannot_be_run_is_said_before_work_is_put_into_it(place: Place, par
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Call the command line in this process: exit code, standard output, standard error."""
 
     def main(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["training", *arguments])
         with pytest.raises(SystemExit) as ended:
             command.main()
@@ -364,8 +369,8 @@ def test_wrong_usage_is_exit_code_2(call: Call, first: tuple[Path, object], argu
     assert "Traceback" not in err
 
 
-def test_the_evaluation_gives_the_figures_of_the_manifest(
-    call: Call, colours: Path, first: tuple[Path, object]
+def test_the_evaluation_gives_the_figures_of_the_manifest_and_a_report(
+    call: Call, tmp_path: Path, colours: Path, first: tuple[Path, object]
 ) -> None:
     options = ["--model", "colours", "--data", str(colours), "--store", str(first[0] / "store")]
     code, out, err = call("evaluate", *options, "--json")
@@ -375,9 +380,13 @@ def test_the_evaluation_gives_the_figures_of_the_manifest(
         name: pytest.approx(figure, abs=1e-6) if name != "accuracy_by_class" else figure
         for name, figure in expected.items()
     }
-    code, out, err = call("evaluate", *options, "--split", "train")
+    reported = json.loads((tmp_path / "runs" / "colours-1-test" / "metrics.json").read_text())
+    assert reported["accuracy"] == pytest.approx(expected["accuracy"])
+    assert (tmp_path / "runs" / "colours-1-test" / "report.html").is_file()
+    code, out, err = call("evaluate", *options, "--split", "train", "--report", str(tmp_path / "train"))
     assert code == 0, err
     assert "160" in out
+    assert json.loads((tmp_path / "train" / "metrics.json").read_text())["images"] == 160
 
 
 def test_predictions_are_written_and_what_is_no_picture_is_told(
@@ -417,7 +426,9 @@ def test_a_subset_of_real_images_becomes_a_classifier_that_is_served(tmp_path: P
     options = ["--data", str(data), "--store", str(store), "--cache", str(tmp_path / "cache")]
     begun = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "training", "run", "cifar10", "--name", "mine", *options], cwd=ROOT, check=True
+        [sys.executable, "-m", "training", "run", "cifar10", "--name", "mine", "--report", str(tmp_path), *options],
+        cwd=ROOT,
+        check=True,
     )
     assert time.monotonic() - begun < 300
     manifest = Store(store).classifier("mine").manifest

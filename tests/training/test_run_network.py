@@ -72,4 +72,6 @@ def test_a_network_is_fitted_again_on_all_images_for_as_many_passes_as_were_best
     assert again.manifest.extractor.weights_sha256 != plain.manifest.extractor.weights_sha256
     assert second["colour"]["fitted_on_images"] == 160 + 80
     assert second["colour"]["held_out_images"] == second["colour"]["validation_images"] == 0
+    assert [record["step"] for record in first["history"] if record["holdout"]][-1] == first["last_step"]["step"]
+    assert second["history"] == [], "nothing is measured where everything is fitted on"
     assert second["last_step"]["passes"] == pytest.approx(first["kept_step"]["passes"], abs=0.03)

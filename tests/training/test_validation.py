@@ -12,7 +12,7 @@ from models.heads import Estimator, Floats, Integers
 from models.manifests import Metrics
 from training.errors import DatasetError
 from training.heads import FittedHead, Logistic, Ridge
-from training.validation import cross_validate
+from training.validation import cross_validate, out_of_fold
 
 CLASSES = ("blue", "green", "red")
 LABELS = np.repeat(np.arange(3), (60, 40, 20))
@@ -97,3 +97,17 @@ def test_a_class_with_fewer_images_than_folds_is_named() -> None:
     with pytest.raises(DatasetError, match=r"^'red' has 3 training images, too few for 5 folds\. Add images, or"):
         validate(Logistic(), labels=labels)
     assert validate(Logistic(), labels=labels, folds=3).images == 120
+
+
+def test_near_duplicates_are_never_on_both_sides_of_a_fold() -> None:
+    random = np.random.default_rng(0)
+    groups, labels = np.repeat(np.arange(40), 3), np.repeat(random.permutation(np.arange(40) % 2), 3)
+    rows = random.normal(size=(40, 60)).astype(np.float32)[groups]
+    head = Logistic(C=10)
+    told: list[int] = []
+    apart = out_of_fold(head, rows, labels, groups, folds=5, seed=0, advance=told.append)
+    leaking = out_of_fold(head, rows, labels, np.arange(120), folds=5, seed=0)
+    assert (leaking.argmax(axis=1) == labels).mean() > 0.95, "copies in other folds give the answer away"
+    assert (apart.argmax(axis=1) == labels).mean() < 0.7, "there is nothing to learn"
+    assert told == [1] * 5
+    assert np.allclose(apart.sum(axis=1), 1, atol=1e-5)

@@ -34,15 +34,15 @@ from models.manifests import Metrics
 REQUEST_ID = "0488511e18dc4cb281c31e69502728d6"
 _TIMING = Timing(decode=2.28, queue=0.39, inference=22.92, total=27.2)
 _PREDICTIONS = [Prediction(label="dog", index=5, score=0.8836), Prediction(label="cat", index=3, score=0.0807)]
-_MODEL = ModelAnswer(model="cifar10", version=2, predictions=_PREDICTIONS)
+_MODEL = ModelAnswer(model="cifar10", version=3, predictions=_PREDICTIONS)
 _OTHER = ModelAnswer(
-    model="tiny_imagenet", version=2, predictions=[Prediction(label="golden retriever", index=25, score=0.4127)]
+    model="tiny_imagenet", version=3, predictions=[Prediction(label="golden retriever", index=25, score=0.4127)]
 )
 _CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _MEASURED: dict[str, Any] = {"request_id": REQUEST_ID, "timing_ms": _TIMING, "batch_size": 1}
 _SUMMARY: dict[str, Any] = {
     "name": "cifar10",
-    "version": 2,
+    "version": 3,
     "default": True,
     "classes": _CLASSES,
     "extractor": "inception_v3_96",
@@ -67,7 +67,7 @@ def meaning(kind: type[Exception]) -> str:
     return (inspect.getdoc(kind) or kind.__name__).partition("\n")[0]
 
 
-CLASSIFICATION = Classification(model="cifar10", version=2, predictions=_PREDICTIONS, **_MEASURED)
+CLASSIFICATION = Classification(model="cifar10", version=3, predictions=_PREDICTIONS, **_MEASURED)
 COMPARISON = Comparison(results=[_MODEL, _OTHER], **_MEASURED)
 BATCH = BatchAnswer(
     request_id=REQUEST_ID,
@@ -76,7 +76,7 @@ BATCH = BatchAnswer(
         BatchItem(index=1, filename="broken.jpg", error=problem("/v1/classify/batch", UndecodableImage)),
     ],
 )
-FEATURES = Features(extractor="inception_v3_96", version=2, features=[0.0, 0.2871, 1.0439], **_MEASURED)
+FEATURES = Features(extractor="inception_v3_96", version=3, features=[0.0, 0.2871, 1.0439], **_MEASURED)
 SCORES = Scores({"dog": 0.8836, "cat": 0.0807, "horse": 0.0181, "deer": 0.0102, "bird": 0.0049})
 MODELS = ModelList(models=[ModelSummary(**_SUMMARY)])
 MODEL = ModelDetail(

@@ -27,7 +27,7 @@ __all__ = ["chromium"]  # a fixture
 API, README = ROOT / "docs" / "api.md", ROOT / "README.md"
 HOST = "localhost:8000"
 LIKELIEST = ("cat", "dog", "frog", "deer", "bird")
-VERSIONS = 2  # the documents name the shipped version
+VERSIONS = 3  # the documents name the shipped version
 CURL = 'set -euo pipefail; curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
 REFUSED = 22  # curl's exit code where the status is an error
 

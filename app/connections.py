@@ -1,6 +1,7 @@
 """A connection, bounded before there is a request: how large a head may be, and how long a client may take.
 
-uvicorn alone waits for ever for a head, lets it grow without end, and answers what is no HTTP in plain text.
+uvicorn alone waits for ever for a head, lets it grow without end, takes trailers (headers behind a chunked body) for
+headers, and answers what is no HTTP in plain text.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from app.problems import MEDIA_TYPE
 from app.schemas import Problem
 
 MAX_HEAD_BYTES = 16 * 1024
-"""As Node has it: request line and headers together."""
+"""As Node has it: request line and headers together; and whatever comes in a body that is none of it."""
 
 
 class Connection(HttpToolsProtocol):
@@ -31,7 +32,7 @@ class Connection(HttpToolsProtocol):
     read_timeout_s: float
 
     _timer: asyncio.TimerHandle | None = None
-    _heads = 0
+    _steps = 0  # heads and pieces of bodies that were read; what arrives without one more of them is kept by the parser
     _head_bytes = 0
     _in_body = False
     _refusal = http.HTTPStatus.BAD_REQUEST
@@ -45,14 +46,18 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        heads, is_in_head = self._heads, not self._in_body
-        if is_in_head and self._timer is None:
+        steps = self._steps
+        if not self._in_body and self._timer is None:
             self._wait(self._late_head)
         super().data_received(data)
-        if is_in_head and self._heads == heads and not self.transport.is_closing():
+        if self._steps == steps and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # a trailer may be discarded, and must not pass for a header (RFC 9110, 6.5.1)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -60,13 +65,24 @@ class Connection(HttpToolsProtocol):
             self._refusal = http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             raise ValueError("the head is too large")  # the parser stops, and send_400_response says why
         self._stop_waiting()
-        self._heads, self._head_bytes, self._in_body = self._heads + 1, 0, True
+        self._in_body = True
+        self._step()
         super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        self._step()
+
+    def on_body(self, body: bytes) -> None:
+        self._step()
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._stop_waiting()
         self._in_body = False
+        self._step()
         super().on_message_complete()
+        if self.cycle.response_complete:  # before its body was there: uvicorn's own timer has ended
+            self._wait(self._late_head)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -75,6 +91,9 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         self._refuse(self._refusal)
+
+    def _step(self) -> None:
+        self._steps, self._head_bytes = self._steps + 1, 0
 
     def _late_head(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:  # of the request before, on the same connection
@@ -86,7 +105,8 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: http.HTTPStatus) -> None:
         self._stop_waiting()
-        self.transport.write(_answer(status))
+        if not (self._in_body and self.cycle.response_started):  # one answer is all that a request gets
+            self.transport.write(_answer(status))
         self.transport.close()
 
     def _wait(self, then: Callable[[], None]) -> None:
@@ -109,7 +129,7 @@ _DETAILS = {
     http.HTTPStatus.REQUEST_TIMEOUT: ("slow_head", "The head of the request did not arrive in time."),
     http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
         "head_too_large",
-        f"Request line and headers have more than {MAX_HEAD_BYTES:,} bytes.",
+        f"Request line and headers, or trailers, have more than {MAX_HEAD_BYTES:,} bytes.",
     ),
 }
 

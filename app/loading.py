@@ -9,7 +9,7 @@ import numpy as np
 
 from app.settings import Settings
 from models import catalog as catalogs
-from models.artifacts import Store, parse_name
+from models.artifacts import Store, Versions, parse_name
 from models.catalog import Catalog
 from models.classifier import Classifier, Extractor, Row, classify
 from models.engines.choice import Choice
@@ -24,27 +24,33 @@ class Loaded:
     default: Classifier
 
 
-Loader = Callable[[Settings, Catalog | None], Catalog]
+Loader = Callable[[Settings, Catalog | None, Versions], Catalog]
 
 
-def load_catalog(settings: Settings, before: Catalog | None = None) -> Catalog:
-    """Load and verify the whole store; raises ModelNotFound, ArtifactError."""
+def load_catalog(settings: Settings, before: Catalog | None = None, hidden: Versions = frozenset()) -> Catalog:
+    """Load and verify the store but for what is hidden; raises ModelNotFound, ArtifactError."""
     choice = Choice(settings.engine, settings.precision, settings.threads)
-    return catalogs.load(Store(settings.store), choice=choice, before=before)
+    return catalogs.load(Store(settings.store, hidden), choice=choice, before=before)
 
 
-def load(settings: Settings, loader: Loader = load_catalog, before: Catalog | None = None) -> Loaded:
+def load(
+    settings: Settings,
+    loader: Loader = load_catalog,
+    before: Catalog | None = None,
+    hidden: Versions = frozenset(),
+) -> Loaded:
     """Load the models, choose the default and warm every engine. Blocks for seconds.
 
     Args:
         settings: where the store lies, and the default.
         loader: loads the catalog.
         before: what is served meanwhile. Engines that it shares with the new catalog run already, for somebody else.
+        hidden: classifiers that the store has and that are not wanted.
 
     Raises:
         ModelNotFound, ArtifactError: with one line that says what to do.
     """
-    catalog = loader(settings, before)
+    catalog = loader(settings, before, hidden)
     default = _default(catalog, settings)
     running = set(before.extractors) if before else set()
     for extractor in set(catalog.extractors) - running:

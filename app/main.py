@@ -40,8 +40,8 @@ def create_app(
 
     Args:
         settings: all of them.
-        load_models: settings and the catalog before, if there is one -> the catalog; called in a thread, may raise
-            ModelsError.
+        load_models: settings, the catalog before, if there is one, and what is hidden -> the catalog; called in a
+            thread, may raise ModelsError.
         on_ready: called when work is taken.
         on_failure: called when the models could not be loaded, which has been logged.
     """

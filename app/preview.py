@@ -5,21 +5,21 @@ from __future__ import annotations
 import base64
 from io import BytesIO
 
-from PIL import Image
-
-from models.image import Limits, decode
+from app.room import Room
+from models.image import Limits, decoded, pixel_count
 
 _SIDE = 480
 
 
-def data_uri(data: bytes, limits: Limits) -> str:
+def data_uri(data: bytes, limits: Limits, room: Room) -> str:
     """Encoded image of any allowed format -> data URI of an upright JPEG of at most 480 px a side.
 
     Raises:
         ImageError: the image cannot be taken.
     """
-    picture = Image.fromarray(decode(data, limits, _SIDE))
-    picture.thumbnail((_SIDE, _SIDE))
+    with room.held(pixel_count(data, limits)):
+        picture = decoded(data, limits, _SIDE)
+        picture.thumbnail((_SIDE, _SIDE))
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -7,14 +7,14 @@ from collections import deque
 
 import structlog
 
+from app.errors import Conflict
 from app.loading import Loader, load
 from app.service import Service
-from app.settings import Settings
 from app.state import State
 from app.threads import in_thread
-from models.artifacts import Store
+from models.artifacts import Store, Versions
 from models.catalog import Catalog
-from models.errors import ModelNotFound, ModelsError
+from models.errors import ModelsError
 
 logger = structlog.get_logger("app")
 
@@ -30,6 +30,7 @@ class Reloader:
         self._state, self._load_models = state, load_models
         self._store = Store(state.settings.store)
         self._known = self._last = self._store.fingerprint()
+        self._hidden: Versions = frozenset()  # what the store has and operators do not want served
         self._one_at_a_time = asyncio.Lock()
         self._retiring: asyncio.Task[None] | None = None
         self._old: deque[Service] = deque()  # the services that are still to be closed, oldest first
@@ -51,19 +52,33 @@ class Reloader:
         while self._old:
             await asyncio.to_thread(self._old.popleft().close, _CLOSE_S, self._state.service)
 
-    async def hide(self, hidden: frozenset[tuple[str, int]]) -> None:
-        """Take the store up without these classifiers, by name and version.
+    async def unload(self, name: str, version: int | None = None) -> None:
+        """Serve a model, or one version of it, no longer. Reads nothing, so that no broken store is in the way.
 
         Raises:
-            ModelsError: nothing would be left, or the store cannot be used; then nothing has changed.
+            ModelNotFound: it is not served.
+            Conflict: nothing, or not the default that was set, would be left; then nothing has changed.
         """
         async with self._one_at_a_time:
-            before, self._state.hidden = self._state.hidden, hidden
-            try:
-                await self._take_up()
-            except BaseException:
-                self._state.hidden = before
-                raise
+            catalog = self._state.working_service().catalog
+            catalog.find(name, version)
+            left = tuple(
+                each for each in catalog.classifiers if each.name != name or version not in (None, each.version)
+            )
+            if not left:
+                raise Conflict("Nothing has changed: no model would be left to be served.")
+            gone = {(each.name, each.version) for each in catalog.classifiers if each not in left}
+            await self._change(self._hidden | gone, lambda *_: Catalog(left))
+
+    async def load(self, name: str, version: int | None = None) -> None:
+        """Take the store up with a model, or one version of it, that was unloaded.
+
+        Raises:
+            Conflict: the store cannot be used; then nothing has changed.
+        """
+        async with self._one_at_a_time:
+            back = {each for each in self._hidden if each[0] == name and version in (None, each[1])}
+            await self._change(self._hidden - back, self._load_models)
 
     async def _look(self, told: bool) -> None:
         now = await asyncio.to_thread(self._store.fingerprint)
@@ -85,29 +100,29 @@ class Reloader:
     async def _reload(self) -> None:
         try:
             async with self._one_at_a_time:
-                await self._take_up()
+                await self._take_up(self._hidden, self._load_models)
         except ModelsError as error:
             logger.error(_REFUSED, why=str(error))
         except Exception as error:
             logger.error(_REFUSED, exc_info=error)
 
-    async def _take_up(self) -> None:
+    async def _change(self, hidden: Versions, loader: Loader) -> None:
+        try:
+            await self._take_up(hidden, loader)
+        except ModelsError as error:
+            raise Conflict(f"Nothing has changed: {error}") from error
+
+    async def _take_up(self, hidden: Versions, loader: Loader) -> None:
         state, old = self._state, self._state.service
         if old is None:  # the first load failed, and the process is about to end
             return
-        loaded = await in_thread(lambda: load(state.settings, self._wanted, old.catalog))
+        loaded = await in_thread(lambda: load(state.settings, loader, old.catalog, hidden))
         state.service = Service(loaded, state.settings, state.metrics, old)
+        self._hidden = hidden
         logger.info("Took up the changed store.", models=[each.label for each in loaded.catalog.classifiers])
         self._old.append(old)
         if self._retiring is None or self._retiring.done():
             self._retiring = asyncio.create_task(self._retire())
-
-    def _wanted(self, settings: Settings, before: Catalog | None) -> Catalog:
-        catalog, hidden = self._load_models(settings, before), self._state.hidden
-        wanted = [each for each in catalog.classifiers if (each.name, each.version) not in hidden]
-        if not wanted:
-            raise ModelNotFound("no model would be left to be served.")
-        return Catalog(tuple(wanted))
 
     async def _retire(self) -> None:
         """End what only an old service has, when nobody asks it any more.

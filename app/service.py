@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -20,6 +20,7 @@ from app.disconnect import together, until
 from app.errors import BadParameter, BatchFailed, TooManyImages
 from app.loading import Loaded
 from app.metrics import Metrics
+from app.room import Room
 from app.settings import Settings
 from models import catalog as catalogs
 from models.classifier import (
@@ -34,7 +35,7 @@ from models.classifier import (
 from models.cores import available_cores
 from models.errors import HeadFailed
 from models.heads import Floats
-from models.image import Limits, Pixels
+from models.image import Limits, Pixels, pixel_count
 from models.preprocess import PreprocessSpec
 
 R = TypeVar("R", bound=Reader)
@@ -77,6 +78,7 @@ class Service:
         self._users, self._unused = 0, asyncio.Event()
         self._unused.set()
         self.limits, self._metrics, self._queue_size = settings.limits, metrics, settings.queue_size
+        self.room: Room = before.room if before else Room(settings.max_decoding_pixels)
         self._threads: ThreadPoolExecutor = (
             before._threads if before else ThreadPoolExecutor(available_cores(), "decode")
         )
@@ -146,7 +148,7 @@ class Service:
                 access.info("picture", **await self.in_thread(logs.picture, image))
             began = time.monotonic()
             specs = {spec for _, spec in groups}
-            pixels, decode_s = await self.in_thread(_prepare, image, specs, self.limits)
+            pixels, decode_s = await self.in_thread(_prepare, image, specs, self.limits, self.room)
             waited_s = time.monotonic() - began - decode_s
             self._metrics.decode.observe(decode_s)
             asked = {group: Row(pixels[group[1]], sharing) for group, sharing in groups.items()}
@@ -234,7 +236,8 @@ def _known(answer: Floats | HeadFailed) -> Floats:
         raise BatchFailed("A head failed.") from error
 
 
-def _prepare(image: Picture, specs: set[PreprocessSpec], limits: Limits) -> tuple[Prepared, float]:
-    began = time.monotonic()
-    pixels = prepare(image, specs, limits) if isinstance(image, bytes) else prepare_pixels(image, specs)
-    return pixels, time.monotonic() - began
+def _prepare(image: Picture, specs: set[PreprocessSpec], limits: Limits, room: Room) -> tuple[Prepared, float]:
+    with room.held(pixel_count(image, limits)) if isinstance(image, bytes) else nullcontext():
+        began = time.monotonic()
+        pixels = prepare(image, specs, limits) if isinstance(image, bytes) else prepare_pixels(image, specs)
+        return pixels, time.monotonic() - began

@@ -66,6 +66,12 @@ class Settings(BaseSettings):
         le=DEFAULT_LIMITS.max_pixels * 3,
         description="Width times height that a picture may have, checked before it is decoded.",
     )
+    max_decoding_pixels: int = Field(
+        DEFAULT_LIMITS.max_pixels,
+        ge=1,
+        description="Pixels that are decoded at a time, in pictures of all requests together; "
+        "one that has more is decoded alone. Each may need 20 bytes of memory.",
+    )
     max_side: int = Field(DEFAULT_LIMITS.max_side, ge=1, description="Pixels that a picture's longer side may have.")
     max_batch: int = Field(32, ge=1, description="Pictures that one run of a network takes at most.")
     max_delay_ms: float = Field(

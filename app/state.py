@@ -33,8 +33,6 @@ class State:
     metrics: Metrics = field(default_factory=Metrics)
     service: Service | None = None
     reloader: Reloader | None = None
-    hidden: frozenset[tuple[str, int]] = frozenset()
-    """Name and version of what the store has and operators do not want served."""
     reload: asyncio.Event = field(default_factory=asyncio.Event)
 
     def working_service(self) -> Service:

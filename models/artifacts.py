@@ -37,6 +37,10 @@ _VERSION = re.compile(r"[0-9]{1,9}")
 _FOLDERS: dict[type, str] = {ExtractorManifest: "extractors", ClassifierManifest: "classifiers"}
 
 
+Versions = frozenset[tuple[str, int]]
+"""Names and versions of artifacts."""
+
+
 @dataclass(frozen=True)
 class Artifact(Generic[M]):
     """One version of an extractor or a classifier, and the folder that it lies in."""
@@ -90,9 +94,14 @@ ClassifierArtifact = Artifact[ClassifierManifest]
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artifacts."""
+    """A folder of artifacts.
+
+    Attributes:
+        hidden: classifiers that are left out as if they were not there, whatever state they are in.
+    """
 
     root: Path = DEFAULT_STORE
+    hidden: Versions = frozenset()
 
     def extractors(self) -> list[ExtractorArtifact]:
         """All versions of all extractors, by name, the newest first. Reads manifests only."""
@@ -100,7 +109,7 @@ class Store:
 
     def classifiers(self) -> list[ClassifierArtifact]:
         """All versions of all classifiers, by name, the newest first. Reads manifests only."""
-        return self._all(ClassifierManifest)
+        return self._all(ClassifierManifest, self.hidden)
 
     def fingerprint(self) -> frozenset[tuple[str, int, int]]:
         """Path, time of change and size of every file: equal as long as nothing has changed."""
@@ -168,9 +177,10 @@ class Store:
                 raise
         return Artifact(place, manifest)
 
-    def _all(self, kind: type[M]) -> list[Artifact[M]]:
+    def _all(self, kind: type[M], hidden: Versions = frozenset()) -> list[Artifact[M]]:
         base = self.root / _FOLDERS[kind]
         folders = [folder for folder in base.glob("*/*") if _is_version(folder)]
+        folders = [folder for folder in folders if (folder.parent.name, int(folder.name)) not in hidden]
         folders.sort(key=lambda folder: (folder.parent.name, -int(folder.name)))
         return [_read_manifest(folder, kind) for folder in folders]
 

@@ -6,11 +6,14 @@ allowed is decided from the first bytes and from the header, before anything is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, features
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from models.bounds import BoundedReader, check_structure
@@ -43,6 +46,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _WHITE_IS_ZERO = 0
+_STRIP_PIXELS = 1_000_000
 _WIDENED = {"L;2": 85, "L;4": 17}
 
 
@@ -106,6 +110,23 @@ def decoded(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | Non
         EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: and no other error, whatever
             Pillow raises on broken data.
     """
+    with _opened(data, limits) as image:
+        if isinstance(image, JpegImageFile) and needed_side is not None:
+            image.draft(None, (needed_side, needed_side))
+        _widen_transparent_level(image)
+        image.load()
+        return _to_rgb(_upright(image))
+
+
+def pixel_count(data: bytes, limits: Limits = DEFAULT_LIMITS) -> int:
+    """Width times height by the header; raises what `decoded` raises before it decodes."""
+    with _opened(data, limits) as image:
+        return image.width * image.height
+
+
+@contextmanager
+def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
+    """An image whose header was read and checked; what Pillow raises meanwhile becomes an ImageError."""
     if not data:
         raise EmptyImage("The image is empty (0 bytes). Send the bytes of an image file.")
     if len(data) > limits.max_bytes:
@@ -115,11 +136,7 @@ def decoded(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | Non
         check_structure(data, kind)
         with Image.open(BoundedReader(data), formats=[kind]) as image:
             check_size(image.size, limits)
-            if kind == "JPEG" and needed_side is not None:
-                image.draft(None, (needed_side, needed_side))
-            _widen_transparent_level(image)
-            image.load()
-            return _to_rgb(_upright(image))
+            yield image
     except (ImageError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -162,12 +179,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise UndecodableImage("This image has 32 bits a sample, which has no agreed white. Save it with 8 or 16 bits.")
     if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
+        return _on_white(image)
     return image.convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    """In strips: three whole copies of a large picture would be the most memory that any needs."""
+    flat, rows = Image.new("RGB", image.size), max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        flat.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+    return flat
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:

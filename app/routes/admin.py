@@ -7,26 +7,23 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.errors import Conflict, NotReady
+from app.errors import NotReady
 from app.parameters import ModelPath, Version
 from app.reload import Reloader
 from app.routes.models import list_models
 from app.schemas import ModelList
 from app.security import AdminDep
 from app.state import ServiceDep, State, StateDep
-from models.errors import ModelNotFound, ModelsError
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.post("/v1/models/{name}/unload")
 async def unload(
-    _admin: AdminDep, state: StateDep, service: ServiceDep, name: ModelPath, version: Version = None
+    _admin: AdminDep, state: StateDep, _service: ServiceDep, name: ModelPath, version: Version = None
 ) -> ModelList:
     """Serve the model, or one version of it, no longer; the store stays as it is. What is left is told."""
-    service.catalog.find(name, version)
-    gone = {(each.name, each.version) for each in service.catalog.classifiers if each.name == name}
-    await _serve(_reloader(state), state.hidden | {each for each in gone if version in (None, each[1])})
+    await _reloader(state).unload(name, version)
     return await list_models(state.working_service())
 
 
@@ -35,20 +32,10 @@ async def load(
     _admin: AdminDep, state: StateDep, _service: ServiceDep, name: ModelPath, version: Version = None
 ) -> ModelList:
     """Serve it again, or from now on, as the store has it. What is served is told."""
-    kept = {each for each in state.hidden if each[0] != name or version not in (None, each[1])}
-    await _serve(_reloader(state), frozenset(kept))
+    await _reloader(state).load(name, version)
     service = state.working_service()
     service.catalog.find(name, version)
     return await list_models(service)
-
-
-async def _serve(reloader: Reloader, hidden: frozenset[tuple[str, int]]) -> None:
-    try:
-        await reloader.hide(hidden)
-    except ModelNotFound as error:
-        raise Conflict(f"Nothing has changed: {error}") from error
-    except ModelsError as error:
-        raise Conflict(f"The store cannot be taken up, and nothing has changed: {error}") from error
 
 
 def _reloader(state: State) -> Reloader:

@@ -70,7 +70,7 @@ async def _classify(request: Request, service: Service, upload: Upload, deadline
     async def work() -> dict[str, Any]:
         classified = await service.classify(upload.image, classifiers, deadline)
         return {
-            "picture": await service.in_thread(preview.data_uri, upload.image, service.limits),
+            "picture": await service.in_thread(preview.data_uri, upload.image, service.limits, service.room),
             "results": _results(classified.answers),
             "timing": timed(classified, elapsed_s(request)),
             "batch_size": classified.batch_size,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
 from app.keys import Role, add
-from tests.app.conftest import Serve
+from app.main import create_app
+from app.settings import Settings
+from models.artifacts import Versions
+from models.catalog import Catalog
+from tests.app import tiny
+from tests.app.conftest import Serve, eventually, is_ready, running
 from tests.app.pictures import encoded
+from tests.app.tiny import ColourEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +73,49 @@ async def test_a_default_that_was_set_stays(serve: Serve, keys_file: Path, admin
         refused = await client.post("/v1/models/far/unload")
         assert (refused.status_code, "APP_DEFAULT_MODEL" in refused.json()["detail"]) == (409, True)
         assert "far@1" in labels(await client.get("/v1/models"))
+
+
+async def test_changes_that_come_while_a_store_is_taken_up_are_all_made(
+    tiny_store: Path, engines: dict[str, ColourEngine], keys_file: Path, admin: dict[str, str]
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def slowly(settings: Settings, before: Catalog | None, hidden: Versions) -> Catalog:
+        if before:
+            began.set()
+            assert go.wait(20)
+        return tiny.load(settings, before, hidden, engines=engines)
+
+    app = create_app(Settings(store=tiny_store, api_keys_file=keys_file, store_poll_s=0), load_models=slowly)
+    async with running(app) as client:
+        client.headers.update(admin)
+        await eventually(lambda: is_ready(client))
+        first = asyncio.create_task(client.post("/v1/models/colours/load"))
+        assert await asyncio.to_thread(began.wait, 20)
+        more = [
+            asyncio.create_task(client.post(f"/v1/models/{change}"))
+            for change in ("tones/unload", "far/unload", "colours/unload?version=1", "far/load", "far/unload")
+        ]
+        await asyncio.sleep(0.1)  # until they wait for the first one
+        go.set()
+        assert {response.status_code for response in await asyncio.gather(first, *more)} == {200}
+        assert labels(await client.get("/v1/models")) == ["colours@2"]
+
+
+async def test_a_broken_model_is_in_the_way_of_no_unload_its_own_included(
+    serve: Serve, tmp_path: Path, keys_file: Path, admin: dict[str, str], engines: dict[str, ColourEngine]
+) -> None:
+    store = tmp_path / "store"
+    tiny.build(store)
+    async with serve(store=store, api_keys_file=keys_file, store_poll_s=0) as client:
+        client.headers.update(admin)
+        (store / "classifiers" / "far" / "1" / "head.pkl").write_bytes(b"broken")
+        assert (await client.post("/v1/models/tones/unload")).status_code == 200
+        refused = await client.post("/v1/models/tones/load")
+        assert (refused.status_code, "far@1" in refused.json()["detail"]) == (409, True)
+        assert "far@1" not in labels(await client.post("/v1/models/far/unload"))
+        assert labels(await client.post("/v1/models/tones/load")) == ["colours@2", "colours@1", "tones@1"]
+        assert engines["far_net"].sizes == [], "the network of a hidden model ran"
 
 
 @pytest.mark.parametrize("action", ["load", "unload"])

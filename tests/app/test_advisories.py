@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def part(headers: bytes) -> bytes:
 
 def named(number: int) -> bytes:
     return b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n' % number
+
+
+def chunked(trailers: bytes) -> bytes:
+    """A picture in one chunk and what comes behind it, without an end."""
+    begin = head(Content_Type="image/png", Transfer_Encoding="chunked")
+    return begin + b"%x\r\n%s\r\n0\r\n" % (len(PICTURE), PICTURE) + trailers
 
 
 ATTACKS: dict[str, tuple[int, str, Callable[[], bytes]]] = {
@@ -164,6 +171,9 @@ ATTACKS: dict[str, tuple[int, str, Callable[[], bytes]]] = {
     "a head without end": (431, "head_too_large", lambda: head(X=" " * 300_000)[:-4]),
     "a head that is too large": (431, "head_too_large", lambda: head(Cookie="c" * MAX_HEAD_BYTES)),
     "an address that is too long": (431, "head_too_large", lambda: head("/" + "a" * MAX_HEAD_BYTES, "GET")),
+    "trailers without end": (431, "head_too_large", lambda: chunked(b"a: b\r\n" * (MEGABYTE // 6))),
+    "a trailer that only begins": (431, "head_too_large", lambda: chunked(b"a: " + b"b" * MEGABYTE)),
+    "a chunk's extension without end": (431, "head_too_large", lambda: chunked(b"")[:-3] + b"1;" + b"e" * MEGABYTE),
     "no HTTP at all": (400, "bad_request", lambda: b"\x16\x03\x01 hello\r\n\r\n"),
 }
 
@@ -261,12 +271,14 @@ def test_slow_clients_are_told_and_hung_up_on(address: str) -> None:
         slow_head = pool.submit(dribble, address, b"POST /v1/classify HTTP/1.1\r\nHost: s\r\n", b"A: b\r\n")
         silent = pool.submit(seconds_until_closed, address, b"")
         answered = pool.submit(seconds_until_closed, address, head("/nowhere", Content_Length=1000))
+        body_comes_late = pool.submit(seconds_until_closed_after_a_late_body, address)
     assert (slow_body.result().status, slow_body.result().json["code"]) == (408, "slow_body")
     assert slow_body.result().headers["Connection"] == "close"
     assert lying_length.result().json["code"] == "slow_body"
     assert (slow_head.result().status, slow_head.result().json["code"]) == (408, "slow_head")
     assert silent.result() >= READ_TIMEOUT_S * 0.9
     assert answered.result() >= READ_TIMEOUT_S * 0.9
+    assert body_comes_late.result() >= READ_TIMEOUT_S * 0.9
     assert taken.stalls < LIVEZ_S
 
 
@@ -290,6 +302,34 @@ def seconds_until_closed(address: str, request: bytes) -> float:
         while connection.recv(65536):
             pass
     return time.monotonic() - began
+
+
+def seconds_until_closed_after_a_late_body(address: str) -> float:
+    """The same for one whose request was answered before its body was sent."""
+    with connected(address) as connection:
+        connection.sendall(head("/livez", "GET", Content_Length=4))
+        assert read_answer(connection).status == 200
+        began = time.monotonic()
+        connection.sendall(b"late")
+        while connection.recv(65536):
+            pass
+    return time.monotonic() - began
+
+
+def test_trailers_are_no_headers_and_end_a_request_that_has_its_answer(address: str) -> None:
+    whole = chunked(b"X-Request-ID: trailer\r\n\r\n")
+    with connected(address) as connection:
+        for _ in range(2):
+            connection.sendall(whole)
+            answer = read_answer(connection)
+            assert (answer.status, answer.headers["X-Request-ID"] != "trailer") == (200, True)
+    with connected(address) as connection:
+        connection.sendall(head("/nowhere", Transfer_Encoding="chunked"))
+        assert read_answer(connection).status == 404
+        connection.sendall(b"1\r\nx\r\n0\r\n")
+        with suppress(ConnectionError):
+            connection.sendall(b"a: b\r\n" * MAX_HEAD_BYTES)
+            assert connection.recv(1) == b"", "a second answer to one request"
 
 
 def test_a_steady_upload_is_not_slow_however_long_it_takes(address: str) -> None:

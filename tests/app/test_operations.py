@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app import VERSION
 from app.main import create_app
 from app.settings import Settings
+from models.artifacts import Versions
 from models.catalog import Catalog
 from models.errors import CorruptArtifact
 from tests.app.conftest import Serve, running
@@ -61,7 +62,7 @@ except ZeroDivisionError as error: structlog.get_logger("app").error("request fa
 async def test_until_the_models_are_warm_only_liveness_is_200(tiny_store: Path) -> None:
     go = threading.Event()
 
-    def wait(_settings: Settings, _before: Catalog | None = None) -> Catalog:
+    def wait(_settings: Settings, _before: Catalog | None, _hidden: Versions) -> Catalog:
         go.wait(10)
         raise CorruptArtifact("a test")
 
@@ -80,7 +81,7 @@ async def test_until_the_models_are_warm_only_liveness_is_200(tiny_store: Path) 
 async def test_models_that_cannot_be_loaded_are_told_to_the_process(tiny_store: Path) -> None:
     failed = threading.Event()
 
-    def refuse(_settings: Settings, _before: Catalog | None = None) -> Catalog:
+    def refuse(_settings: Settings, _before: Catalog | None, _hidden: Versions) -> Catalog:
         raise CorruptArtifact("Refusing the test")
 
     app = create_app(Settings(store=tiny_store), load_models=refuse, on_failure=failed.set)

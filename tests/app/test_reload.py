@@ -15,6 +15,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
+from models.artifacts import Versions
 from models.catalog import Catalog
 from tests.app import tiny
 from tests.app.conftest import Serve, eventually, is_ready, running
@@ -190,8 +191,8 @@ async def test_what_changes_during_the_first_load_is_taken_up_after_it(
 ) -> None:
     began, go = threading.Event(), threading.Event()
 
-    def slowly(settings: Settings, before: Catalog | None = None) -> Catalog:
-        loaded = tiny.load(settings, before, engines=engines)
+    def slowly(settings: Settings, before: Catalog | None, hidden: Versions) -> Catalog:
+        loaded = tiny.load(settings, before, hidden, engines=engines)
         began.set()
         assert go.wait(20)
         return loaded

@@ -12,7 +12,7 @@ import numpy as np
 
 from app.settings import Settings
 from models import golden, heads
-from models.artifacts import Store
+from models.artifacts import Store, Versions
 from models.catalog import Catalog, load_classifier
 from models.classifier import Extractor
 from models.engines import Outputs
@@ -87,9 +87,15 @@ def pool(batch: Pixels) -> Floats:
     return np.asarray(grid.reshape(len(batch), 12) / np.float32(255))
 
 
-def load(settings: Settings, before: Catalog | None = None, *, engines: dict[str, ColourEngine]) -> Catalog:
+def load(
+    settings: Settings,
+    before: Catalog | None = None,
+    hidden: Versions = frozenset(),
+    *,
+    engines: dict[str, ColourEngine],
+) -> Catalog:
     """What `models.catalog.load` does, with engines of our own by the names of the extractors."""
-    store = Store(settings.store)
+    store = Store(settings.store, hidden)
     running = {extractor.manifest.name: extractor for extractor in before.extractors} if before else {}
     extractors = {
         name: running.get(name) or Extractor(artifact.manifest, engines[name])

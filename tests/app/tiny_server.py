@@ -10,16 +10,17 @@ import time
 
 from app.__main__ import end, main
 from app.settings import Settings
+from models.artifacts import Versions
 from models.catalog import Catalog
 from tests.app import tiny
 
 
-def load(settings: Settings, before: Catalog | None = None) -> Catalog:
+def load(settings: Settings, before: Catalog | None = None, hidden: Versions = frozenset()) -> Catalog:
     time.sleep(float(os.environ.get("TINY_LOAD_S", "0")))
     delay_s = float(os.environ.get("TINY_DELAY_S", "0"))
     fails = bool(os.environ.get("TINY_FAILS"))
     engines = {name: tiny.ColourEngine(delay_s=delay_s, fails=fails) for name in ("near_net", "far_net")}
-    return tiny.load(settings, before, engines=engines)
+    return tiny.load(settings, before, hidden, engines=engines)
 
 
 if __name__ == "__main__":

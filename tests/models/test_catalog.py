@@ -81,6 +81,16 @@ def test_an_empty_store_says_how_to_make_a_classifier(tmp_path: Path) -> None:
         catalog.load(Store(tmp_path))
 
 
+def test_what_is_hidden_is_not_looked_at_nor_is_the_extractor_below_it(own_store: Store) -> None:
+    every = frozenset((each.manifest.name, each.manifest.version) for each in own_store.classifiers())
+    (newest(own_store) / MANIFEST_FILE).write_text("broken")
+    with pytest.raises(CorruptArtifact):
+        catalog.load(own_store, choice=ONE_THREAD)
+    assert len(catalog.load(Store(own_store.root, frozenset({("colours", 2)})), choice=ONE_THREAD).classifiers) == 3
+    with pytest.raises(ModelNotFound, match="no classifier"):
+        catalog.load(Store(own_store.root, every), choice=ONE_THREAD)
+
+
 @pytest.mark.parametrize("file", [HEAD_FILE, GOLDEN_FILE, "README.md"])
 def test_a_changed_file_of_a_classifier_is_refused(own_store: Store, file: str) -> None:
     path = newest(own_store) / file

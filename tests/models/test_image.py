@@ -594,3 +594,12 @@ def test_hostile_files_give_an_array_or_an_image_error_in_time() -> None:
             seen += 1
     assert seen > 400, "the archive holds fewer files than it should"
     assert not slow, f"these take more than two seconds to decode: {slow}"
+
+
+def test_a_large_picture_is_laid_on_white_as_a_small_one_is() -> None:
+    random = np.random.default_rng(0).integers(0, 256, (1300, 900, 4), np.uint8)
+    image = Image.fromarray(random)
+    white = Image.new("RGBA", image.size, "white")
+    file = BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    assert np.array_equal(decode(file.getvalue()), np.array(Image.alpha_composite(white, image).convert("RGB")))

@@ -12,18 +12,20 @@ from dataclasses import dataclass
 
 import limits
 import structlog
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.storage import RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from limits.limits import RateLimitItem
 from starlette.datastructures import Headers
 
+from app.counters import Counters
 from app.errors import Forbidden, RateLimited, TooManyAtOnce, Unauthorized
 from app.keys import KeyRing, Role
 from app.settings import Settings
 
 _REFRESH_S = 1.0
 _STORAGE_TIMEOUT_S = 0.5
+_STORAGE_AGAIN_S = 10.0
 _BUSY_RETRY_S = 1
 
 logger = structlog.get_logger("app")
@@ -51,9 +53,10 @@ class Access:
         self._ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
         self._refreshed = time.monotonic()
         self._items = _shortest_first(settings.rate_limit)
-        self._local = FixedWindowRateLimiter(MemoryStorage())
+        self._local = FixedWindowRateLimiter(Counters())
         self._shared = FixedWindowRateLimiter(_redis(settings.rate_limit_url)) if settings.rate_limit_url else None
         self._is_shared_lost = False
+        self._shared_again = 0.0  # as time.monotonic()
         self._most_at_once = settings.max_concurrent
         self._at_once: Counter[str] = Counter()
 
@@ -101,10 +104,11 @@ class Access:
                 del self._at_once[caller.id]
 
     async def _counted(self, caller: Caller) -> dict[str, str]:
-        if self._shared:
+        if self._shared and self._is_worth_asking():
             try:
                 headers = await _hit(self._shared, self._items, caller)
             except StorageError as error:
+                self._shared_again = time.monotonic() + _STORAGE_AGAIN_S
                 if not self._is_shared_lost:
                     logger.warning(
                         "The shared rate limits cannot be reached; each server counts alone.", why=str(error)
@@ -114,6 +118,15 @@ class Access:
                 self._is_shared_lost = False
                 return headers
         return await _hit(self._local, self._items, caller)
+
+    def _is_worth_asking(self) -> bool:
+        """Whether the shared counters are there; once they are lost, only one request in a while waits to find out."""
+        if not self._is_shared_lost:
+            return True
+        is_time = time.monotonic() >= self._shared_again
+        if is_time:
+            self._shared_again = time.monotonic() + _STORAGE_AGAIN_S
+        return is_time
 
 
 def presented(headers: Headers) -> str | None:

@@ -207,6 +207,25 @@ async def test_an_unreachable_redis_leaves_each_server_its_own_count(serve: Serv
     assert statuses == [200, 200, 429]
 
 
+async def test_a_redis_that_says_nothing_is_left_alone_for_a_while(serve: Serve) -> None:
+    connections = 0
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        async with serve(rate_limit="9/hour", rate_limit_url=f"redis://127.0.0.1:{port}") as client:
+            assert (await client.get("/v1/models")).status_code == 200
+            before = connections
+            answers = [await client.get("/v1/models") for _ in range(3)]
+    assert [answer.headers["RateLimit"][:11] for answer in answers] == [f'"3600s";r={left}' for left in (7, 6, 5)]
+    assert before == connections > 0
+
+
 async def test_pages_of_others_read_nothing_unless_their_origin_is_named(serve: Serve) -> None:
     theirs = {"Origin": "https://shop.example"}
     asking = {**theirs, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-API-Key"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -11,18 +12,20 @@ from dataclasses import dataclass
 
 import limits
 import structlog
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.storage import RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from limits.limits import RateLimitItem
 from starlette.datastructures import Headers
 
+from app.counters import Counters
 from app.errors import Forbidden, RateLimited, TooManyAtOnce, Unauthorized
 from app.keys import KeyRing, Role
 from app.settings import Settings
 
 _REFRESH_S = 1.0
 _STORAGE_TIMEOUT_S = 0.5
+_STORAGE_AGAIN_S = 10.0
 _BUSY_RETRY_S = 1
 
 logger = structlog.get_logger("app")
@@ -49,10 +52,11 @@ class Access:
         """Read the keys; raises BadKeysFile."""
         self._ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
         self._refreshed = time.monotonic()
-        self._items = limits.parse_many(settings.rate_limit) if settings.rate_limit else []
-        self._local = FixedWindowRateLimiter(MemoryStorage())
+        self._items = _shortest_first(settings.rate_limit)
+        self._local = FixedWindowRateLimiter(Counters())
         self._shared = FixedWindowRateLimiter(_redis(settings.rate_limit_url)) if settings.rate_limit_url else None
         self._is_shared_lost = False
+        self._shared_again = 0.0  # as time.monotonic()
         self._most_at_once = settings.max_concurrent
         self._at_once: Counter[str] = Counter()
 
@@ -64,7 +68,7 @@ class Access:
     def caller(self, key: str | None, address: str | None) -> Caller:
         """Who presents this key, if keys are needed; else who has this address. Raises Unauthorized."""
         if self._ring is None:
-            return Caller(f"address:{_subscriber(address)}")
+            return self.stranger(address)
         if time.monotonic() - self._refreshed > _REFRESH_S:
             self._refreshed = time.monotonic()
             self._ring.refresh()
@@ -74,6 +78,10 @@ class Access:
         if found is None:
             raise Unauthorized("This key is none of the server's.")
         return Caller(f"key:{found.name}", found.role, found.name)
+
+    def stranger(self, address: str | None) -> Caller:
+        """Who has this address, whatever key may come later."""
+        return Caller(f"address:{_subscriber(address)}")
 
     @asynccontextmanager
     async def admitted(self, caller: Caller) -> AsyncIterator[dict[str, str]]:
@@ -96,10 +104,11 @@ class Access:
                 del self._at_once[caller.id]
 
     async def _counted(self, caller: Caller) -> dict[str, str]:
-        if self._shared:
+        if self._shared and self._is_worth_asking():
             try:
                 headers = await _hit(self._shared, self._items, caller)
             except StorageError as error:
+                self._shared_again = time.monotonic() + _STORAGE_AGAIN_S
                 if not self._is_shared_lost:
                     logger.warning(
                         "The shared rate limits cannot be reached; each server counts alone.", why=str(error)
@@ -110,6 +119,15 @@ class Access:
                 return headers
         return await _hit(self._local, self._items, caller)
 
+    def _is_worth_asking(self) -> bool:
+        """Whether the shared counters are there; once they are lost, only one request in a while waits to find out."""
+        if not self._is_shared_lost:
+            return True
+        is_time = time.monotonic() >= self._shared_again
+        if is_time:
+            self._shared_again = time.monotonic() + _STORAGE_AGAIN_S
+        return is_time
+
 
 def presented(headers: Headers) -> str | None:
     """The key in `Authorization: Bearer` or `X-API-Key`, if there is one."""
@@ -118,22 +136,30 @@ def presented(headers: Headers) -> str | None:
 
 
 async def _hit(limiter: FixedWindowRateLimiter, items: list[RateLimitItem], caller: Caller) -> dict[str, str]:
-    """Count a request against each limit; the RateLimit headers (IETF draft-ietf-httpapi-ratelimit-headers-10)."""
+    """Count a request against each limit; the RateLimit headers (IETF draft-ietf-httpapi-ratelimit-headers-10).
+
+    What a short limit refuses uses up none of the longer ones.
+    """
     if not items:
         return {}
-    is_within = [await limiter.hit(item, caller.id) for item in items]
-    now, policies, states, waits = time.time(), [], [], []
+    is_within = True
+    for item in items:
+        is_within = is_within and await limiter.hit(item, caller.id)
+    now, policies, states, wait_s = time.time(), [], [], 0
     for item in items:
         reset, remaining = await limiter.get_window_stats(item, caller.id)
-        window_s, left_s = item.get_expiry(), max(1, round(reset - now))
+        window_s, left_s = item.get_expiry(), max(1, math.ceil(reset - now))
         policies.append(f'"{window_s}s";q={item.amount};w={window_s}')
         states.append(f'"{window_s}s";r={remaining};t={left_s}')
-        waits.append(left_s)
+        wait_s = wait_s if remaining else max(wait_s, left_s)
     headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
-    if not all(is_within):
-        wait_s = max(wait for wait, within in zip(waits, is_within, strict=True) if not within)
+    if not is_within:
         raise RateLimited(f"The limit of requests is {'; '.join(map(str, items))}. Wait.", wait_s, headers)
     return headers
+
+
+def _shortest_first(rate_limit: str) -> list[RateLimitItem]:
+    return sorted(limits.parse_many(rate_limit), key=RateLimitItem.get_expiry) if rate_limit else []
 
 
 def _redis(url: str) -> Storage:

@@ -16,6 +16,7 @@ import hmac
 import os
 import re
 import secrets
+import stat
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,7 +28,8 @@ import typer
 
 from app.errors import BadKeysFile
 
-_LINE = re.compile(r"(?P<name>[\w.-]{1,64})\s+(?P<role>user|admin)\s+(?P<digest>[0-9a-f]{64})")
+_NAME = re.compile(r"[\w.-]{1,64}")
+_LINE = re.compile(rf"(?P<name>{_NAME.pattern})\s+(?P<role>user|admin)\s+(?P<digest>[0-9a-f]{{64}})")
 _RANDOM_BYTES = 32
 
 logger = structlog.get_logger("app")
@@ -70,14 +72,18 @@ def parse(text: str) -> tuple[Key, ...]:
     return tuple(keys.values())
 
 
+_Stamp = tuple[int, int, int, int]
+
+
 class KeyRing:
     """The keys of a file, which may change while the server runs."""
 
     def __init__(self, path: Path) -> None:
         """Read the file; raises BadKeysFile."""
         self._path = path
-        self._seen = self._stamp()
+        self._seen: _Stamp | None = self._stamp()
         self._keys = self._read()
+        self._told = ""  # why the file could not be read the last time
 
     def find(self, presented: str) -> Key | None:
         """The key that a client presents, if it is one.
@@ -93,24 +99,27 @@ class KeyRing:
         return found
 
     def refresh(self) -> None:
-        """Read the file again if it has changed; one that cannot be read leaves the keys as they are."""
+        """Read the file again if it has changed; while it cannot be read, the keys stay as they are."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return
         try:
-            stamp = self._stamp()
-            if stamp == self._seen:
-                return
-            self._seen = stamp
             self._keys = self._read()
         except BadKeysFile as error:
-            logger.error("The changed keys were not taken up; the old ones go on.", why=str(error))
+            if str(error) != self._told:
+                logger.error("The changed keys were not taken up; the old ones go on.", why=str(error))
+            self._told = str(error)
         else:
             logger.info("Took up the changed keys.", keys=[key.name for key in self._keys])
+            self._seen, self._told = stamp, ""
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _stamp(self) -> _Stamp | None:
+        """What changes with the bytes, the place, the owner and the mode of the file."""
         try:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
 
     def _read(self) -> tuple[Key, ...]:
         try:
@@ -121,7 +130,12 @@ class KeyRing:
 
 
 def add(path: Path, name: str, role: Role) -> str:
-    """Make a key, append its line to the file, and give the key, which is nowhere else; raises BadKeysFile."""
+    """Make a key, append its line to the file, and give the key, which is nowhere else; raises BadKeysFile.
+
+    The file keeps its owner and mode: the server that reads it may be somebody else.
+    """
+    if not _NAME.fullmatch(name):
+        raise BadKeysFile("a name has up to 64 letters, digits, dots, hyphens and underscores.")
     key = secrets.token_urlsafe(_RANDOM_BYTES)
     line = f"{name} {role} {digest_of(key).hex()}\n"
     try:
@@ -129,14 +143,23 @@ def add(path: Path, name: str, role: Role) -> str:
         if before and not before.endswith("\n"):
             before += "\n"
         parse(before + line)
-        staged = path.with_name(f".{path.name}.new")
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(before + line)
-        staged.replace(path)
+        _replace(path, before + line)
     except (OSError, UnicodeError) as error:
         raise BadKeysFile(f"{path}: {error}") from error
     return key
+
+
+def _replace(path: Path, text: str) -> None:
+    staged = path.with_name(f".{path.name}.new")
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        if path.exists():
+            replaced, new = path.stat(), os.fstat(descriptor)
+            if (replaced.st_uid, replaced.st_gid) != (new.st_uid, new.st_gid):
+                os.fchown(descriptor, replaced.st_uid, replaced.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(replaced.st_mode))
+        file.write(text)
+    staged.replace(path)
 
 
 def main(

@@ -55,7 +55,8 @@ EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed)
 FAULT = "Something went wrong here; the log has it by its request id."
 """All that a caller is told of a fault of ours."""
 
-RETRY_AFTER_S = range(1, 61)
+LEAST_RETRY_AFTER_S = 1
+_LONGEST_GUESS_S = 60
 _CLIENT_GONE = 499
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -93,20 +94,31 @@ def note(request: Request, error: Exception) -> Problem:
 def respond(request: Request, error: Exception) -> Response:
     """An error as problem+json, or as the Open Inference Protocol wants it below its address."""
     problem = note(request, error)
-    headers = dict(getattr(error, "headers", None) or {})
-    if problem.status in (429, 503):
-        headers["Retry-After"] = str(retry_after_s(error))
-    if problem.status == 408:
-        headers["Connection"] = "close"  # the rest of the body may come at any time
+    headers = headers_of(problem.status, error)
     if f"{own_path(request.scope)}/".startswith("/v2/"):
         return JSONResponse(V2Error(error=problem.detail).model_dump(), problem.status, headers)
     return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
 
 
+def headers_of(status: int, error: Exception) -> dict[str, str]:
+    """What an error says in the headers of its answer, of whatever form that is."""
+    headers = dict(getattr(error, "headers", None) or {})
+    if status in (429, 503):
+        headers["Retry-After"] = str(retry_after_s(error))
+    if status == 408:
+        headers["Connection"] = "close"  # the rest of the body may come at any time
+    return headers
+
+
 def retry_after_s(error: Exception | None = None) -> int:
-    """Whole seconds after which work may be taken again: at least one, since that is all the header can say."""
-    expected = error.retry_after_s if isinstance(error, errors.Refused) else 0.0
-    return min(max(math.ceil(expected), RETRY_AFTER_S[0]), RETRY_AFTER_S[-1])
+    """Whole seconds after which work may be taken again: at least one, since that is all the header can say.
+
+    How long the queue takes is a guess, of which nobody should wait more than a minute; a limit's end is known.
+    """
+    expected = math.ceil(error.retry_after_s) if isinstance(error, errors.Refused) else 0
+    if not isinstance(error, errors.RateLimited):
+        expected = min(expected, _LONGEST_GUESS_S)
+    return max(expected, LEAST_RETRY_AFTER_S)
 
 
 def install(app: FastAPI) -> None:

@@ -80,10 +80,18 @@ class Cors(CORSMiddleware):
 
 def recognised(request: Request, access: Access, key_field: str | None = None) -> Caller:
     """Who asks, by the key in a header, or in a field of the page's form; raises Unauthorized."""
-    address = request.client.host if request.client else None
-    caller = access.caller(presented(request.headers) or key_field, address)
+    caller = access.caller(presented(request.headers) or key_field, _address(request))
     request.state.caller = caller
     return caller
+
+
+def stranger(request: Request, access: Access) -> Caller:
+    """Who asks, by the address alone."""
+    return access.stranger(_address(request))
+
+
+def _address(request: Request) -> str | None:
+    return request.client.host if request.client else None
 
 
 async def _admin(request: Request) -> Caller:

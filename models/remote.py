@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -17,6 +18,9 @@ from models.streaming import Readable
 Prediction = tuple[str, int, float]
 """Label, index, probability."""
 
+KEY_VARIABLE = "CLASSIFIER_API_KEY"
+"""The environment variable that has the key for a server that needs one: other users see what a command was given."""
+
 _IN_FLIGHT = 16
 _PATIENCE_S = 60.0
 _WORDS_SHOWN = 300
@@ -31,7 +35,7 @@ class _Refused(Exception):
 def answer(
     url: str, images: Mapping[Key, Readable], model: str, top: int, failed: Callable[[Key, str], None]
 ) -> Iterator[tuple[Key, list[Prediction]]]:
-    """Ask a server, picture after picture in their order.
+    """Ask a server, picture after picture in their order, with the key of CLASSIFIER_API_KEY if there is one.
 
     Args:
         url: of the server.
@@ -41,12 +45,13 @@ def answer(
         failed: is told of each picture that cannot be read here or is refused there, and why; it is left out.
 
     Raises:
-        ServerError: the server cannot be reached, stays busy for a minute, fails, or is none of ours.
+        ServerError: the server cannot be reached, stays busy or refuses more for a minute, wants another key, fails,
+            or is none of ours.
     """
     limits = httpx.Limits(max_connections=_IN_FLIGHT)
     query: dict[str, str | int] = {"model": model, "top_k": top}
     with (
-        httpx.Client(base_url=url, params=query, timeout=_PATIENCE_S, limits=limits) as client,
+        httpx.Client(base_url=url, params=query, headers=_key(), timeout=_PATIENCE_S, limits=limits) as client,
         ThreadPoolExecutor(_IN_FLIGHT) as pool,
     ):
         todo = iter(images.items())
@@ -67,8 +72,15 @@ def answer(
                 raise ServerError(f"No answer from {url} ({reason}). Is the server running? make serve") from error
 
 
+def _key() -> dict[str, str]:
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ServerError(f"{KEY_VARIABLE} holds what no key has. Set it to what python -m app.keys printed.")
+    return {"X-API-Key": key} if key else {}
+
+
 def _ask(client: httpx.Client, image: Readable) -> list[Prediction]:
-    """The answer to one picture; a server that is busy is asked again."""
+    """The answer to one picture; a server that is busy, or has a limit, is asked again when it says."""
     try:
         content = image.read_bytes()
     except OSError as error:
@@ -79,15 +91,22 @@ def _ask(client: httpx.Client, image: Readable) -> list[Prediction]:
         if reply.is_success:
             return _predictions(reply)
         wait = reply.headers.get("Retry-After", "")
-        if reply.status_code == httpx.codes.SERVICE_UNAVAILABLE and wait.isdigit() and time.monotonic() < until:
+        if reply.status_code in _FOR_NOW and _is_short(wait) and time.monotonic() < until:
             time.sleep(int(wait))
         elif reply.status_code in _OF_THE_PICTURE:
             raise _Refused(_detail(reply) or _words(reply))
         else:
-            raise ServerError(f"{image}: {_words(reply)}")
+            raise ServerError(f"{image}: {_words(reply)}{_ADVICE.get(reply.status_code, '')}")
 
 
 _OF_THE_PICTURE = (400, 413, 415, 422)
+_FOR_NOW = (429, 503)
+_ADVICE = {401: f" Set {KEY_VARIABLE}."}
+
+
+def _is_short(wait: str) -> bool:
+    """Whether it is worth to wait so many seconds, and not the hours of some limits."""
+    return wait.isascii() and wait.isdigit() and int(wait) <= _PATIENCE_S
 
 
 def _words(reply: httpx.Response) -> str:

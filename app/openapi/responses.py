@@ -58,7 +58,7 @@ _RETRY_AFTER: Headers = {
     "Retry-After": {
         "description": "seconds after which work may be taken again",
         "required": True,
-        "schema": {"type": "integer", "minimum": problems.RETRY_AFTER_S[0], "maximum": problems.RETRY_AFTER_S[-1]},
+        "schema": {"type": "integer", "minimum": problems.LEAST_RETRY_AFTER_S},
         "example": 1,
     }
 }

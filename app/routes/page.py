@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -13,7 +14,7 @@ from app.disconnect import unless_gone
 from app.page import render
 from app.page.examples import EXAMPLES
 from app.routes.classify import answer, server_timing, timed
-from app.security import recognised
+from app.security import recognised, stranger
 from app.selection import select
 from app.service import Service
 from app.state import DeadlineDep, State, StateDep, elapsed_s
@@ -39,22 +40,21 @@ async def form(request: Request, state: StateDep) -> Response:
 @router.post("/")
 async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Response:
     """The form again, with the picture and its five likeliest classes, or with what went wrong."""
-    chosen = {}
+    chosen: dict[str, Any] = {}
+    left: dict[str, str] = {}
     try:
         with state.working_service().used() as service:
-            upload = await uploads.read(request, state.settings.max_body_bytes)
-            chosen = {"chosen": upload.all("model")}
-            caller = recognised(request, state.access, next(iter(upload.all("key")), None))
-            async with state.access.admitted(caller):
+            async with AsyncExitStack() as admitted:
+                upload = await _upload(request, state, admitted, left)
+                chosen = {"chosen": upload.all("model")}
                 shown = await _classify(request, service, upload, deadline)
     except problems.EXPECTED as error:
         problem = problems.note(request, error)
         response = _page(request, state, problem.status, problem=problem, **chosen)
-        if problem.status in (429, 503):
-            response.headers["Retry-After"] = str(problems.retry_after_s(error))
+        response.headers.update({**left, **problems.headers_of(problem.status, error)})
         return response
     response = _page(request, state, **shown)
-    response.headers["Server-Timing"] = server_timing(shown["timing"])
+    response.headers.update({**left, "Server-Timing": server_timing(shown["timing"])})
     return response
 
 
@@ -62,6 +62,17 @@ async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Re
 async def favicon(request: Request) -> Response:
     """For browsers that ask without looking at the page."""
     return RedirectResponse(f"{request.scope.get('root_path', '')}/static/favicon.svg", 301)
+
+
+async def _upload(request: Request, state: State, admitted: AsyncExitStack, left: dict[str, str]) -> Upload:
+    """The form, whose key is known only when it was read: until then its address is what counts."""
+    access = state.access
+    left |= await admitted.enter_async_context(access.admitted(stranger(request, access)))
+    upload = await uploads.read(request, state.settings.max_body_bytes)
+    caller = recognised(request, access, next(iter(upload.all("key")), None))
+    if access.needs_key:
+        left |= await admitted.enter_async_context(access.admitted(caller))
+    return upload
 
 
 async def _classify(request: Request, service: Service, upload: Upload, deadline: float | None) -> dict[str, Any]:

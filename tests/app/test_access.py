@@ -74,12 +74,8 @@ async def test_a_key_comes_in_either_header(serve: Serve, keys_file: Path, key: 
 async def test_a_wrong_key_is_a_clear_401_before_the_body_is_read(
     serve: Serve, keys_file: Path, key: str, path: str
 ) -> None:
-    async def never() -> AsyncIterator[bytes]:
-        raise AssertionError("the body was read")
-        yield b""
-
     async with serve(api_keys_file=keys_file) as client:
-        response = await client.post(path, content=never(), headers={"X-API-Key": key[:-1] + "~"})
+        response = await client.post(path, content=never_read(), headers={"X-API-Key": key[:-1] + "~"})
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
     assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -120,6 +116,7 @@ async def test_the_form_takes_the_key_in_a_field(serve: Serve, keys_file: Path, 
         assert key not in right.text
         wrong = await client.post("/", files={"file": PICTURE}, data={"key": "wrong"})
         assert (wrong.status_code, "none of the server&#39;s" in wrong.text) == (401, True)
+        assert wrong.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 async def test_without_keys_there_is_no_field_for_one(client: httpx.AsyncClient) -> None:
@@ -142,11 +139,43 @@ async def test_requests_beyond_the_limit_wait_and_every_answer_says_what_is_left
         refused = await client.post("/v1/classify", content=PICTURE)
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert refused.headers["RateLimit"].startswith('"3600s";r=0;t=')
-        assert int(refused.headers["Retry-After"]) >= 1
+        assert refused.headers["RateLimit"] == f'"3600s";r=0;t={refused.headers["Retry-After"]}'
         page = await client.post("/", files={"file": PICTURE})
         assert (page.status_code, "limit of requests" in page.text) == (429, True)
         assert (await client.get("/livez")).status_code == 200
         assert 'shed_total{reason="rate_limited"} 2.0' in (await client.get("/metrics")).text
+
+
+async def test_who_has_to_wait_for_hours_is_told_so(serve: Serve) -> None:
+    async with serve(rate_limit="1/month") as client:  # of 30 days from the first request, so no end of one is near
+        statuses = [(await client.get("/v1/models")).status_code for _ in range(2)]
+        refused = await client.get("/v1/models")
+    assert statuses == [200, 429]
+    assert int(refused.headers["Retry-After"]) > 2_000_000
+
+
+async def test_what_a_short_limit_refuses_uses_up_no_longer_one(serve: Serve) -> None:
+    async with serve(rate_limit="5/month; 1/day") as client:
+        answers = [await client.get("/v1/models") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 429, 429]
+    assert all('"2592000s";r=4' in answer.headers["RateLimit"] for answer in answers)
+    assert 60 < int(answers[-1].headers["Retry-After"]) <= 24 * 3600
+
+
+async def never_read() -> AsyncIterator[bytes]:
+    raise AssertionError("the body was read")
+    yield b""
+
+
+@pytest.mark.parametrize("has_keys", [False, True])
+async def test_the_form_is_refused_before_it_is_read(serve: Serve, keys_file: Path, key: str, has_keys: bool) -> None:
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    async with serve(rate_limit="1/hour", api_keys_file=keys_file if has_keys else None) as client:
+        first = await client.post("/", files={"file": PICTURE}, data={"key": key})
+        assert (first.status_code, first.headers["RateLimit"][:11]) == (200, '"3600s";r=0')
+        refused = await client.post("/", content=never_read(), headers=form)
+        assert (refused.status_code, "limit of requests" in refused.text) == (429, True)
+        assert refused.headers["RateLimit"] == f'"3600s";r=0;t={refused.headers["Retry-After"]}'
 
 
 async def test_each_key_has_limits_of_its_own(serve: Serve, keys_file: Path, key: str) -> None:
@@ -176,6 +205,25 @@ async def test_an_unreachable_redis_leaves_each_server_its_own_count(serve: Serv
     async with serve(rate_limit="2/hour", rate_limit_url="redis://127.0.0.1:1") as client:
         statuses = [(await client.get("/v1/models")).status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
+
+
+async def test_a_redis_that_says_nothing_is_left_alone_for_a_while(serve: Serve) -> None:
+    connections = 0
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        async with serve(rate_limit="9/hour", rate_limit_url=f"redis://127.0.0.1:{port}") as client:
+            assert (await client.get("/v1/models")).status_code == 200
+            before = connections
+            answers = [await client.get("/v1/models") for _ in range(3)]
+    assert [answer.headers["RateLimit"][:11] for answer in answers] == [f'"3600s";r={left}' for left in (7, 6, 5)]
+    assert before == connections > 0
 
 
 async def test_pages_of_others_read_nothing_unless_their_origin_is_named(serve: Serve) -> None:

@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,57 @@ def test_a_changed_file_is_taken_up_and_a_broken_one_is_not(tmp_path: Path) -> N
     path.write_text("")
     ring.refresh()
     assert ring.find(first) is None
+
+
+def test_a_file_whose_time_and_size_stay_is_taken_up_nevertheless(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    key = add(path, "laptop", Role.USER)
+    before = path.stat()
+    ring = KeyRing(path)
+    time.sleep(0.05)  # longer than a tick of the clock that stamps files
+    path.write_text(path.read_text().replace(digest_of(key).hex(), "0" * 64))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    ring.refresh()
+    assert ring.find(key) is None
+
+
+def test_a_file_that_cannot_be_read_is_told_once_and_taken_up_when_it_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, aside = tmp_path / "keys", tmp_path / "aside"
+    key = add(path, "laptop", Role.USER)
+    ring = KeyRing(path)
+    path.rename(aside)
+    path.mkdir()
+    ring.refresh()
+    ring.refresh()
+    assert capsys.readouterr().out.count("were not taken up") == 1
+    assert ring.find(key)
+    path.rmdir()
+    aside.rename(path)
+    path.write_text("")
+    ring.refresh()
+    assert ring.find(key) is None
+
+
+def test_a_key_that_is_added_leaves_the_file_to_whom_it_belongs(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    add(path, "laptop", Role.USER)
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 10_001, 10_002)
+    before = path.stat()
+    add(path, "phone", Role.USER)
+    after = path.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert stat.S_IMODE(after.st_mode) == 0o640
+
+
+@pytest.mark.parametrize("name", ["#x", "a b", "", "a" * 65, f"x user {'0' * 64}\ny"])
+def test_a_name_that_a_line_cannot_have_gets_no_key(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadKeysFile, match="a name has"):
+        add(tmp_path / "keys", name, Role.USER)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_is_given_once(tmp_path: Path) -> None:

@@ -188,7 +188,8 @@ def test_a_server_answers_as_this_process_does(
 
 
 def test_a_busy_server_is_asked_again(classifier: Classifier, manifest: ClassifierManifest, images: Split) -> None:
-    busy = [(503, {"Retry-After": "0"}, b"busy")] * 20 + [(503, {"Retry-After": "1"}, b"busy")]
+    busy = [(503, {"Retry-After": "0"}, b"busy"), (429, {"Retry-After": "0"}, b"a limit")] * 10
+    busy += [(503, {"Retry-After": "1"}, b"busy")]
     answering = Answering(classifier, busy)
     with serving(answering) as url:
         found = evaluate.answer_by_http(url, manifest, images)
@@ -208,9 +209,11 @@ def test_a_busy_server_is_asked_again(classifier: Classifier, manifest: Classifi
         (422, {}, b"<html>\n<p>many\n\n  lines", r"answered 422: <html> <p>many lines$"),
         (503, {}, b"draining", r"answered 503: draining$"),
         (503, {"Retry-After": "Fri, 31 Dec 2027 23:59:59 GMT"}, b"later", r"answered 503: later$"),
+        (429, {"Retry-After": "3600"}, b'{"detail": "The limit is 9 per 1 day."}', r"429: The limit is 9 per 1 day\.$"),
+        (401, {}, b'{"detail": "A key is needed."}', r"401: A key is needed\. Set CLASSIFIER_API_KEY\.$"),
         (307, {"Location": "/elsewhere"}, b"", r"answered 307: $"),
     ],
-    ids=["404", "422 in lines", "503 without a time", "503 with a date", "redirect"],
+    ids=["404", "422 in lines", "503 without a time", "503 with a date", "429 for an hour", "401", "redirect"],
 )
 def test_a_refusal_is_one_line_with_the_servers_words(
     classifier: Classifier,

@@ -111,7 +111,8 @@ def serve(settings: Settings, load_models: Loader) -> int:
 
     def announce(loaded: Loaded) -> None:
         names = ", ".join(f"{model.name}@{model.version}" for model in loaded.catalog.classifiers)
-        line = f"Ready after {time.monotonic() - began:.1f} s with {names}. Open {address}"
+        engines = ", ".join(sorted({extractor.engine.name for extractor in loaded.catalog.extractors}))
+        line = f"Ready after {time.monotonic() - began:.1f} s with {names} on {engines}. Open {address}"
         logger.info(line)
 
     try:

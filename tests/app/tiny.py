@@ -167,6 +167,7 @@ def _save_classifier(
         log_loss=0.5,
         expected_calibration_error=0.1,
         accuracy_by_class=dict.fromkeys(classes, 0.75),
+        most_frequent=1 / len(classes),
     )
 
     def build(version: int) -> tuple[ClassifierManifest, dict[str, bytes]]:

@@ -60,7 +60,7 @@ async def classify(
     }
     if selection.many:
         return Comparison(results=results, **measured)
-    return Classification(**results[0].model_dump(), **measured)
+    return Classification(**dict(results[0]), **measured)
 
 
 def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold: float) -> ModelAnswer:
@@ -75,15 +75,18 @@ def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold:
 
 def timed(classified: Answered[Any], total_s: float) -> Timing:
     """Seconds as they were measured -> milliseconds as they are told."""
-    seconds = {
-        "decode": classified.decode_s,
-        "queue": classified.queue_s,
-        "inference": classified.inference_s,
-        "total": total_s,
-    }
-    return Timing(**{name: round(value * 1000, 2) for name, value in seconds.items()})
+    return Timing(
+        decode=_ms(classified.decode_s),
+        queue=_ms(classified.queue_s),
+        inference=_ms(classified.inference_s),
+        total=_ms(total_s),
+    )
 
 
 def server_timing(timing: Timing) -> str:
     """The same for a browser's developer tools (W3C Server Timing)."""
-    return ", ".join(f"{name};dur={value}" for name, value in timing.model_dump().items())
+    return ", ".join(f"{name};dur={value}" for name, value in timing)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import VERSION
 from app.main import create_app
+from app.middleware import SECURITY_HEADERS
 from app.settings import Settings
 from models.artifacts import Versions
 from models.catalog import Catalog
@@ -154,6 +155,7 @@ async def test_every_response_has_security_headers(client: httpx.AsyncClient, pa
     assert "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
+    assert all(len(headers.get_list(name)) == 1 for name in [*SECURITY_HEADERS, "X-Request-ID"])
 
 
 async def test_models_are_listed(client: httpx.AsyncClient) -> None:

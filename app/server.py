@@ -7,6 +7,7 @@ what was accepted finishes, then it exits with 0. uvicorn alone would close its 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -113,6 +114,8 @@ def serve(settings: Settings, load_models: Loader) -> int:
         names = ", ".join(f"{model.name}@{model.version}" for model in loaded.catalog.classifiers)
         engines = ", ".join(sorted({extractor.engine.name for extractor in loaded.catalog.extractors}))
         line = f"Ready after {time.monotonic() - began:.1f} s with {names} on {engines}. Open {address}"
+        gc.collect()
+        gc.freeze()  # full collections no longer look through models and libraries, while every request waits
         logger.info(line)
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 import time
@@ -173,6 +174,7 @@ def _redis(url: str) -> Storage:
     )
 
 
+@functools.lru_cache(4096)
 def _subscriber(address: str | None) -> str:
     """Whose address it is: one of IPv6 is 64 bits of somebody's, who can change the others at will (RFC 6177)."""
     try:

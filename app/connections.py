@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http
-import uuid
+import secrets
 from collections.abc import Callable
 from typing import cast
 
@@ -136,7 +136,7 @@ _DETAILS = {
 
 def _answer(status: http.HTTPStatus) -> bytes:
     code, detail = _DETAILS[status]
-    request_id = uuid.uuid4().hex
+    request_id = secrets.token_hex(16)
     problem = Problem(title=status.phrase, status=status, detail=detail, instance="/", code=code, request_id=request_id)
     body = problem.model_dump_json().encode()
     headers = {

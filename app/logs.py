@@ -1,11 +1,17 @@
-"""The log: readable lines on a terminal, one JSON object a line elsewhere; ours and the libraries' alike."""
+"""The log: readable lines on a terminal, one JSON object a line elsewhere; ours and the libraries' alike.
+
+There is a line for every request, so ours are rendered and written at once; the libraries' come through `logging`.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import sys
 import warnings
+from contextlib import suppress
+from typing import TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -29,17 +35,18 @@ def configure(level: str, as_json: bool | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json),
     ]
     final = _as_json() if as_json else _for_people()
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-    )
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
         )
+    )
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=functools.partial(_Lines, handler),
+        cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
@@ -48,6 +55,26 @@ def configure(level: str, as_json: bool | None = None) -> None:
     # What is wrong with a picture is told to its sender, and fills no log.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class _Lines:
+    """Writes rendered entries of one logger, between those of a handler."""
+
+    def __init__(self, handler: logging.StreamHandler[TextIO], name: str) -> None:
+        """Take the handler's stream, and its lock."""
+        self.name, self._handler = name, handler
+
+    def write(self, line: str) -> None:
+        """Write one entry; a disk that is full, a pipe that is broken, or no stream at all must harm no request."""
+        self._handler.acquire()
+        try:
+            with suppress(OSError, ValueError, AttributeError):
+                self._handler.stream.write(f"{line}\n")
+                self._handler.stream.flush()
+        finally:
+            self._handler.release()
+
+    debug = info = warning = error = critical = write
 
 
 def picture(image: bytes) -> dict[str, str | int]:

@@ -26,6 +26,7 @@ from models.errors import ModelsError
 
 logger = structlog.get_logger("app")
 
+_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI's, which has a cost even for nobody
 _CLOSE_S = 1.0  # accepted requests had their time before, in the drain
 
 
@@ -66,7 +67,7 @@ def create_app(
     def is_closed(path: str) -> bool:
         return state.access.needs_key and not is_open(path, settings)
 
-    app = DocumentedApp(is_closed, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = DocumentedApp(is_closed, docs_url=None, redoc_url=None, lifespan=lifespan, telemetry=_NO_TELEMETRY)
     app.state.held = state
     app.add_middleware(Guard, state=state)
     if settings.cors_origins:

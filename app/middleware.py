@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import time
-import uuid
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +32,8 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_CLOSE = (b"connection", b"close")
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LONGEST_ID = 128
@@ -60,10 +62,9 @@ class Identify:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                response = MutableHeaders(scope=message)
-                response.update({**SECURITY_HEADERS, "X-Request-ID": request_id})
-                if self._lifecycle.draining:
-                    response["Connection"] = "close"  # the client's next request finds another server
+                message["headers"] = [*message["headers"], *_SECURITY, (b"x-request-id", request_id.encode())]
+                if self._lifecycle.draining and _CLOSE not in message["headers"]:
+                    message["headers"].append(_CLOSE)  # the client's next request finds another server
             await send(message)
 
         named = {"request_id": request_id, **_trace(headers.get("traceparent"))}
@@ -144,7 +145,7 @@ def _request_id(sent: str | None) -> str:
     """The client's own id, where it can safely be repeated, or a new one."""
     if sent and len(sent) <= _LONGEST_ID and sent.isascii() and sent.isprintable():
         return sent
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def _trace(traceparent: str | None) -> dict[str, str]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, cast
 
-from fastapi import Depends, Request
+from fastapi import Request
 from starlette.types import Scope
 
 from app.access import Access
 from app.errors import Draining, NotReady
 from app.lifecycle import Lifecycle
 from app.metrics import Metrics
-from app.parameters import TimeoutMs
 from app.service import Service
 from app.settings import Settings
 
@@ -49,16 +47,7 @@ def get_state(request: Request) -> State:
     return cast(State, request.app.state.held)
 
 
-async def _state(request: Request) -> State:
-    return get_state(request)
-
-
-async def _service(request: Request) -> AsyncIterator[Service]:
-    with get_state(request).working_service().used() as service:
-        yield service
-
-
-async def _deadline(request: Request, timeout_ms: TimeoutMs = None) -> float | None:
+def deadline(request: Request, timeout_ms: float | None) -> float | None:
     """When nobody wants the answer any more, as `time.monotonic()`; none if that is never."""
     allowed_ms = timeout_ms or get_state(request).settings.deadline_ms
     began: float = request.state.began
@@ -74,8 +63,3 @@ def own_path(scope: Scope) -> str:
 def elapsed_s(request: Request) -> float:
     """Seconds since the request's first byte."""
     return time.monotonic() - cast(float, request.state.began)
-
-
-StateDep = Annotated[State, Depends(_state)]
-ServiceDep = Annotated[Service, Depends(_service)]
-DeadlineDep = Annotated[float | None, Depends(_deadline)]

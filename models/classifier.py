@@ -117,9 +117,9 @@ class Classifier:
 
     def top(self, probabilities: Floats, k: int, threshold: float = 0.0) -> list[tuple[str, int, float]]:
         """The (label, index, probability) of up to `k` likeliest classes at or above `threshold`, descending."""
-        order = np.argsort(-probabilities, kind="stable")[:k]
-        found = [(self.classes[i], int(i), float(probabilities[i])) for i in order]
-        return [(label, index, score) for label, index, score in found if score >= threshold]
+        order = (-probabilities).argsort(kind="stable")[:k]
+        found = zip(order.tolist(), probabilities[order].tolist(), strict=True)
+        return [(self.classes[index], index, score) for index, score in found if score >= threshold]
 
 
 @dataclass(frozen=True, eq=False)

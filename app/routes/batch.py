@@ -12,12 +12,12 @@ from app.disconnect import unless_gone
 from app.errors import BadParameter, BatchFailed, TooManyImages
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import GUARDED, NEEDS_MODELS, QUEUES, READS_UPLOAD
-from app.parameters import Models, Threshold, TopK, Version
+from app.parameters import Models, Threshold, TimeoutMs, TopK, Version
 from app.routes.classify import answer
 from app.schemas import BatchAnswer, BatchItem
 from app.selection import Selection, select
 from app.service import Answered, answered
-from app.state import DeadlineDep, ServiceDep, StateDep
+from app.state import deadline, get_state
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 
@@ -39,20 +39,20 @@ router = APIRouter(tags=["classify"])
 )
 async def classify_batch(
     request: Request,
-    state: StateDep,
-    service: ServiceDep,
-    deadline: DeadlineDep,
     model: Models = None,
     version: Version = None,
     top_k: TopK = 5,
     threshold: Threshold = 0.0,
+    timeout_ms: TimeoutMs = None,
 ) -> Response:
     """Send images as repeated fields `files` of a form, or as a zip. One that fails does not touch the others."""
-    selection = select(service.catalog, service.default, model, version)
-    images = await many.read(request, state.settings)
-    found = await unless_gone(
-        request, service.classify_all([image.data for image in images], selection.classifiers, deadline)
-    )
+    state = get_state(request)
+    with state.working_service().used() as service:
+        selection = select(service.catalog, service.default, model, version)
+        images = await many.read(request, state.settings)
+        pictures = [image.data for image in images]
+        work = service.classify_all(pictures, selection.classifiers, deadline(request, timeout_ms))
+        found = await unless_gone(request, work)
 
     def render() -> str:
         items = [

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Request, Response
 
 from app.page import markdown, render
 from app.parameters import VersionPath
-from app.state import ServiceDep
+from app.state import get_state
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/cards/{name}/{version}")
-async def card(request: Request, service: ServiceDep, name: str, version: VersionPath) -> Response:
+async def card(request: Request, name: str, version: VersionPath) -> Response:
     """What a model was made of, how good it is for each class, and what it is not good for."""
-    found = service.catalog.find(name, version)
+    found = get_state(request).working_service().catalog.find(name, version)
     return render(request, "card.html", name=found.name, version=found.version, card=markdown(found.card))

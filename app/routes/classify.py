@@ -11,11 +11,11 @@ from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
-from app.parameters import Models, Threshold, TopK, Version
+from app.parameters import Models, Threshold, TimeoutMs, TopK, Version
 from app.schemas import Classification, Comparison, ModelAnswer, Prediction, Timing
 from app.selection import select
 from app.service import Answered
-from app.state import DeadlineDep, ServiceDep, StateDep, elapsed_s
+from app.state import deadline, elapsed_s, get_state
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 from models.heads import Floats
@@ -37,18 +37,19 @@ router = APIRouter(tags=["classify"])
 async def classify(
     request: Request,
     response: Response,
-    state: StateDep,
-    service: ServiceDep,
-    deadline: DeadlineDep,
     model: Models = None,
     version: Version = None,
     top_k: TopK = 5,
     threshold: Threshold = 0.0,
+    timeout_ms: TimeoutMs = None,
 ) -> Classification | Comparison:
     """Send one image: as the field `file` of a form, as the body itself, or as base64 in JSON."""
-    selection = select(service.catalog, service.default, model, version)
-    upload = await uploads.read(request, state.settings.max_body_bytes)
-    classified = await unless_gone(request, service.classify(upload.image, selection.classifiers, deadline))
+    state = get_state(request)
+    with state.working_service().used() as service:
+        selection = select(service.catalog, service.default, model, version)
+        upload = await uploads.read(request, state.settings.max_body_bytes)
+        work = service.classify(upload.image, selection.classifiers, deadline(request, timeout_ms))
+        classified = await unless_gone(request, work)
     results = [answer(*found, top_k, threshold) for found in classified.answers]
     timing = timed(classified, elapsed_s(request))
     response.headers["Server-Timing"] = server_timing(timing)
@@ -59,7 +60,7 @@ async def classify(
     }
     if selection.many:
         return Comparison(results=results, **measured)
-    return Classification(**results[0].model_dump(), **measured)
+    return Classification(**dict(results[0]), **measured)
 
 
 def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold: float) -> ModelAnswer:
@@ -74,15 +75,18 @@ def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold:
 
 def timed(classified: Answered[Any], total_s: float) -> Timing:
     """Seconds as they were measured -> milliseconds as they are told."""
-    seconds = {
-        "decode": classified.decode_s,
-        "queue": classified.queue_s,
-        "inference": classified.inference_s,
-        "total": total_s,
-    }
-    return Timing(**{name: round(value * 1000, 2) for name, value in seconds.items()})
+    return Timing(
+        decode=_ms(classified.decode_s),
+        queue=_ms(classified.queue_s),
+        inference=_ms(classified.inference_s),
+        total=_ms(total_s),
+    )
 
 
 def server_timing(timing: Timing) -> str:
     """The same for a browser's developer tools (W3C Server Timing)."""
-    return ", ".join(f"{name};dur={value}" for name, value in timing.model_dump().items())
+    return ", ".join(f"{name};dur={value}" for name, value in timing)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

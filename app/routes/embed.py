@@ -13,11 +13,11 @@ from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
-from app.parameters import Model, Version
+from app.parameters import Model, TimeoutMs, Version
 from app.routes.classify import server_timing, timed
 from app.schemas import Features
 from app.selection import select_one
-from app.state import DeadlineDep, ServiceDep, StateDep, elapsed_s
+from app.state import deadline, elapsed_s, get_state
 from models.classifier import Embedding
 from models.errors import ModelNotFound
 from models.heads import Floats
@@ -47,20 +47,21 @@ class _Kind(StrEnum):
 )
 async def embed(
     request: Request,
-    state: StateDep,
-    service: ServiceDep,
-    deadline: DeadlineDep,
     model: Model = None,
     version: Version = None,
+    timeout_ms: TimeoutMs = None,
 ) -> Response:
     """Pooled features, float32, of the image as `model` would see it.
 
     JSON; with `Accept: application/octet-stream` their little-endian bytes, with `application/x-npy` a file of NumPy's.
     """
-    classifier = select_one(service.catalog, service.default, model, version)
-    upload = await uploads.read(request, state.settings.max_body_bytes)
-    reader = Embedding(classifier.extractor, classifier.spec)
-    answered = await unless_gone(request, service.classify(upload.image, [reader], deadline))
+    state = get_state(request)
+    with state.working_service().used() as service:
+        classifier = select_one(service.catalog, service.default, model, version)
+        upload = await uploads.read(request, state.settings.max_body_bytes)
+        reader = Embedding(classifier.extractor, classifier.spec)
+        work = service.classify(upload.image, [reader], deadline(request, timeout_ms))
+        answered = await unless_gone(request, work)
     features = answered.answers[0][1].astype("<f4")
     timing = timed(answered, elapsed_s(request))
     kind = _kind(request.headers.get("accept", ""))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from app.openapi import examples, responses
 from app.openapi.responses import NEEDS_MODELS
 from app.schemas import Health
-from app.state import ServiceDep
+from app.state import get_state
 
 router = APIRouter(tags=["health"])
 
@@ -30,6 +30,7 @@ async def livez() -> Health:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/healthz", operation_id="healthz", **_READY)
 @router.get("/readyz", operation_id="readyz", **_READY)
-async def readyz(_service: ServiceDep) -> Health:
+async def readyz(request: Request) -> Health:
     """200 from the moment every model is warm until SIGTERM; 503 before and after."""
+    get_state(request).working_service()
     return Health(status="ok")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
 
-from app.state import StateDep
+from app.state import get_state
 
 router = APIRouter(tags=["health"])
 
@@ -19,8 +19,9 @@ _TEXT = {"schema": {"type": "string"}, "example": 'classifier_requests_total{met
     response_class=Response,
     responses={200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
 )
-async def metrics(request: Request, state: StateDep) -> Response:
+async def metrics(request: Request) -> Response:
     """Counters and histograms, in the format that the client asks for."""
+    state = get_state(request)
     state.metrics.in_flight.set(state.lifecycle.in_flight)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(state.metrics.registry), headers={"Content-Type": content_type})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from app.errors import BadParameter
 from app.openapi import examples, responses
@@ -12,7 +12,7 @@ from app.openapi.responses import GUARDED, NEEDS_MODELS
 from app.parameters import ModelPath, Version
 from app.schemas import ModelDetail, ModelList, ModelSummary
 from app.service import Service
-from app.state import ServiceDep
+from app.state import get_state
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 
@@ -24,8 +24,9 @@ router = APIRouter(tags=["models"])
     summary="List the models",
     responses={**responses.answer(models=examples.MODELS), **responses.errors("/v1/models", *GUARDED, *NEEDS_MODELS)},
 )
-async def list_models(service: ServiceDep) -> ModelList:
+async def list_models(request: Request) -> ModelList:
     """Every classifier in every version, by name, the newest version first."""
+    service = get_state(request).working_service()
     models = [ModelSummary(**_summary(classifier, service)) for classifier in service.catalog.classifiers]
     return ModelList(models=models)
 
@@ -38,8 +39,9 @@ async def list_models(service: ServiceDep) -> ModelList:
         **responses.errors("/v1/models/cifar10", *GUARDED, ModelNotFound, BadParameter, *NEEDS_MODELS),
     },
 )
-async def show_model(name: ModelPath, service: ServiceDep, version: Version = None) -> ModelDetail:
+async def show_model(request: Request, name: ModelPath, version: Version = None) -> ModelDetail:
     """A classifier's figures on labelled images and its model card."""
+    service = get_state(request).working_service()
     classifier = service.catalog.find(name, version)
     return ModelDetail(**_summary(classifier, service), metrics=classifier.manifest.metrics, card=classifier.card)
 

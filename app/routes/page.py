@@ -13,11 +13,12 @@ from app import preview, problems, uploads
 from app.disconnect import unless_gone
 from app.page import render
 from app.page.examples import EXAMPLES
+from app.parameters import TimeoutMs
 from app.routes.classify import answer, server_timing, timed
 from app.security import recognised, stranger
 from app.selection import select
 from app.service import Service
-from app.state import DeadlineDep, State, StateDep, elapsed_s
+from app.state import State, deadline, elapsed_s, get_state
 from app.uploads import Upload
 from models.classifier import Classifier
 from models.heads import Floats
@@ -32,14 +33,15 @@ _SAMPLE = 6
 
 @router.head("/")
 @router.get("/")
-async def form(request: Request, state: StateDep) -> Response:
+async def form(request: Request) -> Response:
     """The empty form; while the models are being loaded, a page that says so and comes back."""
-    return _page(request, state)
+    return _page(request, get_state(request))
 
 
 @router.post("/")
-async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Response:
+async def submit(request: Request, timeout_ms: TimeoutMs = None) -> Response:
     """The form again, with the picture and its five likeliest classes, or with what went wrong."""
+    state = get_state(request)
     chosen: dict[str, Any] = {}
     left: dict[str, str] = {}
     try:
@@ -47,7 +49,7 @@ async def submit(request: Request, state: StateDep, deadline: DeadlineDep) -> Re
             async with AsyncExitStack() as admitted:
                 upload = await _upload(request, state, admitted, left)
                 chosen = {"chosen": upload.all("model")}
-                shown = await _classify(request, service, upload, deadline)
+                shown = await _classify(request, service, upload, deadline(request, timeout_ms))
     except problems.EXPECTED as error:
         problem = problems.note(request, error)
         response = _page(request, state, problem.status, problem=problem, **chosen)
@@ -75,11 +77,11 @@ async def _upload(request: Request, state: State, admitted: AsyncExitStack, left
     return upload
 
 
-async def _classify(request: Request, service: Service, upload: Upload, deadline: float | None) -> dict[str, Any]:
+async def _classify(request: Request, service: Service, upload: Upload, until: float | None) -> dict[str, Any]:
     classifiers = select(service.catalog, service.default, ",".join(upload.all("model")) or None, None).classifiers
 
     async def work() -> dict[str, Any]:
-        classified = await service.classify(upload.image, classifiers, deadline)
+        classified = await service.classify(upload.image, classifiers, until)
         return {
             "picture": await service.in_thread(preview.data_uri, upload.image, service.limits, service.room),
             "results": _results(classified.answers),

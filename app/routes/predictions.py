@@ -11,10 +11,9 @@ from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS
-from app.parameters import ModelPath, VersionPath
+from app.parameters import ModelPath, TimeoutMs, VersionPath
 from app.schemas import Scores
-from app.service import Service
-from app.state import DeadlineDep, ServiceDep, State, StateDep
+from app.state import deadline, get_state
 from models.errors import ModelNotFound
 
 router = APIRouter(tags=["TorchServe"])
@@ -36,31 +35,25 @@ _DOCUMENTED: dict[str, Any] = {
 
 @router.post("/predictions/{model}", operation_id="predict", **_DOCUMENTED)
 @router.put("/predictions/{model}", operation_id="predict_put", **_DOCUMENTED)
-async def predict(
-    request: Request, state: StateDep, service: ServiceDep, deadline: DeadlineDep, model: ModelPath
-) -> dict[str, float]:
+async def predict(request: Request, model: ModelPath, timeout_ms: TimeoutMs = None) -> dict[str, float]:
     """The five likeliest classes of the newest version: `{label: probability}`. `curl -T photo.jpg URL` works."""
-    return await _predict(request, state, service, deadline, model, None)
+    return await _predict(request, model, None, timeout_ms)
 
 
 @router.post("/predictions/{model}/{version}", operation_id="predict_version", **_DOCUMENTED)
 @router.put("/predictions/{model}/{version}", operation_id="predict_version_put", **_DOCUMENTED)
 async def predict_version(
-    request: Request,
-    state: StateDep,
-    service: ServiceDep,
-    deadline: DeadlineDep,
-    model: ModelPath,
-    version: VersionPath,
+    request: Request, model: ModelPath, version: VersionPath, timeout_ms: TimeoutMs = None
 ) -> dict[str, float]:
     """The same of one version."""
-    return await _predict(request, state, service, deadline, model, version)
+    return await _predict(request, model, version, timeout_ms)
 
 
-async def _predict(
-    request: Request, state: State, service: Service, deadline: float | None, model: str, version: int | None
-) -> dict[str, float]:
-    classifier = service.catalog.find(model, version)
-    upload = await uploads.read(request, state.settings.max_body_bytes)
-    answered = await unless_gone(request, service.classify(upload.image, [classifier], deadline))
+async def _predict(request: Request, model: str, version: int | None, timeout_ms: float | None) -> dict[str, float]:
+    state = get_state(request)
+    with state.working_service().used() as service:
+        classifier = service.catalog.find(model, version)
+        upload = await uploads.read(request, state.settings.max_body_bytes)
+        work = service.classify(upload.image, [classifier], deadline(request, timeout_ms))
+        answered = await unless_gone(request, work)
     return {label: score for label, _, score in classifier.top(answered.answers[0][1], _TOP_K)}

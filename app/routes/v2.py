@@ -17,10 +17,10 @@ from app.oip import messages, tensors
 from app.oip.messages import HEADER_LENGTH, Output, RequestedOutput
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_BODY, RUNS
-from app.parameters import HeaderLength, ModelPath, VersionPath
+from app.parameters import HeaderLength, ModelPath, TimeoutMs, VersionPath
 from app.schemas import Health, V2Answer, V2Model, V2Server, V2Tensor
-from app.service import Service, answered
-from app.state import DeadlineDep, ServiceDep, State, StateDep
+from app.service import answered
+from app.state import deadline, get_state
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 from models.heads import Floats
@@ -74,78 +74,71 @@ async def server_live() -> Health:
     summary="The server takes work",
     responses={**responses.answer(ok=examples.HEALTH), **_NOT_READY},
 )
-async def server_ready(_service: ServiceDep) -> Health:
+async def server_ready(request: Request) -> Health:
     """200 from the moment every model is warm until SIGTERM."""
+    get_state(request).working_service()
     return Health(status="ok")
 
 
 @router.get("/models/{model}", summary="Describe a model", **_METADATA)
-async def model_metadata(service: ServiceDep, model: ModelPath) -> V2Model:
+async def model_metadata(request: Request, model: ModelPath) -> V2Model:
     """Its versions, and what it takes and gives."""
-    return _metadata(service, service.catalog.find(model))
+    return _metadata(request, model)
 
 
 @router.get("/models/{model}/versions/{version}", summary="Describe a version", **_METADATA)
-async def model_version_metadata(service: ServiceDep, model: ModelPath, version: VersionPath) -> V2Model:
+async def model_version_metadata(request: Request, model: ModelPath, version: VersionPath) -> V2Model:
     """The same of one version."""
-    return _metadata(service, service.catalog.find(model, version))
+    return _metadata(request, model, version)
 
 
 @router.get("/models/{model}/ready", summary="A model takes work", **_READY)
-async def model_ready(service: ServiceDep, model: ModelPath) -> Health:
+async def model_ready(request: Request, model: ModelPath) -> Health:
     """200 if it is served."""
-    service.catalog.find(model)
+    get_state(request).working_service().catalog.find(model)
     return Health(status="ok")
 
 
 @router.get("/models/{model}/versions/{version}/ready", summary="A version takes work", **_READY)
-async def model_version_ready(service: ServiceDep, model: ModelPath, version: VersionPath) -> Health:
+async def model_version_ready(request: Request, model: ModelPath, version: VersionPath) -> Health:
     """The same of one version."""
-    service.catalog.find(model, version)
+    get_state(request).working_service().catalog.find(model, version)
     return Health(status="ok")
 
 
 @router.post("/models/{model}/infer", **_INFER)
 async def infer(
-    request: Request,
-    state: StateDep,
-    service: ServiceDep,
-    deadline: DeadlineDep,
-    model: ModelPath,
-    header_length: HeaderLength = None,
+    request: Request, model: ModelPath, header_length: HeaderLength = None, timeout_ms: TimeoutMs = None
 ) -> Response:
     """One input, `image` (BYTES) or `pixels` (UINT8 [n, h, w, 3]); one output, `probabilities` (FP32)."""
-    return await _infer(request, state, service, deadline, service.catalog.find(model), header_length)
+    return await _infer(request, model, None, header_length, timeout_ms)
 
 
 @router.post("/models/{model}/versions/{version}/infer", **_INFER)
 async def infer_version(
     request: Request,
-    state: StateDep,
-    service: ServiceDep,
-    deadline: DeadlineDep,
     model: ModelPath,
     version: VersionPath,
     header_length: HeaderLength = None,
+    timeout_ms: TimeoutMs = None,
 ) -> Response:
     """The same of one version."""
-    return await _infer(request, state, service, deadline, service.catalog.find(model, version), header_length)
+    return await _infer(request, model, version, header_length, timeout_ms)
 
 
 async def _infer(
-    request: Request,
-    state: State,
-    service: Service,
-    deadline: float | None,
-    classifier: Classifier,
-    header_length: str | None,
+    request: Request, model: str, version: int | None, header_length: str | None, timeout_ms: float | None
 ) -> Response:
+    state = get_state(request)
     settings = state.settings
-    _, body = opened(request, settings.max_batch_bytes)
-    received = await asyncio.to_thread(messages.parse, await whole(body), header_length)
-    wanted = _wanted(received.request)
-    images = await asyncio.to_thread(tensors.images, received, settings.limits, settings.max_images)
-    found = await unless_gone(request, service.classify_all(images, [classifier], deadline))
+    with state.working_service().used() as service:
+        classifier = service.catalog.find(model, version)
+        _, body = opened(request, settings.max_batch_bytes)
+        received = await asyncio.to_thread(messages.parse, await whole(body), header_length)
+        wanted = _wanted(received.request)
+        images = await asyncio.to_thread(tensors.images, received, settings.limits, settings.max_images)
+        work = service.classify_all(images, [classifier], deadline(request, timeout_ms))
+        found = await unless_gone(request, work)
     rows = [answered(outcome).answers[0][1] for outcome in found]
     content, json_length = await asyncio.to_thread(_render, classifier, rows, received.request, wanted)
     if json_length is None:
@@ -178,10 +171,12 @@ def _named(classifier: Classifier, rows: Sequence[Floats], count: int) -> Sequen
     return [[f"{score:f}:{index}:{label}" for label, index, score in classifier.top(row, count)] for row in rows]
 
 
-def _metadata(service: Service, classifier: Classifier) -> V2Model:
+def _metadata(request: Request, model: str, version: int | None = None) -> V2Model:
+    catalog = get_state(request).working_service().catalog
+    classifier = catalog.find(model, version)
     return V2Model(
         name=classifier.name,
-        versions=[str(each.version) for each in service.catalog.classifiers if each.name == classifier.name],
+        versions=[str(each.version) for each in catalog.classifiers if each.name == classifier.name],
         platform=classifier.extractor.engine.name,
         inputs=[
             V2Tensor(name=tensors.IMAGE, datatype="BYTES", shape=[-1]),

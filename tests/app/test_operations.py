@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import VERSION
 from app.main import create_app
+from app.middleware import SECURITY_HEADERS
 from app.settings import Settings
 from models.artifacts import Versions
 from models.catalog import Catalog
@@ -57,6 +59,36 @@ except ZeroDivisionError as error: structlog.get_logger("app").error("request fa
     log = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stderr
     assert "ZeroDivisionError" in log
     assert "secret" not in log
+
+
+def test_our_own_entries_and_those_of_libraries_look_alike() -> None:
+    script = """
+import logging, structlog
+from app import logs
+logs.configure("info", True)
+with structlog.contextvars.bound_contextvars(request_id="one"):
+    structlog.get_logger("app").warning("ours")
+    logging.getLogger("library").warning("theirs")
+    structlog.get_logger("app").debug("too much")
+"""
+    log = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+    ours, theirs = map(json.loads, log.splitlines())
+    assert (ours["logger"], ours["event"]) == ("app", "ours")
+    assert (theirs["logger"], theirs["event"]) == ("library", "theirs")
+    assert list(ours) == list(theirs)
+
+
+@pytest.mark.parametrize("nowhere", ["/dev/full", "&-"])
+def test_a_log_that_cannot_be_written_does_no_harm(nowhere: str) -> None:
+    script = """
+import structlog
+from app import logs
+logs.configure("info", True)
+structlog.get_logger("app").info("request")
+print("answered")
+"""
+    command = ["sh", "-c", f'exec "$0" -c "$1" 2>{nowhere}', sys.executable, script]
+    assert subprocess.check_output(command, cwd=ROOT, text=True) == "answered\n"
 
 
 async def test_until_the_models_are_warm_only_liveness_is_200(tiny_store: Path) -> None:
@@ -123,6 +155,7 @@ async def test_every_response_has_security_headers(client: httpx.AsyncClient, pa
     assert "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
+    assert all(len(headers.get_list(name)) == 1 for name in [*SECURITY_HEADERS, "X-Request-ID"])
 
 
 async def test_models_are_listed(client: httpx.AsyncClient) -> None:

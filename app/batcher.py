@@ -1,69 +1,33 @@
 """Items of many callers -> one call -> each caller's own result. Knows no images.
 
-    reserve() ──▶ place ──submit(item)──▶ line ──take up to max_batch──▶ run(items) ──▶ each one's future
-       │                     │                      │                       │
-       Overloaded, Closed    Closed                 DeadlineExceeded        BatchFailed
+    reserve() ──▶ place ──ask()──▶ asked ──put(item)──▶ line ──take up to max_batch──▶ run(items) ──▶ its future
+       │                             │                    │                              │
+       Overloaded, Closed            Closed, fail(error)  DeadlineExceeded               BatchFailed
        DeadlineUnmeetable
 
-A thread for each lane runs the batches. While all are busy the next batch fills (late binding); one that is free takes
-what there is, at once unless `max_delay_s` is set. No future is ever left pending, whatever becomes of a thread.
+A thread for each lane runs the batches. While all are busy the next batch fills (late binding); when one that is free
+takes what there is, `app.line` knows. No future is ever left pending, whatever becomes of a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Generic, cast
 
-from app.errors import BatchFailed, Closed, DeadlineExceeded, ServiceError
+from app.asked import Answer, Asked, Item, Outcome, Place, Result, clock, failed, resolve, shutting_down, too_late
+from app.cores import Cores
+from app.errors import Closed
 from app.line import Batch, Entry, Line
 
 logger = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Run = Callable[[Sequence[Item]], Sequence[Result]]
-clock = time.monotonic
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[Result]):
-    """One item's result, and what its batch cost."""
-
-    result: Result
-    queue_s: float
-    run_s: float
-    batch_size: int
-
-
-@dataclass(eq=False)
-class _Asked(Generic[Item, Result]):
-    """An item and the future of its caller."""
-
-    item: Item
-    future: asyncio.Future[Outcome[Result]]
-
-
-_Answers = list[tuple[Entry["_Asked[Item, Result]"], "Outcome[Result] | ServiceError"]]
-
-
-class Place:
-    """Places that are held for items, from a reservation until their results are there."""
-
-    def __init__(self, deadline: float | None) -> None:
-        """Hold them from now on."""
-        self.deadline, self.since = deadline, clock()
-        self._is_first = True
-
-    def lead_s(self, now: float) -> float | None:
-        """How long the first of its items took to make; the others waited for each other."""
-        is_first, self._is_first = self._is_first, False
-        return now - self.since if is_first else None
+Answers = list[Answer[Item, Result]]
 
 
 class Batcher(Generic[Item, Result]):
@@ -76,6 +40,8 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         places: int,
         max_delay_s: float = 0.0,
+        cores: Cores | None = None,
+        sizes: Sequence[int] = (),
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         """Start the threads; to be called on the event loop that will submit.
@@ -86,14 +52,23 @@ class Batcher(Generic[Item, Result]):
             max_batch: items of one call at most.
             places: items that may be reserved, waiting or running at a time.
             max_delay_s: how long the oldest item waits at most for its batch to fill; less where nobody comes.
+            cores: that the batches share with the making of items; none where they have a device.
+            sizes: of batches that run well; none means all.
             on_batch: told the size and the seconds of each batch, from a thread.
         """
-        self._on_batch = on_batch
+        self._on_batch, self._cores = on_batch, cores
         self._loop = asyncio.get_running_loop()
-        self._line: Line[_Asked[Item, Result]] = Line(
-            places=places, max_batch=max_batch, max_delay_s=max_delay_s, lanes=len(runs)
+        self._line: Line[Asked[Item, Result]] = Line(
+            places=places,
+            max_batch=max_batch,
+            max_delay_s=max_delay_s,
+            lanes=len(runs),
+            shares_cores=cores is not None,
+            sizes=sizes,
         )
+        self._being_made: set[Asked[Item, Result]] = set()
         self._changed = threading.Condition()
+        self._alarm = math.inf  # when the first of the threads that sleep will look again
         self._closed = False
         self._threads = [threading.Thread(target=self._work, args=[run], name=name, daemon=True) for run in runs]
         for thread in self._threads:
@@ -140,65 +115,131 @@ class Batcher(Generic[Item, Result]):
             BatchFailed: the call over its batch raised.
             Closed: the batcher is closing.
         """
-        asked: _Asked[Item, Result] = _Asked(item, self._loop.create_future())
-        now = clock()
-        entry = Entry(asked, now, place.deadline)
+        asked = self.ask(place)
+        self.put(asked, item)
+        return await self.outcome(asked)
+
+    def ask(self, place: Place) -> Asked[Item, Result]:
+        """Ask for the result of an item that is going to be made; `outcome` must be awaited. Raises Closed."""
+        asked: Asked[Item, Result] = Asked(self._loop.create_future(), place, clock())
         with self._changed:
             self._check_open()
-            self._line.join(entry, place.lead_s(now))
-            self._changed.notify()
+            self._being_made.add(asked)
+            self._line.expect(1)
+        return asked
+
+    def wants(self, asked: Asked[Item, Result]) -> bool:
+        """Whether somebody still waits for an item that is not made yet. From any thread."""
+        return asked in self._being_made
+
+    def put(self, asked: Asked[Item, Result], item: Item) -> None:
+        """The item is made and joins the line, unless nobody wants it any more. From any thread."""
+        with self._changed:
+            if not self._is_made(asked):
+                return
+            now = clock()
+            asked.item, asked.entry = item, Entry(asked, now, asked.place.deadline)
+            self._line.join(asked.entry, asked.place.lead_s(now))
+            self._wake(now)
+
+    def fail(self, asked: Asked[Item, Result], error: BaseException) -> None:
+        """The item could not be made. From any thread."""
+        with self._changed:
+            if not self._is_made(asked):
+                return
+            self._wake(clock())
+        self._deliver([(asked, error)])
+
+    async def outcome(self, asked: Asked[Item, Result]) -> Outcome[Result]:
+        """Wait for what was asked; raises as `submit` does, and what `fail` was told. Cancelling gives it up."""
         try:
             return await asked.future
         finally:
-            if asked.future.cancelled():
-                with self._changed:
-                    self._line.leave(entry)
+            self.give_up(asked)
+
+    def give_up(self, asked: Asked[Item, Result]) -> None:
+        """Nobody wants it any more; nothing changes where its outcome is known."""
+        if not asked.future.cancel() and not asked.future.cancelled():
+            asked.future.exception()  # has been looked at: no complaint that nobody did
+            return
+        with self._changed:
+            if asked.entry:
+                self._line.leave(asked.entry)
+            elif self._is_made(asked):
+                self._wake(clock())
 
     def close(self, timeout_s: float | None = None) -> None:
         """Take nothing more, run what waits, and end the threads. Blocks; call it off the event loop."""
         with self._changed:
             self._closed = True
+            unmade = self._give_up_unmade()
             self._changed.notify_all()
+        self._deliver([(asked, shutting_down()) for asked in unmade])
         until = None if timeout_s is None else clock() + timeout_s
         for thread in self._threads:
             thread.join(None if until is None else max(0.0, until - clock()))
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Closed("The server is shutting down. Send the request again; another one may take it.")
+            raise shutting_down()
+
+    def _is_made(self, asked: Asked[Item, Result]) -> bool:
+        """Take it from those in the making; False if it was none of them any more."""
+        if asked not in self._being_made:
+            return False
+        self._being_made.remove(asked)
+        self._line.expect(-1)
+        return True
+
+    def _give_up_unmade(self) -> list[Asked[Item, Result]]:
+        return [asked for asked in list(self._being_made) if self._is_made(asked)]
+
+    def _wake(self, now: float) -> None:
+        """Wake a thread, if a batch is due before any of them would look again."""
+        due_in = self._line.due_in(now)
+        if due_in is not None and now + due_in < self._alarm:
+            self._alarm = now + due_in
+            self._changed.notify()
 
     def _work(self, run: Run[Item, Result]) -> None:
-        batch: Batch[_Asked[Item, Result]] | None = None
+        batch: Batch[Asked[Item, Result]] | None = None
         try:
             while (batch := self._next()) is not None:
-                self._deliver([(entry, _too_late()) for entry in batch.late])
+                self._deliver([(entry.item, too_late()) for entry in batch.late])
                 if batch.entries:
                     self._deliver(self._answers(run, batch))
         except BaseException:
             logger.exception("a thread of the batcher died")
             self._abandon(batch)
 
-    def _next(self) -> Batch[_Asked[Item, Result]] | None:
+    def _next(self) -> Batch[Asked[Item, Result]] | None:
         """Sleep until a batch is due; None when none will follow."""
         with self._changed:
             while True:
-                due_in = self._line.due_in(clock())
+                self._alarm = math.inf
+                now = clock()
+                due_in = self._line.due_in(now)
                 if due_in is not None and (self._closed or due_in <= 0):
-                    return self._line.take(clock())
+                    batch = self._line.take(now)
+                    self._wake(now)  # another one, for what is left
+                    return batch
                 if self._closed:
                     return None
+                if due_in is not None:
+                    self._alarm = now + due_in
                 self._changed.wait(due_in)
 
-    def _answers(self, run: Run[Item, Result], batch: Batch[_Asked[Item, Result]]) -> _Answers[Item, Result]:
+    def _answers(self, run: Run[Item, Result], batch: Batch[Asked[Item, Result]]) -> Answers[Item, Result]:
         size = len(batch.entries)
         try:
-            results = run([entry.item.item for entry in batch.entries])
+            with self._cores.computing() if self._cores else nullcontext():
+                results = run([cast(Item, entry.item.item) for entry in batch.entries])
             if len(results) != size:
                 raise RuntimeError(f"{size} items gave {len(results)} results")
         except BaseException as error:  # even SystemExit fails its batch only, not the thread
             with self._changed:
                 self._line.finish(batch, clock(), learn=False)
-            return [(entry, _failed(error)) for entry in batch.entries]
+            return [(entry.item, failed(error)) for entry in batch.entries]
         now = clock()
         with self._changed:
             self._line.finish(batch, now)
@@ -206,42 +247,22 @@ class Batcher(Generic[Item, Result]):
         if self._on_batch:
             self._on_batch(size, seconds)
         return [
-            (entry, Outcome(result, batch.began - entry.since, seconds, size))
+            (entry.item, Outcome(result, entry.since - entry.item.since, batch.began - entry.since, seconds, size))
             for entry, result in zip(batch.entries, results, strict=True)
         ]
 
-    def _abandon(self, batch: Batch[_Asked[Item, Result]] | None) -> None:
+    def _abandon(self, batch: Batch[Asked[Item, Result]] | None) -> None:
         """A thread has died: nobody may wait for ever, neither for its batch nor in the line."""
         with self._changed:
             self._closed = True
-            left = [*(batch.entries if batch else ()), *self._line.clear()]
+            left = [entry.item for entry in (*(batch.entries if batch else ()), *self._line.clear())]
+            left += self._give_up_unmade()
             self._changed.notify_all()
-        self._deliver([(entry, Closed("The server stopped before it could answer.")) for entry in left])
+        self._deliver([(asked, Closed("The server stopped before it could answer.")) for asked in left])
 
-    def _deliver(self, answers: _Answers[Item, Result]) -> None:
+    def _deliver(self, answers: Answers[Item, Result]) -> None:
         """Hand over a whole batch with one wake-up of the event loop."""
         if not answers:
             return
         with suppress(RuntimeError):  # a loop that has closed has nobody left who waits
-            self._loop.call_soon_threadsafe(_resolve, answers)
-
-
-def _resolve(answers: _Answers[Item, Result]) -> None:
-    for entry, answer in answers:
-        future = entry.item.future
-        if future.done():
-            continue
-        if isinstance(answer, Outcome):
-            future.set_result(answer)
-        else:
-            future.set_exception(answer)
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded("The deadline passed while the request waited.")
-
-
-def _failed(error: BaseException) -> BatchFailed:
-    failure = BatchFailed("The batch failed.")
-    failure.__cause__ = error
-    return failure
+            self._loop.call_soon_threadsafe(resolve, answers, self._loop)

@@ -56,7 +56,16 @@ class Mean:
 class Line(Generic[Item]):
     """A bounded line of items before one or more lanes that run them in batches."""
 
-    def __init__(self, *, places: int, max_batch: int, max_delay_s: float = 0.0, lanes: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        places: int,
+        max_batch: int,
+        max_delay_s: float = 0.0,
+        lanes: int = 1,
+        shares_cores: bool = False,
+        sizes: Sequence[int] = (),
+    ) -> None:
         """Open an empty line.
 
         Args:
@@ -64,10 +73,16 @@ class Line(Generic[Item]):
             max_batch: items of one batch at most.
             max_delay_s: how long the oldest item may wait for its batch to fill, while a lane is free.
             lanes: batches that may run at a time.
+            shares_cores: whether the cores that run batches make the items too, so that a batch that waits for them
+                leaves nothing idle.
+            sizes: of batches that run well, 1 among them; none means all.
         """
         self.free = self._places = places
         self.pace = Pace()
         self._max_batch, self._max_delay_s, self._lanes = max_batch, max_delay_s, lanes
+        self._shares_cores, self._sizes = shares_cores, tuple(sizes)
+        self._being_made = 0
+        self._idle_since = -math.inf
         self._waiting: deque[Entry[Item]] = deque()
         self._running: list[Batch[Item]] = []
         self._last_arrival: float | None = None
@@ -100,6 +115,10 @@ class Line(Generic[Item]):
         """Give places back."""
         self.free += count
 
+    def expect(self, count: int) -> None:
+        """So many items more, or fewer, are being made."""
+        self._being_made += count
+
     def join(self, entry: Entry[Item], lead_s: float | None = None) -> None:
         """Put an item at the end; `lead_s` is how long it took from its reservation, where that tells of one item."""
         if lead_s is not None:
@@ -121,23 +140,41 @@ class Line(Generic[Item]):
         """Seconds until a lane that is free should take a batch: 0 for at once, None while nothing waits."""
         if not self._waiting:
             return None
-        if not self._max_delay_s or len(self._waiting) >= self._max_batch:
+        if len(self._waiting) >= self._max_batch:
             return 0.0
-        begin = self._waiting[0].since + self._max_delay_s
-        if self._gap.value is not None and self._last_arrival is not None:
-            if self._gap.value > self._max_delay_s:
-                return 0.0  # nobody is expected in time
-            begin = min(begin, self._last_arrival + _PATIENCE * self._gap.value)
+        begin = max(self._end_of_delay(), self._end_of_making())
         deadlines = [entry.deadline for entry in self._waiting if entry.deadline is not None]
         if deadlines:
             begin = min(begin, min(deadlines) - self.pace.of(len(self._waiting)))
         return max(0.0, begin - now)
 
+    def _end_of_delay(self) -> float:
+        """Until when the first that waits has to, by the setting; the beginning of time for not at all."""
+        if not self._max_delay_s:
+            return -math.inf
+        end = self._waiting[0].since + self._max_delay_s
+        if self._gap.value is None or self._last_arrival is None:
+            return end
+        if self._gap.value > self._max_delay_s:
+            return -math.inf  # nobody is expected in time
+        return min(end, self._last_arrival + _PATIENCE * self._gap.value)
+
+    def _end_of_making(self) -> float:
+        """Until when a batch leaves the cores to items that are being made: a larger one costs less for each.
+
+        For no longer than it then runs, so that to wait at most doubles what its items take.
+        """
+        if not self._shares_cores or not self._being_made:
+            return -math.inf
+        size = min(self._max_batch, len(self._waiting) + self._being_made)
+        return max(self._waiting[0].since, self._idle_since) + self.pace.of(size)
+
     def take(self, now: float) -> Batch[Item]:
         """Begin the next batch, which may be empty; it runs until it is finished."""
         entries: list[Entry[Item]] = []
         late: list[Entry[Item]] = []
-        while self._waiting and len(entries) < self._max_batch:
+        size = self._next_size()
+        while self._waiting and len(entries) < size:
             entry = self._waiting.popleft()
             is_late = entry.deadline is not None and now >= entry.deadline
             (late if is_late else entries).append(entry)
@@ -146,9 +183,14 @@ class Line(Generic[Item]):
             self._running.append(batch)
         return batch
 
+    def _next_size(self) -> int:
+        most = min(self._max_batch, len(self._waiting))
+        return max((size for size in self._sizes if size <= most), default=most)
+
     def finish(self, batch: Batch[Item], now: float, *, learn: bool = True) -> None:
         """Note that a batch has run; `learn` if it ran as batches usually do."""
         self._running.remove(batch)
+        self._idle_since = now
         if learn:
             self.pace.observe(len(batch.entries), now - batch.began)
 

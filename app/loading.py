@@ -56,16 +56,14 @@ def load(
     for extractor in set(catalog.extractors) - running:
         extractor.engine.warm(settings.max_batch)
         readers = [classifier for classifier in catalog.classifiers if classifier.extractor is extractor]
-        for size in sorted({1, settings.max_batch}):
-            warm(extractor, readers, size)
+        warm(extractor, readers)
     return Loaded(catalog, default)
 
 
-def warm(extractor: Extractor, readers: Iterable[Classifier], size: int) -> None:
-    """Run one batch of black pictures through a network and all its heads."""
+def warm(extractor: Extractor, readers: Iterable[Classifier]) -> None:
+    """Run a black picture through a network and all its heads."""
     side = extractor.manifest.input_size
-    row = Row(np.zeros((side, side, 3), np.uint8), tuple(readers))
-    classify(extractor.engine, [row] * size)
+    classify(extractor.engine, [Row(np.zeros((side, side, 3), np.uint8), tuple(readers))])
 
 
 def _default(catalog: Catalog, settings: Settings) -> Classifier:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+from contextlib import ExitStack
 from io import BytesIO
 
 from app.room import Room
-from models.image import Limits, decoded, pixel_count
+from models.image import Limits, decoded
 
 _SIDE = 480
 
@@ -17,8 +18,8 @@ def data_uri(data: bytes, limits: Limits, room: Room) -> str:
     Raises:
         ImageError: the image cannot be taken.
     """
-    with room.held(pixel_count(data, limits)):
-        picture = decoded(data, limits, _SIDE)
+    with ExitStack() as held:
+        picture = decoded(data, limits, _SIDE, lambda pixels: held.enter_context(room.held(pixels)))
         picture.thumbnail((_SIDE, _SIDE))
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=85)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import structlog
 
 from app import logs
-from app.batcher import Batcher, Outcome, Place
-from app.disconnect import together, until
+from app.asked import Outcome, Place
+from app.batcher import Batcher
+from app.cores import Cores
+from app.disconnect import until
 from app.errors import BadParameter, BatchFailed, TooManyImages
 from app.loading import Loaded
+from app.making import Answers, Batchers, Groups, Making, Picture
 from app.metrics import Metrics
 from app.room import Room
 from app.settings import Settings
@@ -29,22 +31,12 @@ from models.classifier import (
     Row,
     classify_each,
     known,
-    prepare,
-    prepare_pixels,
 )
 from models.cores import available_cores
 from models.errors import HeadFailed
 from models.heads import Floats
-from models.image import Limits, Pixels, pixel_count
-from models.preprocess import PreprocessSpec
 
 R = TypeVar("R", bound=Reader)
-Picture = bytes | Pixels
-"""An encoded image, or RGB, uint8 [height, width, 3]."""
-Prepared = dict[PreprocessSpec, Pixels]
-Groups = Mapping[tuple[Extractor, PreprocessSpec], tuple[R, ...]]
-Answers = tuple[Floats | HeadFailed, ...]
-Batchers = dict[Extractor, Batcher[Row, Answers]]
 T = TypeVar("T")
 
 access = structlog.get_logger("access")
@@ -82,9 +74,10 @@ class Service:
         self._threads: ThreadPoolExecutor = (
             before._threads if before else ThreadPoolExecutor(available_cores(), "decode")
         )
+        self._cores: Cores = before._cores if before else Cores()
         running: Batchers = before._batchers if before else {}
         self._batchers: Batchers = {
-            each: running.get(each) or _start(each, settings, metrics) for each in self.catalog.extractors
+            each: running.get(each) or _start(each, settings, metrics, self._cores) for each in self.catalog.extractors
         }
         metrics.model_info.clear()
         metrics.queue_depth.clear()
@@ -146,24 +139,28 @@ class Service:
         async with until(deadline):
             if self._logs_pictures and isinstance(image, bytes):
                 access.info("picture", **await self.in_thread(logs.picture, image))
-            began = time.monotonic()
-            specs = {spec for _, spec in groups}
-            pixels, decode_s = await self.in_thread(_prepare, image, specs, self.limits, self.room)
-            waited_s = time.monotonic() - began - decode_s
-            self._metrics.decode.observe(decode_s)
-            asked = {group: Row(pixels[group[1]], sharing) for group, sharing in groups.items()}
-            outcomes = await together(
-                self._ask(extractor, row, places[extractor]) for (extractor, _), row in asked.items()
-            )
+            making = Making[R](image, self.limits, self.room, self._cores, self._metrics.decode.observe)
+            making.ask(groups, self._batchers, places)
+            job = self._threads.submit(making.run)
+            try:
+                outcomes = await making.outcomes()
+            finally:
+                job.cancel()
+                making.give_up()
+        return self._measured(making.decode_s, groups, outcomes)
+
+    def _measured(self, decode_s: float, groups: Groups[R], outcomes: Sequence[Outcome[Answers]]) -> Answered[R]:
+        for (extractor, _), outcome in zip(groups, outcomes, strict=True):
+            self._metrics.queue.labels(extractor.manifest.name).observe(outcome.queue_s)
         found = {
             reader: _known(answer)
-            for sharing, outcome in zip(groups.values(), outcomes, strict=True)
-            for reader, answer in zip(sharing, outcome.result, strict=True)
+            for readers, outcome in zip(groups.values(), outcomes, strict=True)
+            for reader, answer in zip(readers, outcome.result, strict=True)
         }
         return Answered(
             tuple(found.items()),
             decode_s,
-            waited_s + max(outcome.queue_s for outcome in outcomes),
+            max(outcome.make_s + outcome.queue_s for outcome in outcomes) - decode_s,
             max(outcome.run_s for outcome in outcomes),
             max(outcome.batch_size for outcome in outcomes),
         )
@@ -196,13 +193,8 @@ class Service:
         if successor is None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _ask(self, extractor: Extractor, row: Row, place: Place) -> Outcome[Answers]:
-        outcome = await self._batchers[extractor].submit(row, place)
-        self._metrics.queue.labels(extractor.manifest.name).observe(outcome.queue_s)
-        return outcome
 
-
-def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Answers]:
+def _start(extractor: Extractor, settings: Settings, metrics: Metrics, cores: Cores) -> Batcher[Row, Answers]:
     name = extractor.manifest.name
     batcher: Batcher[Row, Answers] = Batcher(
         *[functools.partial(classify_each, extractor.engine)] * extractor.engine.lanes,
@@ -210,6 +202,8 @@ def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batche
         max_batch=settings.max_batch,
         places=settings.queue_size,
         max_delay_s=settings.max_delay_ms / 1000,
+        cores=cores if extractor.engine.shares_cores else None,
+        sizes=extractor.engine.warm_sizes(settings.max_batch),
         on_batch=metrics.batch_observer(name),
     )
     return batcher
@@ -234,10 +228,3 @@ def _known(answer: Floats | HeadFailed) -> Floats:
         return known(answer)
     except HeadFailed as error:
         raise BatchFailed("A head failed.") from error
-
-
-def _prepare(image: Picture, specs: set[PreprocessSpec], limits: Limits, room: Room) -> tuple[Prepared, float]:
-    with room.held(pixel_count(image, limits)) if isinstance(image, bytes) else nullcontext():
-        began = time.monotonic()
-        pixels = prepare(image, specs, limits) if isinstance(image, bytes) else prepare_pixels(image, specs)
-        return pixels, time.monotonic() - began

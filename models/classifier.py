@@ -8,13 +8,13 @@ An extractor runs once over the batch, whoever asked; then each head runs once o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from models.engines import Engine
+from models.engines import Engine, Runs
 from models.errors import HeadFailed
 from models.heads import Floats, Head
 from models.image import DEFAULT_LIMITS, Limits, Pixels, decoded
@@ -131,12 +131,21 @@ class Row:
 
 
 def prepare(
-    data: bytes, specs: Iterable[PreprocessSpec], limits: Limits = DEFAULT_LIMITS
+    data: bytes,
+    specs: Iterable[PreprocessSpec],
+    limits: Limits = DEFAULT_LIMITS,
+    before: Callable[[int], object] | None = None,
 ) -> dict[PreprocessSpec, Pixels]:
     """Decode an image and preprocess it once for each distinct spec.
 
     It is decoded once, unless a spec allows that a JPEG is decoded smaller (`decode_margin`): then once more for that
     spec, whose answer must not depend on who else is asked.
+
+    Args:
+        data: the encoded file.
+        specs: of which the pixels are wanted.
+        limits: of bytes and pixels.
+        before: called once, with width times height, before anything is decoded.
 
     Returns:
         spec -> uint8 [size, size, 3].
@@ -147,7 +156,7 @@ def prepare(
     distinct = set(specs)
     prepared: dict[PreprocessSpec, Pixels] = {}
     for side in {spec.needed_side for spec in distinct}:  # one after another: a decoded picture may be large
-        picture = decoded(data, limits, side)
+        picture, before = decoded(data, limits, side, before), None
         prepared |= {spec: preprocess(picture, spec) for spec in distinct if spec.needed_side == side}
     return prepared
 
@@ -157,7 +166,7 @@ def prepare_pixels(rgb: Pixels, specs: Iterable[PreprocessSpec]) -> dict[Preproc
     return {spec: preprocess(rgb, spec) for spec in set(specs)}
 
 
-def classify(engine: Engine, rows: Sequence[Row]) -> list[tuple[Floats, ...]]:
+def classify(engine: Runs, rows: Sequence[Row]) -> list[tuple[Floats, ...]]:
     """Run the extractor once over all rows, and each head once over the rows that it reads.
 
     Returns:
@@ -176,7 +185,7 @@ def known(answer: Floats | HeadFailed) -> Floats:
     return answer
 
 
-def classify_each(engine: Engine, rows: Sequence[Row]) -> list[tuple[Floats | HeadFailed, ...]]:
+def classify_each(engine: Runs, rows: Sequence[Row]) -> list[tuple[Floats | HeadFailed, ...]]:
     """The same for rows of several callers: a head that raises fails its own answers and nobody else's."""
     outputs = engine.run(np.stack([row.pixels for row in rows]))
     rows_of: dict[Reader, list[int]] = {}

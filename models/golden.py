@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from models.engines import Engine, Outputs
+from models.engines import Outputs, Runs
 from models.errors import GoldenMismatch
 from models.heads import Floats, Head
 from models.image import Pixels
@@ -31,14 +31,14 @@ def draw(size: int, count: int = IMAGES, seed: int = 0) -> Pixels:
     return np.stack([_draw_one(size, random) for _ in range(count)])
 
 
-def record_extractor(engine: Engine, size: int) -> bytes:
+def record_extractor(engine: Runs, size: int) -> bytes:
     """Run the golden pictures; the bytes of golden.npz: pictures, float16 features, top class of each top."""
     images = draw(size)
     outputs = engine.run(images)
     return _npz(images=images, pooled=outputs[POOLED].astype(np.float16), **_top_classes(outputs))
 
 
-def agreement(golden: bytes, engine: Engine) -> Agreement:
+def agreement(golden: bytes, engine: Runs) -> Agreement:
     """How closely an engine repeats the golden outputs: cosines, and the least share of equal top classes of a top.
 
     Raises:
@@ -54,7 +54,7 @@ def agreement(golden: bytes, engine: Engine) -> Agreement:
     )
 
 
-def replay_extractor(golden: bytes, engine: Engine, needed: Agreement) -> None:
+def replay_extractor(golden: bytes, engine: Runs, needed: Agreement) -> None:
     """Compare an engine with the golden outputs.
 
     Raises:

@@ -6,7 +6,7 @@ allowed is decided from the first bytes and from the header, before anything is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -94,7 +94,12 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None
     return np.array(decoded(data, limits, needed_side))
 
 
-def decoded(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None = None) -> Image.Image:
+def decoded(
+    data: bytes,
+    limits: Limits = DEFAULT_LIMITS,
+    needed_side: int | None = None,
+    before: Callable[[int], object] | None = None,
+) -> Image.Image:
     """Decode an image to upright RGB: transparency on white, first frame, 8 bits a channel.
 
     Args:
@@ -102,6 +107,7 @@ def decoded(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | Non
         limits: checked on the bytes and on the header, before pixels are decoded.
         needed_side: if given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (DCT scaling), as
             long as both sides stay at least this many pixels.
+        before: called with width times height when the header has been checked and nothing is decoded yet.
 
     Returns:
         image of mode RGB, as Pillow holds it: arrays of large pictures cost as much as half of their decoding.
@@ -111,17 +117,13 @@ def decoded(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | Non
             Pillow raises on broken data.
     """
     with _opened(data, limits) as image:
+        if before:
+            before(image.width * image.height)
         if isinstance(image, JpegImageFile) and needed_side is not None:
             image.draft(None, (needed_side, needed_side))
         _widen_transparent_level(image)
         image.load()
         return _to_rgb(_upright(image))
-
-
-def pixel_count(data: bytes, limits: Limits = DEFAULT_LIMITS) -> int:
-    """Width times height by the header; raises what `decoded` raises before it decodes."""
-    with _opened(data, limits) as image:
-        return image.width * image.height
 
 
 @contextmanager

@@ -7,6 +7,7 @@ pixels to every output; the batch's size is free.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import openvino as ov
@@ -16,7 +17,6 @@ from models.errors import CorruptArtifact
 from models.image import Pixels
 from models.manifests import engine_files
 
-_WARMED = 32
 _HINTS = {"int8": "f32", "bfloat16": "bf16", "float32": "f32"}
 
 
@@ -24,6 +24,7 @@ class OpenVinoEngine:
     """An extractor as OpenVINO compiles it for this processor."""
 
     lanes = 1
+    shares_cores = True
 
     def __init__(self, precision: str, read: Read, threads: int) -> None:
         """Read the network and compile it.
@@ -55,13 +56,15 @@ class OpenVinoEngine:
             raise CorruptArtifact(f"OpenVINO cannot read {files[0]}: {str(error).splitlines()[0]}") from error
         self._own = threading.local()
 
-    def warm(self, max_batch: int) -> None:
-        """Compile for sizes of batches: the first of a size takes some 50 ms longer than those after it.
+    def warm_sizes(self, max_batch: int) -> Sequence[int]:
+        """1 to 8, 10, 12, 14, 16, 20, ...: the first run of a size takes some 50 ms, and its plan stays in memory."""
+        quarters = {quarters << power for quarters in (4, 5, 6, 7) for power in range(max_batch.bit_length())}
+        return sorted({max_batch, *(size for size in {1, 2, 3, *quarters} if size < max_batch)})
 
-        For all up to 32, and for the largest: the time grows with the square of how many there are.
-        """
+    def warm(self, max_batch: int) -> None:
+        """Run each of the sizes once."""
         _, *shape = self._compiled.input(0).get_partial_shape()
-        for size in sorted({*range(1, min(max_batch, _WARMED) + 1), max_batch}):
+        for size in self.warm_sizes(max_batch):
             self.run(np.zeros((size, *(side.get_length() for side in shape)), np.uint8))
 
     def run(self, batch: Pixels) -> Outputs:

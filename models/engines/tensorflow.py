@@ -79,7 +79,8 @@ class TensorFlowEngine:
         tops = {top: len(classes) for top, classes in manifest.tops.items()}
         self._size = manifest.input_size
         self._graphs = [_graph(device, precision, manifest, tops, tensors) for device in there]
-        turns = 2 if any("GPU" in device for device in there) else 1
+        self.shares_cores = not any("GPU" in device for device in there)
+        turns = 1 if self.shares_cores else 2
         self.lanes = turns * len(self._graphs)
         self._free: SimpleQueue[_Graph] = SimpleQueue()
         for graph in self._graphs * turns:
@@ -89,6 +90,10 @@ class TensorFlowEngine:
     def graph(self) -> Any:
         """The first device's concrete function: uint8 [n, size, size, 3] -> the outputs by name."""
         return self._graphs[0].function
+
+    def warm_sizes(self, max_batch: int) -> Sequence[int]:
+        """All: a graph takes any."""
+        return range(1, max_batch + 1)
 
     def warm(self, max_batch: int) -> None:
         """Run every device's graph once and once at its largest: memory, and on GPUs the choice of algorithms."""

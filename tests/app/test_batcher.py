@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from app.batcher import Batcher, Outcome
+from app.asked import Outcome
+from app.batcher import Batcher
 from app.errors import BatchFailed, Closed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.batcher import Batcher, Outcome
+from app.asked import Outcome
+from app.batcher import Batcher
 from app.errors import BatchFailed
 from tests.app.test_batcher import ask
 

@@ -45,7 +45,7 @@ COLOURS = {
 Classes = Mapping[str, tuple[int, int, int]]
 """The colour of each class."""
 _SIDE = 32
-_WARM_UPS = 2
+_WARM_UPS = 1
 
 
 @dataclass
@@ -60,6 +60,11 @@ class ColourEngine:
     fails: bool = False
     broken: bool = False
     lanes: int = 1
+    shares_cores: bool = False
+
+    def warm_sizes(self, max_batch: int) -> range:
+        """All."""
+        return range(1, max_batch + 1)
 
     def warm(self, max_batch: int) -> None:
         """Nothing waits for a first batch here."""

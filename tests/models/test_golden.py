@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models import golden
-from models.engines import Engine, Outputs
+from models.engines import Outputs, Runs
 from models.errors import GoldenMismatch
 from models.heads import Floats, Head
 from models.image import Pixels
@@ -25,10 +25,6 @@ class Differing:
 
     wrong: Callable[[dict[str, Floats]], None]
     name: str = "differing:float32"
-    lanes: int = 1
-
-    def warm(self, max_batch: int) -> None:
-        pass
 
     def run(self, batch: Pixels) -> Outputs:
         outputs = {name: value.copy() for name, value in ColourEngine().run(batch).items()}
@@ -160,5 +156,5 @@ def test_a_head_that_cannot_answer_is_refused(estimator: NotANumber | OneClassLe
 
 
 def test_engines_of_the_tests_are_engines() -> None:
-    engines: list[Engine] = [ColourEngine(), Differing(nothing)]
+    engines: list[Runs] = [ColourEngine(), Differing(nothing)]
     assert all(engine.name for engine in engines)

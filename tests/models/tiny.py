@@ -55,6 +55,11 @@ class ColourEngine:
     name: str = "fixture:float32"
     sizes: list[int] = field(default_factory=list)
     lanes: int = 1
+    shares_cores: bool = False
+
+    def warm_sizes(self, max_batch: int) -> range:
+        """All."""
+        return range(1, max_batch + 1)
 
     def warm(self, max_batch: int) -> None:
         pass

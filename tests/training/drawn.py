@@ -78,6 +78,11 @@ class MeanColour:
     seen: int = 0
     batches: list[int] = field(default_factory=list)
     lanes: int = 1
+    shares_cores: bool = False
+
+    def warm_sizes(self, max_batch: int) -> range:
+        """All."""
+        return range(1, max_batch + 1)
 
     def warm(self, max_batch: int) -> None:
         """Nothing waits for a first batch here."""

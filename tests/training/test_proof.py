@@ -11,7 +11,7 @@ import pytest
 from models import golden, networks
 from models.artifacts import Store
 from models.catalog import load_extractor
-from models.engines import Engine, Outputs
+from models.engines import Outputs, Runs
 from models.engines.choice import Choice, create
 from models.engines.tensorflow import TensorFlowEngine
 from models.errors import CorruptArtifact, GoldenMismatch
@@ -58,15 +58,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 class Turned:
     """An engine that gets every picture turned by a quarter: the network as it is, on other pixels."""
 
-    engine: Engine
-    lanes: int = 1
+    engine: Runs
 
     @property
     def name(self) -> str:
         return self.engine.name
-
-    def warm(self, max_batch: int) -> None:
-        pass
 
     def run(self, batch: Pixels) -> Outputs:
         return self.engine.run(np.ascontiguousarray(np.rot90(batch, axes=(1, 2))))

@@ -1,0 +1,100 @@
+"""An image -> rows, in a thread, and from there straight into the lines of the batchers.
+
+The event loop is not asked in between: each change of threads costs about as much as all that is done for a request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from app.asked import Asked, Outcome, Place
+from app.batcher import Batcher
+from app.cores import Cores
+from app.room import Room
+from models.classifier import Extractor, Reader, Row, prepare, prepare_pixels
+from models.errors import HeadFailed
+from models.heads import Floats
+from models.image import Limits, Pixels
+from models.preprocess import PreprocessSpec
+
+R = TypeVar("R", bound=Reader)
+Picture = bytes | Pixels
+"""An encoded image, or RGB, uint8 [height, width, 3]."""
+Groups = Mapping[tuple[Extractor, PreprocessSpec], tuple[R, ...]]
+Answers = tuple[Floats | HeadFailed, ...]
+Batchers = dict[Extractor, Batcher[Row, Answers]]
+
+
+@dataclass(frozen=True)
+class _Want(Generic[R]):
+    """A row that is wanted of the image: for whom, and from which batcher."""
+
+    batcher: Batcher[Row, Answers]
+    asked: Asked[Row, Answers]
+    spec: PreprocessSpec
+    readers: tuple[R, ...]
+
+
+@dataclass
+class Making(Generic[R]):
+    """One image on its way. Made and awaited on the event loop; `run` is for a thread."""
+
+    image: Picture
+    limits: Limits
+    room: Room
+    cores: Cores
+    on_decoded: Callable[[float], None]
+    """Told how many seconds that took, from the thread."""
+    wants: list[_Want[R]] = field(default_factory=list)
+    decode_s: float = 0.0
+
+    def ask(self, groups: Groups[R], batchers: Batchers, places: Mapping[Extractor, Place]) -> None:
+        """Ask for a row of each group; raises Closed."""
+        for (extractor, spec), readers in groups.items():
+            batcher = batchers[extractor]
+            self.wants.append(_Want(batcher, batcher.ask(places[extractor]), spec, readers))
+
+    def run(self) -> None:
+        """Decode the image and put its rows into the lines, or the error that came of it."""
+        self.cores.wait()
+        if not any(want.batcher.wants(want.asked) for want in self.wants):
+            return
+        try:
+            pixels = self._prepared()
+        except BaseException as error:  # whoever waits must hear of it, whatever it is
+            for want in self.wants:
+                want.batcher.fail(want.asked, error)
+            return
+        for want in self.wants:
+            want.batcher.put(want.asked, Row(pixels[want.spec], want.readers))
+
+    async def outcomes(self) -> list[Outcome[Answers]]:
+        """What each group's readers answered, in the order of the groups; raises what `Batcher.outcome` raises."""
+        return [await want.batcher.outcome(want.asked) for want in self.wants]
+
+    def give_up(self) -> None:
+        """Nobody waits for what is not there yet."""
+        for want in self.wants:
+            want.batcher.give_up(want.asked)
+
+    def _prepared(self) -> dict[PreprocessSpec, Pixels]:
+        specs = {want.spec for want in self.wants}
+        with ExitStack() as held:
+            began = time.monotonic()
+
+            def hold(pixels: int) -> None:
+                nonlocal began
+                held.enter_context(self.room.held(pixels))
+                began = time.monotonic()
+
+            if isinstance(self.image, bytes):
+                pixels = prepare(self.image, specs, self.limits, hold)
+            else:
+                pixels = prepare_pixels(self.image, specs)
+            self.decode_s = time.monotonic() - began
+            self.on_decoded(self.decode_s)
+            return pixels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -14,8 +14,6 @@ from app.line import Entry
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 clock = time.monotonic
-
-_TOLD_AT_A_TIME = int(__import__("os").environ.get("XN", "4"))
 
 
 @dataclass(frozen=True)
@@ -59,17 +57,15 @@ Answer = tuple[Asked[Item, Result], "Outcome[Result] | BaseException"]
 """A caller, and what it is told."""
 
 
-def resolve(answers: Sequence[Answer[Item, Result]], loop: asyncio.AbstractEventLoop) -> None:
-    """Tell the callers, some at a time: in between, the loop takes in what those who were told first send next."""
-    for asked, answer in answers[:_TOLD_AT_A_TIME]:
+def resolve(answers: Iterable[Answer[Item, Result]]) -> None:
+    """Tell the callers; on their event loop."""
+    for asked, answer in answers:
         if asked.future.done():
             continue
         if isinstance(answer, Outcome):
             asked.future.set_result(answer)
         else:
             asked.future.set_exception(answer)
-    if len(answers) > _TOLD_AT_A_TIME:
-        loop.call_soon(resolve, answers[_TOLD_AT_A_TIME:], loop)
 
 
 def shutting_down() -> Closed:

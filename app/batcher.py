@@ -44,7 +44,7 @@ class Batcher(Generic[Item, Result]):
         sizes: Sequence[int] = (),
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
-        """Start the threads; to be called on the event loop that will submit.
+        """Start the threads; to be called on the event loop that will ask.
 
         Args:
             runs: each makes a lane of its own: items -> as many results, in their order; one call at a time.
@@ -99,7 +99,8 @@ class Batcher(Generic[Item, Result]):
         """
         place = Place(deadline)
         with self._changed:
-            self._check_open()
+            if self._closed:
+                raise shutting_down()
             self._line.reserve(count, place.since, deadline)
         try:
             yield place
@@ -107,23 +108,12 @@ class Batcher(Generic[Item, Result]):
             with self._changed:
                 self._line.release(count)
 
-    async def submit(self, item: Item, place: Place) -> Outcome[Result]:
-        """Put an item into the line and wait for its result; cancelling takes it out again.
-
-        Raises:
-            DeadlineExceeded: the deadline passed before a batch took the item.
-            BatchFailed: the call over its batch raised.
-            Closed: the batcher is closing.
-        """
-        asked = self.ask(place)
-        self.put(asked, item)
-        return await self.outcome(asked)
-
     def ask(self, place: Place) -> Asked[Item, Result]:
         """Ask for the result of an item that is going to be made; `outcome` must be awaited. Raises Closed."""
         asked: Asked[Item, Result] = Asked(self._loop.create_future(), place, clock())
         with self._changed:
-            self._check_open()
+            if self._closed:
+                raise shutting_down()
             self._being_made.add(asked)
             self._line.expect(1)
         return asked
@@ -151,7 +141,14 @@ class Batcher(Generic[Item, Result]):
         self._deliver([(asked, error)])
 
     async def outcome(self, asked: Asked[Item, Result]) -> Outcome[Result]:
-        """Wait for what was asked; raises as `submit` does, and what `fail` was told. Cancelling gives it up."""
+        """Wait for what was asked; cancelling gives it up.
+
+        Raises:
+            DeadlineExceeded: the deadline passed before a batch took the item.
+            BatchFailed: the call over its batch raised.
+            Closed: the batcher is closing.
+            Exception: whatever `fail` was told.
+        """
         try:
             return await asked.future
         finally:
@@ -172,16 +169,12 @@ class Batcher(Generic[Item, Result]):
         """Take nothing more, run what waits, and end the threads. Blocks; call it off the event loop."""
         with self._changed:
             self._closed = True
-            unmade = self._give_up_unmade()
+            unmade = [asked for asked in [*self._being_made] if self._is_made(asked)]
             self._changed.notify_all()
         self._deliver([(asked, shutting_down()) for asked in unmade])
         until = None if timeout_s is None else clock() + timeout_s
         for thread in self._threads:
             thread.join(None if until is None else max(0.0, until - clock()))
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise shutting_down()
 
     def _is_made(self, asked: Asked[Item, Result]) -> bool:
         """Take it from those in the making; False if it was none of them any more."""
@@ -190,9 +183,6 @@ class Batcher(Generic[Item, Result]):
         self._being_made.remove(asked)
         self._line.expect(-1)
         return True
-
-    def _give_up_unmade(self) -> list[Asked[Item, Result]]:
-        return [asked for asked in list(self._being_made) if self._is_made(asked)]
 
     def _wake(self, now: float) -> None:
         """Wake a thread, if a batch is due before any of them would look again."""
@@ -256,7 +246,7 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             self._closed = True
             left = [entry.item for entry in (*(batch.entries if batch else ()), *self._line.clear())]
-            left += self._give_up_unmade()
+            left += [asked for asked in [*self._being_made] if self._is_made(asked)]
             self._changed.notify_all()
         self._deliver([(asked, Closed("The server stopped before it could answer.")) for asked in left])
 
@@ -265,4 +255,4 @@ class Batcher(Generic[Item, Result]):
         if not answers:
             return
         with suppress(RuntimeError):  # a loop that has closed has nobody left who waits
-            self._loop.call_soon_threadsafe(resolve, answers, self._loop)
+            self._loop.call_soon_threadsafe(resolve, answers)

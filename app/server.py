@@ -103,7 +103,6 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(settings: Settings, load_models: Loader) -> int:
     """Run the server until a signal or a failure ends it; the process's exit code."""
     began = time.monotonic()
-    sys.setswitchinterval(float(os.environ.get("XS", "0.005")))
     try:
         listener = listen(settings.host, settings.port)
     except OSError as error:

@@ -10,6 +10,7 @@ import pytest
 
 from app.asked import Outcome
 from app.batcher import Batcher
+from app.cores import Cores
 from app.errors import BatchFailed, Closed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +46,9 @@ async def busy(batcher: Batcher[int, int], run: Held) -> asyncio.Task[Outcome[in
 
 async def ask(batcher: Batcher[int, int], item: int, deadline: float | None = None) -> Outcome[int]:
     with batcher.reserve(1, deadline) as place:
-        return await batcher.submit(item, place)
+        asked = batcher.ask(place)
+        batcher.put(asked, item)
+        return await batcher.outcome(asked)
 
 
 def submit(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[Outcome[int]]]:
@@ -295,4 +298,86 @@ async def test_a_deadline_that_cannot_be_met_is_refused_before_anything_is_made(
         pass
     run.go.set()
     await second
+    batcher.close()
+
+
+async def test_an_item_that_is_given_up_while_it_is_made_never_joins_the_line() -> None:
+    ran: list[int] = []
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        ran.extend(items)
+        return items
+
+    batcher = make(run)
+    with batcher.reserve(2) as place:
+        asked = batcher.ask(place)
+        waits = asyncio.create_task(batcher.outcome(asked))
+        await asyncio.sleep(0)
+        assert batcher.wants(asked)
+        waits.cancel()
+        await asyncio.wait([waits])
+        assert not batcher.wants(asked)
+        await asyncio.to_thread(batcher.put, asked, 1)
+        other = batcher.ask(place)
+        batcher.put(other, 2)
+        assert (await batcher.outcome(other)).result == 2
+    assert ran == [2]
+    batcher.close()
+
+
+async def test_whoever_asked_hears_why_an_item_could_not_be_made() -> None:
+    batcher = make(lambda items: items)
+    with batcher.reserve() as place:
+        asked = batcher.ask(place)
+        await asyncio.to_thread(batcher.fail, asked, ZeroDivisionError("no such picture"))
+        with pytest.raises(ZeroDivisionError, match="no such picture"):
+            await batcher.outcome(asked)
+    batcher.close()
+
+
+async def test_closing_answers_those_whose_items_are_never_made() -> None:
+    batcher = make(lambda items: items)
+    with batcher.reserve() as place:
+        asked = batcher.ask(place)
+        await asyncio.to_thread(batcher.close)
+        with pytest.raises(Closed):
+            await batcher.outcome(asked)
+        batcher.put(asked, 1)
+
+
+async def test_a_batch_on_shared_cores_begins_when_nothing_is_being_made_any_more() -> None:
+    sizes: list[int] = []
+    batcher: Batcher[int, int] = Batcher(
+        lambda items: items,
+        name="test",
+        max_batch=8,
+        places=9,
+        cores=Cores(),
+        on_batch=lambda size, seconds: sizes.append(size),
+    )
+    await ask(batcher, 0)
+    with batcher.reserve(3) as place:
+        first, second, never = [batcher.ask(place) for _ in range(3)]
+        batcher.put(first, 1)
+        batcher.put(second, 2)
+        batcher.fail(never, ValueError("unreadable"))
+        assert [(await batcher.outcome(each)).result for each in (first, second)] == [1, 2]
+        with pytest.raises(ValueError, match="unreadable"):
+            await batcher.outcome(never)
+    assert sum(sizes) == 3
+    batcher.close()
+
+
+async def test_the_cores_are_taken_while_a_batch_runs() -> None:
+    cores, run = Cores(), Held()
+    batcher: Batcher[int, int] = Batcher(run, name="test", max_batch=8, places=9, cores=cores)
+    first = await busy(batcher, run)
+    free = threading.Thread(target=cores.wait)
+    free.start()
+    free.join(0.05)
+    assert free.is_alive(), "an item was made while a batch ran"
+    run.go.set()
+    await first
+    free.join(30)
+    assert not free.is_alive()
     batcher.close()

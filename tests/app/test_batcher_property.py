@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.asked import Outcome
 from app.batcher import Batcher
-from app.errors import BatchFailed
+from app.cores import Cores
+from app.errors import BatchFailed, Closed
 from tests.app.test_batcher import ask
 
 
@@ -55,3 +57,50 @@ def test_whatever_happens_every_caller_hears_its_own_outcome(
     ran = [number for batch in batches for number in batch]
     assert len(ran) <= len(items)
     assert all(ran.count(number) <= [each for each, _ in items].count(number) for number in ran)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    fates=st.lists(st.sampled_from(["made", "fails", "is given up", "is never made"]), max_size=24),
+    shares_cores=st.booleans(),
+)
+def test_whatever_becomes_of_items_in_the_making_nobody_is_left_waiting(fates: list[str], shares_cores: bool) -> None:
+    async def all_of_them() -> None:
+        batcher: Batcher[int, int] = Batcher(
+            lambda items: [2 * item for item in items],
+            name="test",
+            max_batch=4,
+            places=64,
+            cores=Cores() if shares_cores else None,
+            sizes=[1, 2, 4],
+        )
+        with batcher.reserve(len(fates)) as place, ThreadPoolExecutor(3) as makers:
+            asked = [batcher.ask(place) for _ in fates]
+            tasks = [asyncio.create_task(batcher.outcome(each)) for each in asked]
+            await asyncio.sleep(0)
+            for number, (fate, each) in enumerate(zip(fates, asked, strict=True)):
+                if fate == "fails":
+                    makers.submit(batcher.fail, each, ZeroDivisionError())
+                elif fate != "is never made":
+                    makers.submit(batcher.put, each, number)
+                if fate == "is given up":
+                    tasks[number].cancel()
+            settled = [task for task, fate in zip(tasks, fates, strict=True) if fate != "is never made"]
+            await asyncio.wait_for(asyncio.gather(*settled, return_exceptions=True), 60)
+            await asyncio.to_thread(batcher.close)
+            results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
+        for number, (fate, result) in enumerate(zip(fates, results, strict=True)):
+            if fate == "made":
+                assert isinstance(result, Outcome)
+                assert result.result == 2 * number
+                assert result.batch_size in (1, 2, 4)
+            else:
+                expected = {
+                    "fails": ZeroDivisionError,
+                    "is given up": asyncio.CancelledError,
+                    "is never made": Closed,
+                }[fate]
+                assert isinstance(result, expected)
+        assert batcher.depth == 0
+
+    asyncio.run(all_of_them())

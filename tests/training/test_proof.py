@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models import golden, networks
 from models.artifacts import Store
@@ -16,13 +18,20 @@ from models.engines.choice import Choice, create
 from models.engines.tensorflow import TensorFlowEngine
 from models.errors import CorruptArtifact, GoldenMismatch
 from models.image import Pixels
-from models.manifests import GOLDEN_FILE, OPENVINO_FLOAT, OPENVINO_INT8, WEIGHTS_FILE, ExtractorManifest
+from models.manifests import (
+    GOLDEN_FILE,
+    OPENVINO_FLOAT,
+    OPENVINO_INT8,
+    WEIGHTS_FILE,
+    Agreement,
+    ExtractorManifest,
+)
 from models.progress import silent
 from tests.models.tiny import extractor_manifest
 from tests.training import tiny_fit
 from training import openvino_files, proof
 from training.network import fit
-from training.proof import Labelled, Proved, prove, samples
+from training.proof import Labelled, Proved, prove, samples, tolerance
 from training.workplace import Workplace
 
 
@@ -121,6 +130,15 @@ def test_tolerances_leave_room_but_refuse_another_network(made: Made) -> None:
             assert needed.mean_cosine > 0.5
             with pytest.raises(GoldenMismatch):
                 golden.replay_extractor(golden_file, Turned(engine), needed)
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_tolerance_is_always_less_than_what_was_found(least: float, mean: float, top1: float) -> None:
+    found = Agreement(min_cosine=least, mean_cosine=mean, min_top1=top1)
+    needed = tolerance(found)
+    assert needed.min_cosine < least
+    assert needed.mean_cosine < mean
+    assert needed.min_top1 < top1
 
 
 def test_the_served_extractor_takes_the_int8_file(made: Made, tmp_path: Path) -> None:

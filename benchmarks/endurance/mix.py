@@ -70,7 +70,7 @@ class Mix:
 
 
 def bad(picture: bytes) -> list[Request]:
-    """What is refused with a status of its own each: half a picture, none, nothing, another type, too much."""
+    """What is refused: half a picture, bytes that are none, nothing, another type, too many bytes, too many pixels."""
     large = io.BytesIO()
     Image.new("1", _TOO_MANY_PIXELS).save(large, "PNG")
     return [

@@ -54,7 +54,7 @@ def test_restarts_lose_nothing_and_leave_no_file(tiny_work: Workload) -> None:
     assert found["start to ready after kill -9"] > 0
 
 
-def test_every_bad_input_is_refused_for_a_reason_of_its_own(tiny_work: Workload) -> None:
+def test_bad_input_is_refused_with_the_status_that_says_why(tiny_work: Workload) -> None:
     statuses = []
     with serving(tiny_work) as ours:
         for request in bad(tiny_work.pictures[0]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import uvloop
@@ -93,7 +94,7 @@ def speed(sent: Sent, seconds: float, window_s: float) -> list[Figure]:
     return [
         Figure(f"p99 of the first {window_s:.0f} s", [first * 1000], "ms"),
         Figure(f"p99 of the last {window_s:.0f} s", [last * 1000], "ms"),
-        Figure("last over first", [last / first if first else float("inf")], at_most=SLOWER),
+        Figure("last over first", [last / first if first and last else math.inf], at_most=SLOWER),
         Figure("p99 of how late we sent", [percentile([each.lag_s for _, each in sent], 99) * 1000], "ms"),
     ]
 

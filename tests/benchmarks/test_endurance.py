@@ -126,6 +126,11 @@ def test_a_soak_compares_the_first_answers_with_the_last() -> None:
     assert found["last over first"] == pytest.approx(5, rel=0.01)
 
 
+def test_a_soak_without_answers_at_its_end_is_not_fast() -> None:
+    sent = [(Kind.GOOD, Sample(0, 1, 200 if number < 5 else 503, True)) for number in range(10)]
+    assert by_name(soak.speed(sent, 10, 2))["last over first"] == float("inf")
+
+
 @pytest.mark.parametrize(
     ("now", "is_no_more"),
     [

@@ -16,7 +16,7 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check contract fuzz sbom audit bench bench-peers screenshots lock clean venv
+.PHONY: help serve imagenet train test test-all check contract fuzz sbom audit bench bench-peers soak screenshots lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,11 @@ bench: $(DEV) ## what is claimed of speed, measured on this machine in at most 3
 
 bench-peers: $(DEV) ## beside LitServe, BentoML, Ray Serve and mosec: an hour or more; run again, it goes on where it was
 	$(PY) -m benchmarks peers
+
+soak: $(DEV) ## 30 minutes of mixed load, 10,000 disconnects, 20 restarts at full load; more: make soak MINUTES=600
+	$(PY) -m benchmarks soak --minutes $(or $(MINUTES),30)
+	$(PY) -m benchmarks disconnects
+	$(PY) -m benchmarks restarts
 
 screenshots: $(DEV) ## the pictures in docs/images, taken anew with an installed Chromium
 	$(PY) -m tests.app.screenshots

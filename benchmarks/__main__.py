@@ -28,6 +28,7 @@ from benchmarks import (
     throughput,
 )
 from benchmarks.closed_loop import WrkMissing
+from benchmarks.endurance.command import measure_disconnects, measure_restarts, measure_soak
 from benchmarks.options import (
     CACHE,
     Cache,
@@ -49,7 +50,7 @@ from models.artifacts import DEFAULT_STORE
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-_WITHOUT_WRK = ("batch", "folder", "fit", "engine", "start")
+_WITHOUT_WRK = ("batch", "folder", "fit", "engine", "start", "soak", "disconnects", "restarts")
 
 
 @app.callback(help=__doc__)
@@ -226,6 +227,9 @@ def measure_start(
 
 
 app.command("peers")(measure_peers)
+app.command("soak")(measure_soak)
+app.command("disconnects")(measure_disconnects)
+app.command("restarts")(measure_restarts)
 
 
 def main() -> None:

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import uvloop
 
 from benchmarks.client import Answer, Connection, connect, message
 from benchmarks.load import Request
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,32 +57,48 @@ def percentile(seconds: Sequence[float], percent: float) -> float:
     return float(np.percentile(seconds, percent)) if seconds else 0.0
 
 
+async def at_rate(rate: float, seconds: float, ask: Callable[[int, float], Awaitable[T]]) -> list[T]:
+    """Begin `ask(number, planned)` so many times a second, whatever becomes of those before; what they give, in order.
+
+    `planned` is a `time.perf_counter()`.
+    """
+    began, found = time.perf_counter(), dict[int, T]()
+
+    async def note(number: int, planned: float) -> None:
+        found[number] = await ask(number, planned)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(max(1, int(rate * seconds))):
+            planned = began + number / rate
+            if (ahead := planned - time.perf_counter()) > 0:
+                await asyncio.sleep(ahead)
+            group.create_task(note(number, planned))
+    return [found[number] for number in range(len(found))]
+
+
 async def _drive(url: str, requests: Sequence[Request], rate: float, seconds: float, patience_s: float) -> list[Sample]:
-    messages = [message(url, request) for request in requests]
-    pool = _Pool(url)
-    began = time.perf_counter()
-    sent = []
-    for number in range(max(1, int(rate * seconds))):
-        planned = began + number / rate
-        if (ahead := planned - time.perf_counter()) > 0:
-            await asyncio.sleep(ahead)
-        sent.append(asyncio.create_task(_send(pool, messages[number % len(messages)], planned, patience_s)))
-    samples = await asyncio.gather(*sent)
+    messages, pool = [message(url, request) for request in requests], Pool(url)
+
+    async def ask(number: int, planned: float) -> Sample:
+        return await sample(pool.ask(messages[number % len(messages)]), planned, patience_s)
+
+    samples = await at_rate(rate, seconds, ask)
     await pool.close()
     return samples
 
 
-async def _send(pool: _Pool, data: bytes, planned: float, patience_s: float) -> Sample:
+async def sample(asked: Awaitable[Answer], planned: float, patience_s: float) -> Sample:
+    """Wait for an answer that was to be asked for at a time, but no longer than `patience_s`."""
     lag_s, answer = time.perf_counter() - planned, Answer()
     try:
         async with asyncio.timeout(patience_s):
-            answer = await pool.ask(data)
+            answer = await asked
     except (TimeoutError, OSError):
         pass  # a request without an answer: status 0
     return Sample(lag_s, time.perf_counter() - planned, answer.status, "retry-after" in answer.headers)
 
 
-class _Pool:
+class Pool:
     """As many connections as there are requests under way."""
 
     def __init__(self, url: str) -> None:

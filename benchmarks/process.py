@@ -24,7 +24,7 @@ class Server:
     """One that answers."""
 
     url: str
-    pid: int
+    process: subprocess.Popen[bytes]
     start_s: float
     """From the start of the process until it was ready."""
 
@@ -61,7 +61,7 @@ def running(
                     end = log.read()[-_SHOWN:].decode(errors="replace")
                     raise RuntimeError(f"{command} is not ready after {time.monotonic() - began:.0f} s:\n{end}")
                 time.sleep(_POLL_S)
-            yield Server(url, process.pid, time.monotonic() - began)
+            yield Server(url, process, time.monotonic() - began)
         finally:
             _end(process)
 

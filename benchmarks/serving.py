@@ -58,7 +58,7 @@ def started(
     store: Path, python: str | Path = sys.executable, module: str = "app", **variables: str
 ) -> Iterator[Serving]:
     """Start it on a store; `variables` are its settings. Raises RuntimeError if it does not get ready."""
-    port = free_port()
+    port = int(variables.get("APP_PORT") or free_port())
     settings = {"APP_PORT": str(port), "APP_STORE": str(store.resolve()), **variables}
     inherited = {name: "" for name in os.environ if name.startswith("APP_")}  # empty: as if it were not there
     with running([python, "-m", module], lambda: is_ready(port), port, {**inherited, **settings}) as server:

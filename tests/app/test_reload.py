@@ -88,38 +88,6 @@ async def test_requests_that_came_before_finish_and_none_fails_meanwhile(
         assert set(statuses) == {200}
 
 
-@pytest.mark.parametrize("damage", ["flip", "missing", "extra", "swap"])
-async def test_a_store_that_cannot_be_used_is_refused_and_the_old_models_go_on(
-    serve: Serve, store: Path, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with serve(store=store, store_poll_s=0.05) as client:
-        folder = store / "classifiers" / "tones" / "1"
-        head = folder / "head.pkl"
-        if damage == "flip":
-            data = bytearray(head.read_bytes())
-            data[100] ^= 1
-            head.write_bytes(data)
-        elif damage == "missing":
-            head.unlink()
-        elif damage == "extra":
-            (folder / "more.bin").write_bytes(b"x")
-        else:
-            shutil.copy(store / "classifiers" / "far" / "1" / "golden.npz", folder / "golden.npz")
-            (folder / "golden.npz").write_bytes(b"swapped")
-        logged = ""
-
-        async def refused() -> bool:
-            nonlocal logged
-            logged += capsys.readouterr().out
-            return "was not taken up" in logged
-
-        await asyncio.wait_for(eventually(refused), 20)
-        assert "tones" in logged
-        for model in ("tones", "colours", "far"):
-            answer = await client.post("/v1/classify", content=PICTURE, params={"model": model})
-            assert answer.status_code == 200
-
-
 async def test_what_is_still_being_copied_is_left_until_it_rests(
     serve: Serve, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ class Cores:
 
     def __init__(self) -> None:
         """No batch runs."""
-        self._running = 0
+        self._running, self._closed = 0, False
         self._lock = threading.Lock()
         self._free = threading.Event()
         self._free.set()
@@ -26,7 +26,8 @@ class Cores:
         """A batch has the cores; what is being decoded already goes on beside it."""
         with self._lock:
             self._running += 1
-            self._free.clear()
+            if not self._closed:
+                self._free.clear()
         try:
             yield
         finally:
@@ -38,3 +39,9 @@ class Cores:
     def wait(self) -> None:
         """Wait until no batch runs, in the thread that is going to decode."""
         self._free.wait()
+
+    def close(self) -> None:
+        """Let everybody go, even if a batch never ends: the process does, and waits for its threads."""
+        with self._lock:
+            self._closed = True
+            self._free.set()

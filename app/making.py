@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -51,12 +52,16 @@ class Making(Generic[R]):
     """Told how many seconds that took, from the thread."""
     wants: list[_Want[R]] = field(default_factory=list)
     decode_s: float = 0.0
+    _job: Future[None] | None = None
 
-    def ask(self, groups: Groups[R], batchers: Batchers, places: Mapping[Extractor, Place]) -> None:
-        """Ask for a row of each group; raises Closed."""
+    def start(
+        self, threads: Executor, groups: Groups[R], batchers: Batchers, places: Mapping[Extractor, Place]
+    ) -> None:
+        """Ask for a row of each group, and have them made; raises Closed. `give_up` must follow, whatever happens."""
         for (extractor, spec), readers in groups.items():
             batcher = batchers[extractor]
             self.wants.append(_Want(batcher, batcher.ask(places[extractor]), spec, readers))
+        self._job = threads.submit(self.run)
 
     def run(self) -> None:
         """Decode the image and put its rows into the lines, or the error that came of it."""
@@ -78,6 +83,8 @@ class Making(Generic[R]):
 
     def give_up(self) -> None:
         """Nobody waits for what is not there yet."""
+        if self._job:
+            self._job.cancel()
         for want in self.wants:
             want.batcher.give_up(want.asked)
 

@@ -140,12 +140,10 @@ class Service:
             if self._logs_pictures and isinstance(image, bytes):
                 access.info("picture", **await self.in_thread(logs.picture, image))
             making = Making[R](image, self.limits, self.room, self._cores, self._metrics.decode.observe)
-            making.ask(groups, self._batchers, places)
-            job = self._threads.submit(making.run)
             try:
+                making.start(self._threads, groups, self._batchers, places)
                 outcomes = await making.outcomes()
             finally:
-                job.cancel()
                 making.give_up()
         return self._measured(making.decode_s, groups, outcomes)
 
@@ -191,6 +189,7 @@ class Service:
         for batcher in set(self._batchers.values()) - shared:
             batcher.close(timeout_s)
         if successor is None:
+            self._cores.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
 
 

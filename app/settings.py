@@ -77,7 +77,8 @@ class Settings(BaseSettings):
     max_delay_ms: float = Field(
         0,
         ge=0,
-        description="How long a batch waits for more pictures; at `0` it runs as soon as the engine is free.",
+        description="How long a batch waits for pictures that nobody has sent yet; "
+        "at `0` it runs as soon as the engine is free.",
     )
     queue_size: int = Field(
         256, ge=1, description="Pictures that one network may have admitted; more are refused with 503."

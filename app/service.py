@@ -118,20 +118,30 @@ class Service:
             Overloaded, DeadlineUnmeetable, Closed: refused as a whole.
         """
         groups = catalogs.group(readers)
+        with self._held(groups, len(images), deadline) as places:
+            work = (self._classify(image, groups, places, deadline) for image in images)
+            found = await asyncio.gather(*work, return_exceptions=True)
+        return [_ordered(readers, each) for each in found]
+
+    def check_room(self, readers: Sequence[R], deadline: float | None = None) -> None:
+        """Refuse an image before its body is read, where it would be refused afterwards; raises as `classify` does."""
+        with self._held(catalogs.group(readers), 1, deadline):
+            pass
+
+    @contextmanager
+    def _held(self, groups: Groups[R], images: int, deadline: float | None) -> Iterator[Mapping[Extractor, Place]]:
+        """Places for so many images, each of which has a row for every group."""
         rows = Counter(extractor for extractor, _ in groups)
         most = self._queue_size // max(rows.values())
         if not most:
             raise BadParameter("model: these models need more places than the server has. Name fewer at a time.")
-        if len(images) > most:
+        if images > most:
             raise TooManyImages(most)
         with ExitStack() as held:
-            places = {
-                extractor: held.enter_context(self._batchers[extractor].reserve(count * len(images), deadline))
+            yield {
+                extractor: held.enter_context(self._batchers[extractor].reserve(count * images, deadline))
                 for extractor, count in rows.items()
             }
-            work = (self._classify(image, groups, places, deadline) for image in images)
-            found = await asyncio.gather(*work, return_exceptions=True)
-        return [_ordered(readers, each) for each in found]
 
     async def _classify(
         self, image: Picture, groups: Groups[R], places: Mapping[Extractor, Place], deadline: float | None

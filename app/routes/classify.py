@@ -47,8 +47,10 @@ async def classify(
     state = get_state(request)
     with state.working_service().used() as service:
         selection = select(service.catalog, service.default, model, version)
+        until = deadline(request, timeout_ms)
+        service.check_room(selection.classifiers, until)
         upload = await uploads.read(request, state.settings.max_body_bytes)
-        work = service.classify(upload.image, selection.classifiers, deadline(request, timeout_ms))
+        work = service.classify(upload.image, selection.classifiers, until)
         classified = await unless_gone(request, work)
     results = [answer(*found, top_k, threshold) for found in classified.answers]
     timing = timed(classified, elapsed_s(request))

@@ -58,9 +58,10 @@ async def embed(
     state = get_state(request)
     with state.working_service().used() as service:
         classifier = select_one(service.catalog, service.default, model, version)
+        reader, until = Embedding(classifier.extractor, classifier.spec), deadline(request, timeout_ms)
+        service.check_room([reader], until)
         upload = await uploads.read(request, state.settings.max_body_bytes)
-        reader = Embedding(classifier.extractor, classifier.spec)
-        work = service.classify(upload.image, [reader], deadline(request, timeout_ms))
+        work = service.classify(upload.image, [reader], until)
         answered = await unless_gone(request, work)
     features = answered.answers[0][1].astype("<f4")
     timing = timed(answered, elapsed_s(request))

@@ -53,7 +53,9 @@ async def _predict(request: Request, model: str, version: int | None, timeout_ms
     state = get_state(request)
     with state.working_service().used() as service:
         classifier = service.catalog.find(model, version)
+        until = deadline(request, timeout_ms)
+        service.check_room([classifier], until)
         upload = await uploads.read(request, state.settings.max_body_bytes)
-        work = service.classify(upload.image, [classifier], deadline(request, timeout_ms))
+        work = service.classify(upload.image, [classifier], until)
         answered = await unless_gone(request, work)
     return {label: score for label, _, score in classifier.top(answered.answers[0][1], _TOP_K)}

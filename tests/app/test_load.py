@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -71,6 +72,20 @@ async def test_overload_is_refused_at_once_and_says_when_to_come_back(serve: Ser
         engine.go.set()
         assert [response.status_code for response in await asyncio.gather(*accepted)] == [200, 200]
         assert (await send(client)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/embed", "/predictions/colours"])
+async def test_where_there_is_no_room_a_body_is_not_waited_for(serve: Serve, engine: ColourEngine, path: str) -> None:
+    async def body_that_never_comes() -> AsyncIterator[bytes]:
+        yield PICTURE[:10]
+        await asyncio.sleep(3600)
+
+    async with serve(queue_size=1) as client:
+        accepted = await hold(engine, client)
+        refused = await asyncio.wait_for(client.post(path, content=body_that_never_comes()), 10)
+        assert refused.status_code == 503
+        engine.go.set()
+        assert (await accepted).status_code == 200
 
 
 async def test_a_bad_picture_gives_its_place_back(serve: Serve) -> None:

@@ -33,6 +33,7 @@ class Place:
     def __init__(self, deadline: float | None) -> None:
         """Hold them from now on."""
         self.deadline, self.since = deadline, clock()
+        self.promised: float | None = None
         self._is_first = True
 
     def lead_s(self, now: float) -> float | None:

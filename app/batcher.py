@@ -16,11 +16,10 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Generic, cast
 
 from app.asked import Answer, Asked, Item, Outcome, Place, Result, clock, failed, resolve, shutting_down, too_late
-from app.cores import Cores
 from app.errors import Closed
 from app.line import Batch, Entry, Line
 
@@ -40,7 +39,7 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         places: int,
         max_delay_s: float = 0.0,
-        cores: Cores | None = None,
+        shares_cores: bool = False,
         sizes: Sequence[int] = (),
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
@@ -52,18 +51,18 @@ class Batcher(Generic[Item, Result]):
             max_batch: items of one call at most.
             places: items that may be reserved, waiting or running at a time.
             max_delay_s: how long the oldest item waits at most for its batch to fill; less where nobody comes.
-            cores: that the batches share with the making of items; none where they have a device.
+            shares_cores: whether items are made on the cores that run the batches.
             sizes: of batches that run well; none means all.
             on_batch: told the size and the seconds of each batch, from a thread.
         """
-        self._on_batch, self._cores = on_batch, cores
+        self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
         self._line: Line[Asked[Item, Result]] = Line(
             places=places,
             max_batch=max_batch,
             max_delay_s=max_delay_s,
             lanes=len(runs),
-            shares_cores=cores is not None,
+            shares_cores=shares_cores,
             sizes=sizes,
         )
         self._being_made: set[Asked[Item, Result]] = set()
@@ -101,7 +100,8 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             if self._closed:
                 raise shutting_down()
-            self._line.reserve(count, place.since, deadline)
+            promised = self._line.reserve(count, place.since, deadline)
+        place.promised = promised if count == 1 else None  # of several, it is the last one's
         try:
             yield place
         finally:
@@ -150,7 +150,9 @@ class Batcher(Generic[Item, Result]):
             Exception: whatever `fail` was told.
         """
         try:
-            return await asked.future
+            found = await asked.future
+            self._learn(asked.place)
+            return found
         finally:
             self.give_up(asked)
 
@@ -159,11 +161,19 @@ class Batcher(Generic[Item, Result]):
         if not asked.future.cancel() and not asked.future.cancelled():
             asked.future.exception()  # has been looked at: no complaint that nobody did
             return
+        if asked.place.deadline is not None and clock() >= asked.place.deadline:
+            self._learn(asked.place)
         with self._changed:
             if asked.entry:
                 self._line.leave(asked.entry)
             elif self._is_made(asked):
                 self._wake(clock())
+
+    def _learn(self, place: Place) -> None:
+        """What was promised is there on the event loop, or late already."""
+        if place.promised is not None:
+            with self._changed:
+                self._line.answered(place.promised, clock())
 
     def close(self, timeout_s: float | None = None) -> None:
         """Take nothing more, run what waits, and end the threads. Blocks; call it off the event loop."""
@@ -222,8 +232,7 @@ class Batcher(Generic[Item, Result]):
     def _answers(self, run: Run[Item, Result], batch: Batch[Asked[Item, Result]]) -> Answers[Item, Result]:
         size = len(batch.entries)
         try:
-            with self._cores.computing() if self._cores else nullcontext():
-                results = run([cast(Item, entry.item.item) for entry in batch.entries])
+            results = run([cast(Item, entry.item.item) for entry in batch.entries])
             if len(results) != size:
                 raise RuntimeError(f"{size} items gave {len(results)} results")
         except BaseException as error:  # even SystemExit fails its batch only, not the thread

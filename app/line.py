@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from app.errors import DeadlineUnmeetable, Overloaded
-from app.pace import Pace
+from app.pace import Error, Pace
 
 Item = TypeVar("Item")
 
@@ -87,14 +87,18 @@ class Line(Generic[Item]):
         self._running: list[Batch[Item]] = []
         self._last_arrival: float | None = None
         self._gap, self._lead = Mean(), Mean()
+        self._error = Error()
 
     @property
     def depth(self) -> int:
         """Items that wait for a batch."""
         return len(self._waiting)
 
-    def reserve(self, count: int, now: float, deadline: float | None = None) -> None:
+    def reserve(self, count: int, now: float, deadline: float | None = None) -> float:
         """Hold places for items that are still being made.
+
+        Returns:
+            when their results can be expected.
 
         Raises:
             Overloaded: fewer are free.
@@ -104,16 +108,22 @@ class Line(Generic[Item]):
         if self.free < count:
             raise Overloaded("The server has as much work as it can hold.", retry_after_s=expected)
         # An empty line takes everything: an estimate that nothing is allowed to run against would stay wrong for ever.
-        if deadline is not None and now + expected > deadline and self.free < self._places:
+        surely = expected + self._error.margin_s
+        if deadline is not None and now + surely > deadline and self.free < self._places:
             raise DeadlineUnmeetable(
-                f"An answer would take about {expected:.1f} s, longer than the deadline allows.",
-                retry_after_s=now + expected - deadline,
+                f"An answer may take {surely:.1f} s, longer than the deadline allows.",
+                retry_after_s=now + surely - deadline,
             )
         self.free -= count
+        return now + expected
 
     def release(self, count: int) -> None:
         """Give places back."""
         self.free += count
+
+    def answered(self, promised: float, now: float) -> None:
+        """Note that a result that was expected then has come now, or has not come in time; estimates learn from it."""
+        self._error.observe(now - promised)
 
     def expect(self, count: int) -> None:
         """So many items more, or fewer, are being made."""

@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 
 from app.asked import Asked, Outcome, Place
 from app.batcher import Batcher
-from app.cores import Cores
 from app.room import Room
 from models.classifier import Extractor, Reader, Row, prepare, prepare_pixels
 from models.errors import HeadFailed
@@ -47,7 +46,6 @@ class Making(Generic[R]):
     image: Picture
     limits: Limits
     room: Room
-    cores: Cores
     on_decoded: Callable[[float], None]
     """Told how many seconds that took, from the thread."""
     wants: list[_Want[R]] = field(default_factory=list)
@@ -65,7 +63,6 @@ class Making(Generic[R]):
 
     def run(self) -> None:
         """Decode the image and put its rows into the lines, or the error that came of it."""
-        self.cores.wait()
         if not any(want.batcher.wants(want.asked) for want in self.wants):
             return
         try:

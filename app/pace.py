@@ -1,9 +1,31 @@
-"""How long a batch takes, learnt from those that ran."""
+"""How long a batch takes, and how far off such estimates are, learnt from those that ran."""
 
 from __future__ import annotations
 
 #: Weight that an observation keeps with each one after it: what was 35 batches ago counts a sixth.
 _MEMORY = 0.95
+
+#: Shares of the newest error in the running means of errors and of deviations, and how many of these are allowed for.
+_NEW_ERROR, _NEW_DEVIATION, _DEVIATIONS = 1 / 64, 1 / 32, 2.0
+
+
+class Error:
+    """How much later than promised results come, at worst: mean and deviations, as TCP sets its timer (RFC 6298)."""
+
+    def __init__(self) -> None:
+        """Know nothing: estimates are thought to be right."""
+        self._mean = self._deviation = 0.0
+
+    @property
+    def margin_s(self) -> float:
+        """Seconds to add to an estimate that is to hold."""
+        return max(0.0, self._mean + _DEVIATIONS * self._deviation)
+
+    def observe(self, late_s: float) -> None:
+        """Take in a result that came so much later than was promised, or earlier."""
+        off = late_s - self._mean
+        self._mean += _NEW_ERROR * off
+        self._deviation += _NEW_DEVIATION * (abs(off) - self._deviation)
 
 
 class Pace:

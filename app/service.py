@@ -16,7 +16,6 @@ import structlog
 from app import logs
 from app.asked import Outcome, Place
 from app.batcher import Batcher
-from app.cores import Cores
 from app.disconnect import until
 from app.errors import BadParameter, BatchFailed, TooManyImages
 from app.loading import Loaded
@@ -74,10 +73,9 @@ class Service:
         self._threads: ThreadPoolExecutor = (
             before._threads if before else ThreadPoolExecutor(available_cores(), "decode")
         )
-        self._cores: Cores = before._cores if before else Cores()
         running: Batchers = before._batchers if before else {}
         self._batchers: Batchers = {
-            each: running.get(each) or _start(each, settings, metrics, self._cores) for each in self.catalog.extractors
+            each: running.get(each) or _start(each, settings, metrics) for each in self.catalog.extractors
         }
         metrics.model_info.clear()
         metrics.queue_depth.clear()
@@ -149,7 +147,7 @@ class Service:
         async with until(deadline):
             if self._logs_pictures and isinstance(image, bytes):
                 access.info("picture", **await self.in_thread(logs.picture, image))
-            making = Making[R](image, self.limits, self.room, self._cores, self._metrics.decode.observe)
+            making = Making[R](image, self.limits, self.room, self._metrics.decode.observe)
             try:
                 making.start(self._threads, groups, self._batchers, places)
                 outcomes = await making.outcomes()
@@ -199,11 +197,10 @@ class Service:
         for batcher in set(self._batchers.values()) - shared:
             batcher.close(timeout_s)
         if successor is None:
-            self._cores.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _start(extractor: Extractor, settings: Settings, metrics: Metrics, cores: Cores) -> Batcher[Row, Answers]:
+def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Answers]:
     name = extractor.manifest.name
     batcher: Batcher[Row, Answers] = Batcher(
         *[functools.partial(classify_each, extractor.engine)] * extractor.engine.lanes,
@@ -211,7 +208,7 @@ def _start(extractor: Extractor, settings: Settings, metrics: Metrics, cores: Co
         max_batch=settings.max_batch,
         places=settings.queue_size,
         max_delay_s=settings.max_delay_ms / 1000,
-        cores=cores if extractor.engine.shares_cores else None,
+        shares_cores=extractor.engine.shares_cores,
         sizes=extractor.engine.warm_sizes(settings.max_batch),
         on_batch=metrics.batch_observer(name),
     )

@@ -10,7 +10,6 @@ import pytest
 
 from app.asked import Outcome
 from app.batcher import Batcher
-from app.cores import Cores
 from app.errors import BatchFailed, Closed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
 
 pytestmark = pytest.mark.anyio
@@ -352,7 +351,7 @@ async def test_a_batch_on_shared_cores_begins_when_nothing_is_being_made_any_mor
         name="test",
         max_batch=8,
         places=9,
-        cores=Cores(),
+        shares_cores=True,
         on_batch=lambda size, seconds: sizes.append(size),
     )
     await ask(batcher, 0)
@@ -365,19 +364,4 @@ async def test_a_batch_on_shared_cores_begins_when_nothing_is_being_made_any_mor
         with pytest.raises(ValueError, match="unreadable"):
             await batcher.outcome(never)
     assert sum(sizes) == 3
-    batcher.close()
-
-
-async def test_the_cores_are_taken_while_a_batch_runs() -> None:
-    cores, run = Cores(), Held()
-    batcher: Batcher[int, int] = Batcher(run, name="test", max_batch=8, places=9, cores=cores)
-    first = await busy(batcher, run)
-    free = threading.Thread(target=cores.wait)
-    free.start()
-    free.join(0.05)
-    assert free.is_alive(), "an item was made while a batch ran"
-    run.go.set()
-    await first
-    free.join(30)
-    assert not free.is_alive()
     batcher.close()

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from app.asked import Outcome
 from app.batcher import Batcher
-from app.cores import Cores
 from app.errors import BatchFailed, Closed
 from tests.app.test_batcher import ask
 
@@ -71,7 +70,7 @@ def test_whatever_becomes_of_items_in_the_making_nobody_is_left_waiting(fates: l
             name="test",
             max_batch=4,
             places=64,
-            cores=Cores() if shares_cores else None,
+            shares_cores=shares_cores,
             sizes=[1, 2, 4],
         )
         with batcher.reserve(len(fates)) as place, ThreadPoolExecutor(3) as makers:

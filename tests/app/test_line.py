@@ -288,3 +288,17 @@ def test_batches_have_the_sizes_that_run_well() -> None:
     join(waiting, *range(15))
     taken = [len(waiting.take(20).entries) for _ in range(4)]
     assert taken == [8, 4, 2, 1]
+
+
+def test_a_line_that_promises_too_much_learns_to_allow_for_it() -> None:
+    waiting = line(max_batch=1)
+    for second in range(300):  # each result comes half a second later than the line expects
+        promised = waiting.reserve(1, 10.0 * second)
+        waiting.join(Entry("item", 10.0 * second))
+        run(waiting, 10.0 * second, 1.0)
+        waiting.answered(promised, promised + 0.5)
+        waiting.release(1)
+    join(waiting, 5000)
+    with pytest.raises(DeadlineUnmeetable):
+        waiting.reserve(1, 5000, deadline=5002.3)  # two seconds by the pace, and the half second that never fails
+    waiting.reserve(1, 5000, deadline=5003)

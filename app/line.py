@@ -7,6 +7,7 @@ No thread and no clock: every method is told the time, so that each law can be t
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ Item = TypeVar("Item")
 _NEW = 0.1
 #: Gaps between arrivals after which a batch that could still fill begins as it is.
 _PATIENCE = 3.0
+
+#: How much longer than usual a batch is thought to take where a deadline hangs on it.
+_CAUTION = 1.25
 
 
 @dataclass(eq=False)
@@ -183,7 +187,7 @@ class Line(Generic[Item]):
         """Begin the next batch, which may be empty; it runs until it is finished."""
         entries: list[Entry[Item]] = []
         late: list[Entry[Item]] = []
-        size = self._next_size()
+        size = self._next_size(now)
         while self._waiting and len(entries) < size:
             entry = self._waiting.popleft()
             is_late = entry.deadline is not None and now >= entry.deadline
@@ -193,9 +197,14 @@ class Line(Generic[Item]):
             self._running.append(batch)
         return batch
 
-    def _next_size(self) -> int:
+    def _next_size(self, now: float) -> int:
+        """As many as wait, in a size that runs well, and that lets the first of them be in time."""
         most = min(self._max_batch, len(self._waiting))
-        return max((size for size in self._sizes if size <= most), default=most)
+        sizes = [size for size in self._sizes or range(1, most + 1) if size <= most]
+        ahead = [entry.deadline for entry in itertools.islice(self._waiting, most) if entry.deadline is not None]
+        first = min((deadline for deadline in ahead if deadline > now), default=math.inf)
+        in_time = [size for size in sizes if now + _CAUTION * self.pace.of(size) <= first]
+        return max(in_time or sizes, default=0)
 
     def finish(self, batch: Batch[Item], now: float, *, learn: bool = True) -> None:
         """Note that a batch has run; `learn` if it ran as batches usually do."""

@@ -78,7 +78,7 @@ class Traffic(RuleBasedStateMachine):
         assert [entry.item for entry in batch.entries] == sorted(entry.item for entry in batch.entries)
         assert all(entry.deadline is None or self.now < entry.deadline for entry in batch.entries)
         assert all(entry.deadline is not None and self.now >= entry.deadline for entry in batch.late)
-        if len(batch.entries) < _MAX_BATCH:
+        if len(batch.entries) < _MAX_BATCH and not any(entry.deadline for entry in expected):
             assert len(taken) == len(self.waiting), "someone who could have come along was left"
         del self.waiting[: len(taken)]
         for entry in batch.late:
@@ -302,3 +302,23 @@ def test_a_line_that_promises_too_much_learns_to_allow_for_it() -> None:
     with pytest.raises(DeadlineUnmeetable):
         waiting.reserve(1, 5000, deadline=5002.3)  # two seconds by the pace, and the half second that never fails
     waiting.reserve(1, 5000, deadline=5003)
+
+
+def test_a_batch_is_small_enough_for_the_deadline_of_its_first() -> None:
+    waiting = line(max_batch=8)
+    for size in (1, 2, 4, 8):  # a tenth of a second for each item
+        join(waiting, *[0.0] * size)
+        run(waiting, 0, size / 10)
+    join(waiting, 1, deadline=1.55)
+    join(waiting, *[1.0] * 7)
+    assert len(waiting.take(1).entries) == 4
+
+
+def test_a_deadline_that_no_batch_can_keep_does_not_make_the_batch_small() -> None:
+    waiting = line(max_batch=8)
+    for size in (1, 2, 4, 8):
+        join(waiting, *[0.0] * size)
+        run(waiting, 0, size / 10)
+    join(waiting, 1, deadline=1.01)
+    join(waiting, *[1.0] * 7)
+    assert len(waiting.take(1).entries) == 8

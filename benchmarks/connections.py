@@ -17,7 +17,8 @@ def measure(work: Workload, seconds: float, rounds: int, levels: Sequence[int]) 
     """Closed loops one after another, on a server whose queue has room for all connections."""
     facts = work.facts | machine()
     requests = classify(work.pictures)
-    with serving(work, APP_QUEUE_SIZE=str(max(_LEAST_QUEUE, *levels))) as ours:
+    places = 2 * max(_LEAST_QUEUE, *levels)  # also for what a load before has left behind
+    with serving(work, APP_QUEUE_SIZE=str(places)) as ours:
         facts["engine"] = ours.engine
         check(ours.url, requests)
 

@@ -61,6 +61,7 @@ Answer = tuple[Asked[Item, Result], "Outcome[Result] | BaseException"]
 def resolve(answers: Iterable[Answer[Item, Result]]) -> None:
     """Tell the callers; on their event loop."""
     for asked, answer in answers:
+        asked.item = asked.entry = None  # it and its entry know each other, and would keep the item
         if asked.future.done():
             continue
         if isinstance(answer, Outcome):

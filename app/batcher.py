@@ -166,6 +166,7 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             if asked.entry:
                 self._line.leave(asked.entry)
+                asked.entry = None
             elif self._is_made(asked):
                 self._wake(clock())
 

@@ -84,6 +84,7 @@ class Making(Generic[R]):
             self._job.cancel()
         for want in self.wants:
             want.batcher.give_up(want.asked)
+        self.wants = []  # an error knows, by its traceback, who made it: picture and error would keep each other
 
     def _prepared(self) -> dict[PreprocessSpec, Pixels]:
         specs = {want.spec for want in self.wants}

@@ -115,7 +115,6 @@ class Batcher(Generic[Item, Result]):
             if self._closed:
                 raise shutting_down()
             self._being_made.add(asked)
-            self._line.expect(1)
         return asked
 
     def wants(self, asked: Asked[Item, Result]) -> bool:
@@ -192,12 +191,11 @@ class Batcher(Generic[Item, Result]):
         if asked not in self._being_made:
             return False
         self._being_made.remove(asked)
-        self._line.expect(-1)
         return True
 
     def _wake(self, now: float) -> None:
         """Wake a thread, if a batch is due before any of them would look again."""
-        due_in = self._line.due_in(now)
+        due_in = self._line.due_in(now, len(self._being_made))
         if due_in is not None and now + due_in < self._alarm:
             self._alarm = now + due_in
             self._changed.notify()
@@ -219,7 +217,7 @@ class Batcher(Generic[Item, Result]):
             while True:
                 self._alarm = math.inf
                 now = clock()
-                due_in = self._line.due_in(now)
+                due_in = self._line.due_in(now, len(self._being_made))
                 if due_in is not None and (self._closed or due_in <= 0):
                     batch = self._line.take(now)
                     self._wake(now)  # another one, for what is left

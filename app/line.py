@@ -85,7 +85,6 @@ class Line(Generic[Item]):
         self.pace = Pace()
         self._max_batch, self._max_delay_s, self._lanes = max_batch, max_delay_s, lanes
         self._shares_cores, self._sizes = shares_cores, tuple(sizes)
-        self._being_made = 0
         self._idle_since = -math.inf
         self._waiting: deque[Entry[Item]] = deque()
         self._running: list[Batch[Item]] = []
@@ -129,10 +128,6 @@ class Line(Generic[Item]):
         """Note that a result that was expected then has come now, or has not come in time; estimates learn from it."""
         self._error.observe(now - promised)
 
-    def expect(self, count: int) -> None:
-        """So many items more, or fewer, are being made."""
-        self._being_made += count
-
     def join(self, entry: Entry[Item], lead_s: float | None = None) -> None:
         """Put an item at the end; `lead_s` is how long it took from its reservation, where that tells of one item."""
         if lead_s is not None:
@@ -150,13 +145,20 @@ class Line(Generic[Item]):
         self._waiting.remove(entry)
         return True
 
-    def due_in(self, now: float) -> float | None:
-        """Seconds until a lane that is free should take a batch: 0 for at once, None while nothing waits."""
+    def due_in(self, now: float, being_made: int = 0) -> float | None:
+        """Seconds until a lane that is free should take a batch: 0 for at once, None while nothing waits.
+
+        Args:
+            now: the time.
+            being_made: items that will join, unless they cannot be made.
+        """
         if not self._waiting:
             return None
         if len(self._waiting) >= self._max_batch:
             return 0.0
-        begin = max(self._end_of_delay(), self._end_of_making())
+        begin = max(self._end_of_delay(), self._end_of_making(being_made))
+        if begin <= now:
+            return 0.0
         deadlines = [entry.deadline for entry in self._waiting if entry.deadline is not None]
         if deadlines:
             begin = min(begin, min(deadlines) - self.pace.of(len(self._waiting)))
@@ -173,14 +175,14 @@ class Line(Generic[Item]):
             return -math.inf  # nobody is expected in time
         return min(end, self._last_arrival + _PATIENCE * self._gap.value)
 
-    def _end_of_making(self) -> float:
+    def _end_of_making(self, being_made: int) -> float:
         """Until when a batch leaves the cores to items that are being made: a larger one costs less for each.
 
         For no longer than it then runs, so that to wait at most doubles what its items take.
         """
-        if not self._shares_cores or not self._being_made:
+        if not self._shares_cores or not being_made:
             return -math.inf
-        size = min(self._max_batch, len(self._waiting) + self._being_made)
+        size = min(self._max_batch, len(self._waiting) + being_made)
         return max(self._waiting[0].since, self._idle_since) + self.pace.of(size)
 
     def take(self, now: float) -> Batch[Item]:

@@ -58,8 +58,8 @@ class OpenVinoEngine:
 
     def warm_sizes(self, max_batch: int) -> Sequence[int]:
         """1 to 8, 10, 12, 14, 16, 20, ...: the first run of a size takes some 50 ms, and its plan stays in memory."""
-        quarters = {quarters << power for quarters in (4, 5, 6, 7) for power in range(max_batch.bit_length())}
-        return sorted({max_batch, *(size for size in {1, 2, 3, *quarters} if size < max_batch)})
+        steps = {base << power for base in (4, 5, 6, 7) for power in range(max_batch.bit_length())}
+        return sorted({max_batch, *(size for size in {1, 2, 3, *steps} if size < max_batch)})
 
     def warm(self, max_batch: int) -> None:
         """Run each of the sizes once."""

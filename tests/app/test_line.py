@@ -250,10 +250,8 @@ def test_a_batch_leaves_shared_cores_to_items_that_are_being_made() -> None:
     join(waiting, 0)
     assert waiting.due_in(0) == 0, "nobody comes, so nothing is gained by waiting"
     run(waiting, 0, 0.1)
-    waiting.expect(2)
     join(waiting, 1)
-    assert waiting.due_in(1) == pytest.approx(0.3), "as long as a batch of the three would run"
-    waiting.expect(-2)
+    assert waiting.due_in(1, being_made=2) == pytest.approx(0.3), "as long as a batch of the three would run"
     assert waiting.due_in(1) == 0
 
 
@@ -261,26 +259,23 @@ def test_what_was_left_waits_with_those_who_come_from_the_end_of_the_batch_befor
     waiting = line(shares_cores=True, max_batch=2)
     join(waiting, 0, 0, 0)
     run(waiting, 0, 0.2)
-    waiting.expect(1)
-    assert waiting.due_in(0.2) == pytest.approx(0.2)
+    assert waiting.due_in(0.2, being_made=1) == pytest.approx(0.2)
 
 
 def test_with_a_device_of_its_own_a_batch_waits_for_nobody() -> None:
     waiting = line()
     join(waiting, 0)
     run(waiting, 0, 0.1)
-    waiting.expect(5)
     join(waiting, 1)
-    assert waiting.due_in(1) == 0
+    assert waiting.due_in(1, being_made=5) == 0
 
 
 def test_a_deadline_ends_the_wait_for_items_that_are_being_made() -> None:
     waiting = line(shares_cores=True, max_batch=8)
     join(waiting, 0)
     run(waiting, 0, 0.2)
-    waiting.expect(5)
     join(waiting, 1, deadline=1.25)
-    assert waiting.due_in(1) == pytest.approx(0.05)
+    assert waiting.due_in(1, being_made=5) == pytest.approx(0.05)
 
 
 def test_batches_have_the_sizes_that_run_well() -> None:

@@ -21,6 +21,7 @@ from models.image import DEFAULT_LIMITS, Limits, Pixels, decoded
 from models.manifests import ClassifierManifest, ExtractorManifest
 from models.networks import POOLED
 from models.preprocess import PreprocessSpec, preprocess
+from models.views import outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +130,11 @@ class Row:
     pixels: Pixels
     readers: tuple[Reader, ...]
 
+    @property
+    def mirror(self) -> bool:
+        """Whether its readers want it averaged with its mirror image."""
+        return any(reader.spec.mirror for reader in self.readers)
+
 
 def prepare(
     data: bytes,
@@ -187,15 +193,16 @@ def known(answer: Floats | HeadFailed) -> Floats:
 
 def classify_each(engine: Runs, rows: Sequence[Row]) -> list[tuple[Floats | HeadFailed, ...]]:
     """The same for rows of several callers: a head that raises fails its own answers and nobody else's."""
-    outputs = engine.run(np.stack([row.pixels for row in rows]))
+    mirrored = np.flatnonzero([row.mirror for row in rows])
+    found = outputs(engine, np.stack([row.pixels for row in rows]), mirrored)
     rows_of: dict[Reader, list[int]] = {}
     for index, row in enumerate(rows):
         for reader in row.readers:
             rows_of.setdefault(reader, []).append(index)
     answers: dict[tuple[Reader, int], Floats | HeadFailed] = {}
     for reader, indices in rows_of.items():
-        found = _ask(reader, outputs[reader.output][indices])
-        answers |= {(reader, index): answer for index, answer in zip(indices, found, strict=True)}
+        told = _ask(reader, found[reader.output][indices])
+        answers |= {(reader, index): answer for index, answer in zip(indices, told, strict=True)}
     return [tuple(answers[reader, index] for reader in row.readers) for index, row in enumerate(rows)]
 
 

@@ -45,6 +45,12 @@ class PreprocessSpec(BaseModel):
         description="a JPEG may be decoded smaller while this many times `source` remains; none: never",
     )
 
+    mirror: bool = Field(
+        False,
+        exclude_if=lambda mirror: not mirror,
+        description="what the network makes of a picture and of its mirror image is averaged: twice the work",
+    )
+
     @property
     def source_side(self) -> int:
         """Side in pixels after the first step."""

@@ -39,7 +39,7 @@ def make(recipe: Recipe, network: Network, at: Workplace) -> ExtractorArtifact:
     Raises:
         TrainingError, ModelsError: weights or data cannot be had, or do not fit.
     """
-    start = weights.load(network.architecture, network.weights, at.downloads)
+    start = weights.load(network.architecture, network.weights, at.store, at.downloads)
     made = _made(recipe, network, start, at)
     data = networks.to_bytes(made.tensors)
     newest = _newest(at.store, recipe.extractor.name)

@@ -22,6 +22,7 @@ from models.heads import Floats
 from models.manifests import engine_files
 from models.preprocess import PreprocessSpec
 from models.progress import ignore
+from models.views import outputs
 from training.datasets import Split, Stored
 from training.streaming import prepared_batches
 
@@ -140,7 +141,8 @@ def _fill(
     first = {digest: images[0] for digest, images in missing.items()}
     copies = {digest: images[1:] for digest, images in missing.items()}
     for digests, pixels in prepared_batches(first, spec, copies):
-        rows.append(digests, extractor.engine.run(pixels)[output])
+        mirrored = np.arange(len(pixels) if spec.mirror else 0)
+        rows.append(digests, outputs(extractor.engine, pixels, mirrored)[output])
         advance(len(digests))
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, Store, check_name
+from models.heads import Floats
 from models.preprocess import PreprocessSpec
 from training import choosing, classifiers, metrics, photographs
-from training.choosing import FOLDS, Candidate
+from training.choosing import Candidate
 from training.classifiers import Fitted
 from training.errors import DatasetError
 from training.findings import Answers, Findings
@@ -57,16 +58,17 @@ def run(recipe: Recipe, at: Workplace) -> ClassifierArtifact:
 def _chosen(found: Photographs, given: Inputs, seed: int) -> tuple[Candidate, dict[str, Any]]:
     """The best candidate, and a record of all."""
     train, names, at = found.data.train, found.data.names, given.at
-    rows = {
-        spec: replace(given, spec=spec).features(train, f"photographs at {spec.source_side} px")
-        for spec in choosing.specs(given.spec)
-    }
-    fits = FOLDS * (len(rows) + len(choosing.heads(len(train), len(names))))
-    with at.track("choosing a head", fits, "fits") as advance:
-        best, tried = choosing.choose(rows, train.labels, found.groups, names, seed, advance)
+
+    def extract(spec: PreprocessSpec) -> Floats:
+        which = " and their mirror images" if spec.mirror else ""
+        return replace(given, spec=spec).features(train, f"photographs at {spec.source_side} px{which}")
+
+    best, tried = choosing.choose(extract, given.spec, train.labels, found.groups, names, seed, at.track)
     low, high = best.measured.accuracy_interval
     figures = f"accuracy {best.measured.accuracy:.3f} ({low:.3f} to {high:.3f})"
     at.say(f"chosen: {best.head.kind} head at {best.spec.source_side} px, cross-validated {figures}")
+    if best.spec.mirror:
+        at.say("each picture is averaged with its mirror image: more accurate here, and twice the work for an answer")
     return best, tried
 
 

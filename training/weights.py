@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: ImageNet by Keras's download, a file, or nowhere (random)."""
+"""Where a network's first weights come from: ImageNet by Keras's download, the store, a file, or nowhere (random)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models import networks
+from models.artifacts import Store
 from models.errors import WeightsError
-from models.manifests import sha256
+from models.manifests import WEIGHTS_FILE, sha256
 from models.networks import Tensors
 from training.errors import TrainingError
 
+#: `store:NAME`: the newest version of an extractor there.
+FROM_STORE = "store:"
 IMAGENET_TOP = "probabilities"
 IMAGENET_CLASSES = 1000
 
@@ -64,23 +67,26 @@ class Start:
     origin: str = "random"
 
 
-def load(network: str, weights: str, downloads: Downloads | None = None) -> Start | None:
+def load(network: str, weights: str, store: Store, downloads: Downloads | None = None) -> Start | None:
     """Get start weights.
 
     Args:
         network: its name in models.networks.
-        weights: `imagenet`, `random`, or the path of a .safetensors file or of a .h5 file as Keras distributes it for
-            this network.
+        weights: `imagenet`, `random`, `store:NAME`, or the path of a .safetensors file or of a .h5 file as Keras
+            distributes it for this network.
+        store: where extractors lie.
         downloads: where ImageNet's files are, if not where Keras has them.
 
     Returns:
         None for `random`.
 
     Raises:
-        TrainingError, WeightsError: they cannot be had or do not fit; says what else can be done.
+        TrainingError, ModelsError: they cannot be had or do not fit; says what else can be done.
     """
     if weights == "random":
         return None
+    if weights.startswith(FROM_STORE):
+        return _from_store(weights.removeprefix(FROM_STORE), store)
     if network not in IMAGENET and (weights == "imagenet" or weights.endswith(".h5")):
         raise TrainingError(f"No ImageNet weights are known for {network}. Use a .safetensors file, or random.")
     if weights == "imagenet":
@@ -107,6 +113,13 @@ def _class_index(weights: Path, downloads: Downloads | None) -> Path:
         return _fetch(downloads.class_index if downloads else CLASS_INDEX, downloads.cache if downloads else None)
     except TrainingError as error:
         raise TrainingError(f"{error} An .h5 file needs {_CLASS_INDEX_FILE} beside it.") from error
+
+
+def _from_store(name: str, store: Store) -> Start:
+    """What an extractor learned; its tops are of what it was fitted on, and stay behind."""
+    artifact = store.extractor(name)
+    data = artifact.read(WEIGHTS_FILE)
+    return Start(networks.from_bytes(data), origin=f"{artifact.label} sha256:{sha256(data)}")
 
 
 def _from_imagenet(network: str, downloads: Downloads) -> Start:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.classifier import Row, classify, prepare
+from models.classifier import Embedding, Row, classify, prepare
 from models.heads import Floats
 from models.preprocess import PreprocessSpec
 from models.streaming import BATCH
@@ -237,11 +237,13 @@ def test_images_are_decoded_only_a_little_ahead(images: Split) -> None:
     assert seen == opened == 10 * BATCH
 
 
-def test_a_row_of_the_server_is_a_row_of_the_cache(images: Split, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_row_of_the_server_is_a_row_of_the_cache(images: Split, tmp_path: Path, mirror: bool) -> None:
     """The server hands rows to the engine in batches of its own; what it reads is what heads were fitted on."""
-    extractor = drawn.extractor()
-    found = features.extract(images, extractor, "pooled", SPEC, tmp_path)
-    rows = [Row(prepare(path.read_bytes(), [SPEC])[SPEC], ()) for path in images.paths[:5]]
-    assert classify(extractor.engine, rows) == [()] * 5
-    outputs = extractor.engine.run(np.stack([row.pixels for row in rows]))
-    assert np.array_equal(outputs["pooled"], found[:5])
+    extractor, spec = drawn.extractor(), SPEC.model_copy(update={"mirror": mirror})
+    found = features.extract(images, extractor, "pooled", spec, tmp_path)
+    features.extract(images, extractor, "pooled", SPEC.model_copy(update={"mirror": not mirror}), tmp_path)
+    reader = Embedding(extractor, spec)
+    rows = [Row(prepare(path.read_bytes(), [spec])[spec], (reader,)) for path in images.paths[:5]]
+    answers = classify(extractor.engine, rows)
+    np.testing.assert_allclose(np.stack([answer for (answer,) in answers]), found[:5], rtol=1e-6)

@@ -89,7 +89,10 @@ def test_one_command_makes_a_classifier_and_its_report(call: Call, place: Path, 
     assert {trial["parameters"]["source"] for trial in trials} == {32, 21, 10}
     assert {trial["parameters"]["head"] for trial in trials} == {"logistic", "ridge", "xgboost"}
     best = trials[manifest.tuning["best"]]
-    assert best["log_loss"] == min(trial["log_loss"] for trial in trials)
+    assert {trial["parameters"]["mirror"] for trial in trials} == {False, True}
+    alike = [trial for trial in trials if trial["parameters"]["mirror"] == best["parameters"]["mirror"]]
+    assert best["log_loss"] == min(trial["log_loss"] for trial in alike)
+    assert manifest.preprocess.mirror == best["parameters"]["mirror"]
     assert manifest.head.kind == manifest.recipe["head"]["kind"] == best["parameters"]["head"]
     assert manifest.preprocess.source == best["parameters"]["source"]
     assert "had seen neither it nor what looks like it" in made(place, 1).read("README.md").decode()

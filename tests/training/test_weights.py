@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from models import networks
+from models.artifacts import Store
 from models.errors import ModelsError
 from tests.training import keras_weights
 from tests.training.keras_weights import CRANES, INDEX_FILE, WEIGHTS_FILE
@@ -42,20 +43,20 @@ def keras_leaves_sockets_open() -> Iterator[None]:
 
 def refused(network: str, file: str, downloads: Downloads | None = None) -> str:
     with pytest.raises((TrainingError, ModelsError)) as error:
-        weights.load(network, file, downloads)
+        weights.load(network, file, Store(), downloads)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
 def test_random_weights_come_from_nowhere() -> None:
-    assert weights.load("inception_v3", "random") is None
+    assert weights.load("inception_v3", "random", Store()) is None
 
 
 def test_a_safetensors_file_is_taken_as_it_is(tmp_path: Path) -> None:
     tensors = {"conv2d_0/kernel": np.ones((3, 3, 3, 8), np.float16)}
     path = tmp_path / "mine.safetensors"
     path.write_bytes(networks.to_bytes(tensors))
-    start = weights.load("small_cnn", str(path))
+    start = weights.load("small_cnn", str(path), Store())
     assert start is not None
     assert np.array_equal(start.tensors["conv2d_0/kernel"], tensors["conv2d_0/kernel"])
     assert start.origin.startswith("mine.safetensors sha256:")
@@ -191,7 +192,7 @@ def test_a_broken_or_hostile_file_is_refused_in_one_line(
 
 def test_the_file_that_keras_distributes_becomes_a_network_of_ours(tmp_path: Path) -> None:
     distributed = keras_weights.distribute(tmp_path, keras.applications.InceptionV3(weights=None))
-    start = weights.load("inception_v3", str(distributed.weights))
+    start = weights.load("inception_v3", str(distributed.weights), Store())
     assert start is not None
     names = start.tops["probabilities"]
     assert len(set(names)) == len(names) == 1000
@@ -207,7 +208,7 @@ def test_of_vgg19_keras_file_without_a_top_is_taken(tmp_path: Path) -> None:
     original = keras.applications.VGG19(weights=None, include_top=False)
     path = tmp_path / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
     keras_weights.write_weights(original, path)
-    start = weights.load("vgg19", str(path))
+    start = weights.load("vgg19", str(path), Store())
     assert start is not None
     assert start.tops == {}, "and no list of ImageNet's classes is asked for"
     ours = networks.build("vgg19", 32, {"animal": 2})

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from models.errors import ModelsError
-from training.commands import answering, datasets, making
+from training.commands import answering, datasets, making, posts
 from training.commands.options import errors
 from training.errors import TrainingError
 
@@ -22,6 +22,7 @@ app.command("export")(datasets.export_dataset)
 app.command("overview")(datasets.overview)
 app.command("evaluate")(answering.evaluate_model)
 app.command("predict")(answering.predict_folder)
+app.command("posts")(posts.tell_posts)
 
 _NOT_FOR_SERVING = ("tensorflow", "keras", "nncf", "optuna")
 

@@ -16,6 +16,7 @@ from benchmarks import (
     closed_loop,
     connections,
     engine,
+    extraction,
     fit,
     folder,
     heads,
@@ -50,7 +51,7 @@ from models.artifacts import DEFAULT_STORE
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-_WITHOUT_WRK = ("batch", "folder", "fit", "engine", "start", "soak", "disconnects", "restarts")
+_WITHOUT_WRK = ("batch", "folder", "extraction", "fit", "engine", "start", "soak", "disconnects", "restarts")
 
 
 @app.callback(help=__doc__)
@@ -90,6 +91,28 @@ def measure_folder(
         pictures.write(Path(made), count, side)
         compared = folder.measure(Path(made), store.resolve(), model, repeat)
     rounds.report(compared, json_file)
+
+
+@app.command("extraction")
+def measure_extraction(
+    data: Annotated[
+        Path | None, typer.Option(help="A dataset, folder or archive; by default pictures are drawn.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=2 * BATCH, help="Pictures, or at most so many of the dataset.")] = 12_000,
+    repeat: Rounds = 3,
+    side: Side = 32,
+    model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")] = "cifar10",
+    store: StoreOption = DEFAULT_STORE,
+    json_file: JsonFile = None,
+) -> None:
+    """Features from class folders and from TFRecord shards beside the bare network, and the memory of both."""
+    with tempfile.TemporaryDirectory() as made:
+        if data is None:
+            extraction.draw(Path(made), count, side)
+        else:
+            extraction.choose(data, Path(made), count)
+        measured = extraction.measure(Path(made), store.resolve(), model, repeat)
+    rounds.report(measured, json_file)
 
 
 @app.command("fit")

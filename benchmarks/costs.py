@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def best_batch(
         sizes: that are tried.
         seconds: for each of them.
     """
-    costs = {size: _cost(run, _repeated(pixels, size), seconds) for size in sizes}
+    costs = {size: cost_of(run, _repeated(pixels, size), seconds) for size in sizes}
     best = min(costs, key=lambda size: costs[size].wall_s)
     return best, costs[best]
 
@@ -84,17 +85,17 @@ def best_batch(
 def _measure(classifier: Classifier, pictures: Sequence[bytes]) -> Costs:
     engine, spec = classifier.extractor.engine, classifier.spec
     pixels = np.stack([prepare(data, [spec])[spec] for data in pictures])
-    decode = _cost(lambda some: [prepare(data, [spec]) for data in some], pictures)
+    decode = cost_of(lambda some: [prepare(data, [spec]) for data in some], pictures)
     size, cost = best_batch(engine.run, pixels)
     batch = _repeated(pixels, size)
     features = np.asarray(engine.run(batch)[classifier.output])
-    head = _cost(classifier.read, features)
-    engine_alone, head_alone = _cost(engine.run, batch[:1]), _cost(classifier.read, features[:1])
+    head = cost_of(classifier.read, features)
+    engine_alone, head_alone = cost_of(engine.run, batch[:1]), cost_of(classifier.read, features[:1])
     alone_s = decode.wall_s + engine_alone.wall_s + head_alone.wall_s
     return Costs(engine.name, size, decode, cost, head, alone_s)
 
 
-def _cost(run: Callable[..., object], batch: Sequence[bytes] | np.ndarray, seconds: float = _SECONDS) -> Cost:
+def cost_of(run: Callable[..., object], batch: Sequence[Any] | np.ndarray, seconds: float = _SECONDS) -> Cost:
     """The median run's, after one that warms up."""
     run(batch)
     walls: list[float] = []

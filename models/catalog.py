@@ -34,7 +34,7 @@ def load_extractor(artifact: ExtractorArtifact, choice: Choice = AUTO) -> Extrac
     names = choice.candidates(artifact.manifest)
     for name in names:
         try:
-            return _proved(artifact, name, choice.threads)
+            return _proved(artifact, name, choice)
         except (GoldenMismatch, EngineError) as error:
             if name == names[-1]:
                 raise
@@ -42,10 +42,10 @@ def load_extractor(artifact: ExtractorArtifact, choice: Choice = AUTO) -> Extrac
     raise AssertionError("candidates are never none")
 
 
-def _proved(artifact: ExtractorArtifact, name: str, threads: int | None) -> Extractor:
+def _proved(artifact: ExtractorArtifact, name: str, choice: Choice) -> Extractor:
     manifest = artifact.manifest
     try:
-        engine = create(name, manifest, artifact.read, threads)
+        engine = create(name, manifest, artifact.read, choice.threads, spread=choice.spread)
         golden.replay_extractor(artifact.read(GOLDEN_FILE), engine, manifest.engines[name])
     except GoldenMismatch as error:
         raise GoldenMismatch(f"Refusing {artifact.label} in {artifact.folder}: {error}") from error

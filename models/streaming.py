@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
@@ -50,6 +50,17 @@ def prepared_batches(
         yield [key for key, _ in batch], np.stack([pixels for _, pixels in batch])
 
 
+def prepared(
+    images: Iterable[tuple[Key, Readable]], spec: PreprocessSpec, failed: Callable[[Key, str], None]
+) -> Iterator[tuple[Key, Pixels]]:
+    """Prepare images one after the other, in the caller's thread; `failed` is told of each that cannot be read."""
+    for key, image in images:
+        try:
+            yield key, _prepare(image, spec)
+        except (ImageError, OSError) as error:
+            failed(key, _reason(error))
+
+
 def one_ahead(values: Iterator[T]) -> Iterator[T]:
     """The same values; while the caller works on one, a thread makes the next."""
     with ThreadPoolExecutor(1) as thread:
@@ -75,11 +86,13 @@ def _prepared(
             key, future = window.popleft()
             try:
                 yield key, future.result()
-            except ImageError as error:
-                failed(key, str(error))
-            except OSError as error:
-                failed(key, error.strerror or str(error))
+            except (ImageError, OSError) as error:
+                failed(key, _reason(error))
 
 
 def _prepare(image: Readable, spec: PreprocessSpec) -> Pixels:
     return prepare(image.read_bytes(), [spec])[spec]
+
+
+def _reason(error: ImageError | OSError) -> str:
+    return str(error) if isinstance(error, ImageError) else error.strerror or str(error)

@@ -1,14 +1,18 @@
-"""Several heads on the same cached features: cross-validated on the training images, then asked for the test set."""
+"""Several heads on the same cached features: cross-validated on the training images, then asked for the test set.
+
+A test set that a recipe looks at once (`test_once`) is left alone: here each head would look at it, and one be chosen.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from models.heads import Floats
+from models.heads import Floats, Integers
 from models.manifests import ExtractorManifest, Metrics
 from training import metrics
 from training.datasets import Dataset, Split
@@ -18,6 +22,16 @@ from training.inputs import Inputs
 from training.libraries import versions
 from training.recipe import Recipe
 from training.validation import cross_validate
+
+_LEFT_ALONE = "The test set was left alone: this recipe looks at it once (test_once), by training run."
+
+
+@dataclass(frozen=True, eq=False)
+class _Tested:
+    """Features of the test images, float32 [images, width], and their labels."""
+
+    rows: Floats
+    labels: Integers
 
 
 class _Record(BaseModel):
@@ -51,6 +65,8 @@ class Comparison(_Record):
     seed: int
     optimistic: str = ""
     """Why cross-validation says too much, where the extractor was fitted on these images."""
+    untested: str = ""
+    """Why there are no figures on the test set, where there is one."""
     heads: tuple[Contender, ...]
     libraries: dict[str, str]
 
@@ -63,7 +79,7 @@ class Comparison(_Record):
         if tested:
             accuracy, kind = max(tested)
             lines.append(f"Best on the test set: {kind}, {accuracy:.4f}")
-        return [*lines, self.optimistic] if self.optimistic else lines
+        return [*lines, *filter(None, (self.untested, self.optimistic))]
 
 
 def compare(recipe: Recipe, given: Inputs, kinds: Sequence[str] = tuple(FITTED_KINDS), folds: int = 5) -> Comparison:
@@ -82,19 +98,22 @@ def compare(recipe: Recipe, given: Inputs, kinds: Sequence[str] = tuple(FITTED_K
     data, manifest = given.data, given.extractor.manifest
     recipes = [recipe.with_head(kind) for kind in kinds]
     rows = given.features(data.train, "training images")
-    test_rows = None if data.test is None else given.features(data.test, "test set")
+    left_alone = recipe.data is not None and recipe.data.test_once
+    test = None if left_alone else data.test
+    tested = None if test is None else _Tested(given.features(test, "test set"), test.labels)
     return Comparison(
         recipe=recipe.name,
         dataset=data.root.name,
         digest=data.digest,
         training_images=len(data.train),
-        test_images=0 if data.test is None else len(data.test),
+        test_images=0 if tested is None else len(tested.labels),
         extractor=f"{manifest.name}@{manifest.version}",
         output=given.output,
         folds=folds,
         seed=recipe.seed,
         optimistic=seen_by(manifest, data, recipe),
-        heads=tuple(_contender(own, given, rows, test_rows, folds) for own in recipes),
+        untested=_LEFT_ALONE if left_alone and data.test is not None else "",
+        heads=tuple(_contender(own, given, rows, tested, folds) for own in recipes),
         libraries=versions(),
     )
 
@@ -112,7 +131,7 @@ def seen_by(manifest: ExtractorManifest, data: Dataset, recipe: Recipe) -> str:
     return f"Cross-validation is optimistic here: {label} was fitted on {which}. The test set is not."
 
 
-def _contender(recipe: Recipe, given: Inputs, rows: Floats, test_rows: Floats | None, folds: int) -> Contender:
+def _contender(recipe: Recipe, given: Inputs, rows: Floats, tested: _Tested | None, folds: int) -> Contender:
     head, data, at = recipe.head, given.data, given.at
     assert head is not None
     assert head.kind != "softmax"
@@ -135,11 +154,11 @@ def _contender(recipe: Recipe, given: Inputs, rows: Floats, test_rows: Floats | 
     began = time.perf_counter()
     fitted, _ = fit_head(recipe, data, given.extractor, from_memory, at.say)
     fit_seconds = time.perf_counter() - began
-    answered = rows[:1000] if test_rows is None else test_rows
+    answered = rows[:1000] if tested is None else tested.rows
     began = time.perf_counter()
     probabilities = fitted.predict_proba(answered)
     answer_ms = 1000 * (time.perf_counter() - began) / len(answered)
-    test = None if data.test is None else metrics.measure(probabilities, data.test.labels, data.names)
+    test = None if tested is None else metrics.measure(probabilities, tested.labels, data.names)
     return Contender(
         kind=head.kind,
         parameters=head.model_dump(mode="json", exclude={"kind"}),

@@ -11,21 +11,30 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from threading import BoundedSemaphore
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
 from models.classifier import Extractor
+from models.cores import available_cores
+from models.engines import Engine
 from models.heads import Floats
 from models.manifests import engine_files
 from models.preprocess import PreprocessSpec
 from models.progress import ignore
+from models.streaming import prepared
 from models.views import outputs
 from training.datasets import Split, Stored
-from training.streaming import prepared_batches
+from training.parallel import streamed
+from training.streaming import all_readable
 
+#: Images that one run of the network takes; a thread has the network for itself for so long.
+BATCH = 32
 _DIGEST_BYTES = 32
 
 
@@ -139,11 +148,45 @@ def _fill(
             missing.setdefault(digest, []).append(image)
     advance(len(split) - len(missing))
     first = {digest: images[0] for digest, images in missing.items()}
-    copies = {digest: images[1:] for digest, images in missing.items()}
-    for digests, pixels in prepared_batches(first, spec, copies):
+    copies = {digest: images[1:] for digest, images in missing.items() if images[1:]}
+    with all_readable(first, copies) as failed:
+        for part in _parts(first, extractor.engine, output, spec):
+            rows.append(part.digests, part.features)
+            for digest, why in part.broken:
+                failed(digest, why)
+            advance(len(part.digests))
+
+
+class _Part(NamedTuple):
+    """Some images that one thread has gone through."""
+
+    digests: list[str]
+    features: Floats
+    broken: list[tuple[str, str]]
+    """Digests of those that cannot be read, and why."""
+
+
+def _parts(images: Mapping[str, Stored], engine: Engine, output: str, spec: PreprocessSpec) -> Iterator[_Part]:
+    """The features of images in their order.
+
+    A thread decodes a batch of its own and then runs the network on it, so that nothing is handed from thread to
+    thread: there is one for each core, and another that decodes while all of these are in the network.
+    """
+    turn = BoundedSemaphore(engine.lanes)
+
+    def part(some: Sequence[tuple[str, Stored]]) -> _Part:
+        broken: list[tuple[str, str]] = []
+        found = dict(prepared(some, spec, lambda digest, why: broken.append((digest, why))))
+        if not found:
+            return _Part([], np.empty((0, 0), np.float32), broken)
+        pixels = np.stack(list(found.values()))
         mirrored = np.arange(len(pixels) if spec.mirror else 0)
-        rows.append(digests, outputs(extractor.engine, pixels, mirrored)[output])
-        advance(len(digests))
+        with turn:
+            return _Part(list(found), outputs(engine, pixels, mirrored)[output], broken)
+
+    todo = iter(images.items())
+    batches = iter(lambda: tuple(islice(todo, BATCH)), ())
+    return streamed(part, batches, available_cores() + (1 if engine.shares_cores else engine.lanes))
 
 
 def _key(extractor: Extractor, output: str, spec: PreprocessSpec) -> str:

@@ -1,9 +1,12 @@
-"""Many small pieces of work in threads: reading, decoding and writing of images."""
+"""Many pieces of work in threads: reading, decoding and writing of images, features of a batch of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice
 from typing import TypeVar
 
 from models.cores import available_cores
@@ -31,3 +34,20 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item], advanc
             results += part
             advance(len(part))
     return results
+
+
+def streamed(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """`map(function, items)` in threads; however many items there are, few results wait for the caller.
+
+    Args:
+        function: may raise, which ends it: items that no thread has begun are left.
+        items: are taken as they are needed.
+        threads: work side by side, and as many items more are ready for them.
+    """
+    with ThreadPoolExecutor(threads) as pool, ExitStack() as ended_early:
+        ended_early.callback(pool.shutdown, wait=False, cancel_futures=True)
+        left = iter(items)
+        window: deque[Future[Result]] = deque(pool.submit(function, item) for item in islice(left, 2 * threads))
+        while window:
+            yield window.popleft().result()
+            window.extend(pool.submit(function, item) for item in islice(left, 1))

@@ -23,21 +23,22 @@ _HINTS = {"int8": "f32", "bfloat16": "bf16", "float32": "f32"}
 class OpenVinoEngine:
     """An extractor as OpenVINO compiles it for this processor."""
 
-    lanes = 1
     shares_cores = True
 
-    def __init__(self, precision: str, read: Read, threads: int) -> None:
+    def __init__(self, precision: str, read: Read, threads: int, lanes: int = 1) -> None:
         """Read the network and compile it.
 
         Args:
             precision: `int8`, for which the network has been quantised, `bfloat16` or `float32`.
             read: gives the extractor's files.
-            threads: of a batch.
+            threads: of all lanes together.
+            lanes: batches at a time, each on its share of the threads. More of them take longer, and less of the
+                cores' time, since fewer threads wait for each other at the end of each layer.
 
         Raises:
             CorruptArtifact: the files hold no network.
         """
-        self.name = f"openvino:{precision}"
+        self.name, self.lanes = f"openvino:{precision}", lanes
         files = engine_files(self.name)
         core = ov.Core()
         try:
@@ -48,7 +49,8 @@ class OpenVinoEngine:
                 {
                     "INFERENCE_PRECISION_HINT": _HINTS[precision],
                     "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": self.lanes,
+                    "NUM_STREAMS": lanes,
+                    "ENABLE_CPU_PINNING": lanes == 1,  # else images are decoded meanwhile, on whatever core is free
                     "PERFORMANCE_HINT": "LATENCY",
                 },
             )

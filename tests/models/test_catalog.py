@@ -161,10 +161,10 @@ def test_an_engine_that_fails_on_this_machine_gives_way_to_the_next(
         ),
     )
 
-    def without_driver(name: str, *rest: Any) -> Engine:
+    def without_driver(name: str, *rest: Any, **named: Any) -> Engine:
         if name.startswith("openvino"):
             raise RuntimeError("no driver")
-        return create(name, *rest)
+        return create(name, *rest, **named)
 
     monkeypatch.setattr(catalog, "create", without_driver)
     (extractor,) = catalog.load(own_store, choice=ONE_THREAD).extractors

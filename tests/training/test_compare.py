@@ -79,6 +79,26 @@ def test_without_a_test_set_there_is_cross_validation_alone(given: Inputs) -> No
     comparison_report.draw(found)
 
 
+def test_a_test_set_that_the_recipe_looks_at_once_is_left_alone(
+    given: Inputs, compared: Comparison, tmp_path: Path
+) -> None:
+    extractor = drawn.extractor()
+    engine = extractor.engine
+    assert isinstance(engine, drawn.MeanColour)
+    fresh = replace(given, extractor=extractor, at=replace(given.at, cache=tmp_path))
+    once = RECIPE.model_copy(update={"data": Data(path="colours", test_once=True)})
+    found = compare(once, fresh, ["ridge", "logistic"], folds=4)
+    assert engine.seen == len(given.data.train), "not even its features are made"
+    assert [head.test for head in found.heads] == [None, None]
+    assert (found.test_images, found.digest) == (0, compared.digest)
+    assert [head.cross_validated for head in found.heads] == [head.cross_validated for head in compared.heads]
+    best, said = found.notes
+    assert best.startswith("Best by cross-validation: ")
+    assert said == "The test set was left alone: this recipe looks at it once (test_once), by training run."
+    without = compare(once, replace(fresh, data=replace(given.data, test=None)), ["ridge"], folds=2)
+    assert len(without.notes) == 1, "there is none to leave alone"
+
+
 def test_an_unknown_head_is_said_before_work_is_put_into_it(given: Inputs) -> None:
     with pytest.raises(RecipeError, match="There is no head 'softmax' to fit"):
         compare(RECIPE, given, ["ridge", "softmax"])

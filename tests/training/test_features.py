@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,15 +16,17 @@ import numpy as np
 import pytest
 
 from models.classifier import Embedding, Row, classify, prepare
+from models.engines import Outputs
 from models.heads import Floats
+from models.image import Pixels
 from models.preprocess import PreprocessSpec
-from models.streaming import BATCH
+from models.streaming import BATCH as AHEAD
 from tests.training import drawn
 from tests.training.drawn import MeanColour
 from training import datasets, features
 from training.datasets import Split
 from training.errors import DatasetError
-from training.features import FeatureCache
+from training.features import BATCH, FeatureCache
 from training.recipe import Data
 from training.streaming import prepared_batches
 
@@ -68,7 +71,8 @@ def test_no_image_is_computed_twice(images: Split, tmp_path: Path) -> None:
     assert engine.seen == len(half)
     features.extract(images, drawn.extractor(engine), "pooled", SPEC, tmp_path, told.append)
     assert engine.seen == len(images)
-    assert told == [len(half), BATCH, len(images) - len(half) - BATCH], "cached images are done at once"
+    assert told[0] == len(half), "cached images are done at once"
+    assert sum(told) == len(images)
     extract(images, engine, tmp_path)
     assert engine.seen == len(images)
     assert max(engine.batches) <= BATCH
@@ -145,6 +149,7 @@ from tests.training.killed import kill_at
 from training import datasets, features
 from training.recipe import Data
 images = datasets.load(Data(path="colours"), Path(sys.argv[1])).train
+features.available_cores = lambda: 1  # on many, all images would be in the making at once
 kill_at("open", ".png", 160)
 features.extract(images, drawn.extractor(), "pooled", PreprocessSpec(size=drawn.SIZE), Path(sys.argv[2]))
 """
@@ -164,6 +169,44 @@ def test_a_killed_extraction_goes_on_from_where_it_was(folder: Path, images: Spl
     assert engine.seen == len(images) - done
     assert path.read_bytes().startswith(before)
     assert np.array_equal(found, extract(images, MeanColour(), tmp_path / "elsewhere"))
+
+
+def test_no_more_batches_are_in_the_network_than_it_has_lanes(images: Split, tmp_path: Path) -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    class Watched(MeanColour):
+        def run(self, batch: Pixels) -> Outputs:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            time.sleep(0.01)
+            found = super().run(batch)
+            with lock:
+                running -= 1
+            return found
+
+    many = Split(images.paths, images.labels, tuple(f"{number:064x}" for number in range(len(images))))
+    for lanes in (1, 2):
+        extract(many, Watched(lanes=lanes), tmp_path / str(lanes))
+        assert most == lanes
+
+
+def test_an_engine_that_fails_ends_the_extraction_and_what_was_done_stays(images: Split, tmp_path: Path) -> None:
+    class Failing(MeanColour):
+        def run(self, batch: Pixels) -> Outputs:
+            if self.seen >= 2 * BATCH:
+                raise RuntimeError("out of memory")
+            return super().run(batch)
+
+    threads = threading.active_count()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        extract(images, Failing(), tmp_path)
+    assert threading.active_count() == threads
+    again = MeanColour()
+    extract(images, again, tmp_path)
+    assert again.seen <= len(images)
 
 
 def test_a_second_run_on_a_cache_waits_for_the_first(images: Split, tmp_path: Path) -> None:
@@ -226,15 +269,15 @@ def test_images_are_decoded_only_a_little_ahead(images: Split) -> None:
             return bytes(super().read_bytes())
 
     def paths() -> Iterator[tuple[int, Path]]:
-        for number in range(10 * BATCH):
+        for number in range(10 * AHEAD):
             yield number, Noted(images.paths[number % len(images)])
 
     seen = 0
     for keys, pixels in prepared_batches(dict(paths()), SPEC):
         seen += len(keys)
         assert pixels.shape == (len(keys), drawn.SIZE, drawn.SIZE, 3)
-        assert opened <= seen + 2 * BATCH
-    assert seen == opened == 10 * BATCH
+        assert opened <= seen + 2 * AHEAD
+    assert seen == opened == 10 * AHEAD
 
 
 @pytest.mark.parametrize("mirror", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,6 +140,19 @@ def test_a_tolerance_is_always_less_than_what_was_found(least: float, mean: floa
     assert needed.min_cosine < least
     assert needed.mean_cosine < mean
     assert needed.min_top1 < top1
+
+
+def test_batches_side_by_side_give_the_features_of_one_batch_on_all_cores(made: Made) -> None:
+    """So rows of the cache are the same, whoever made them."""
+    pictures = golden.draw(32, 96)
+    for name in ("openvino:int8", "openvino:float32"):
+        proved = made.proved if name in made.proved.engines else prove(made.draft, made.weights, [], None, made.at)
+        one, spread = (create(name, made.draft, proved.files.__getitem__, 2, spread=spread) for spread in (False, True))
+        assert (one.lanes, spread.lanes) == (1, 2)
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(spread.run, np.split(pictures, 3)))
+        for output, values in one.run(pictures).items():
+            np.testing.assert_array_equal(np.concatenate([part[output] for part in found]), values)
 
 
 def test_the_served_extractor_takes_the_int8_file(made: Made, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """`python -m tests.models.fuzz_image [libFuzzer's options]`: files that Atheris makes up, decoded; `make fuzz-image`.
 
 Coverage of `models` and of the Python in Pillow says which files are worth changing further. Atheris is in no lock,
-since it has no wheels for arm64: `.venv/bin/python -m pip install atheris==3.0.0` (Linux on x86_64, Python 3.11 to 3.13).
-What is found is kept in the folder for temporary files, and named; `python -m tests.models.fuzz_image FILE` repeats it.
+since it has no wheels for arm64: `.venv/bin/python -m pip install atheris==3.0.0` (Linux on x86_64, Python 3.11 to
+3.13). What is found is kept in the folder for temporary files, and named; `python -m tests.models.fuzz_image FILE`
+repeats it.
 """
 
 from __future__ import annotations

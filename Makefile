@@ -16,7 +16,7 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check contract fuzz sbom audit bench bench-peers soak screenshots lock clean venv
+.PHONY: help serve imagenet train test test-all check contract fuzz fuzz-image sbom audit bench bench-peers soak screenshots lock clean venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,14 +50,19 @@ contract: $(DEV) ## some 2,000 requests made from the OpenAPI document, every an
 fuzz: $(DEV) ## 10,000 requests, mutated at random, against a server; more: make fuzz CASES=100000 SEED=2
 	$(PY) -m tests.app.fuzz --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
 
+fuzz-image: $(DEV) ## files that Atheris makes up, decoded; first pip install atheris==3.0.0; longer: make fuzz-image SECONDS=3600
+	@$(PY) -c 'import atheris' 2>/dev/null || \
+		{ echo 'Atheris is in no lock: $(PY) -m pip install atheris==3.0.0 (Linux on x86_64)' >&2; exit 1; }
+	$(PY) -m tests.models.fuzz_image -max_total_time=$(or $(SECONDS),300)
+
 sbom: $(DEV) ## what the server is made of, as CycloneDX: sbom/serve.json, sbom/cpu.json and sbom/gpu.json
 	@mkdir -p sbom
 	for lock in serve cpu gpu; do $(PY) -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
 		--output-file sbom/$$lock.json requirements/$$lock.lock || exit; done
 
 audit: $(DEV) ## known vulnerabilities of what the locks pin; fails where the advisories cannot be reached
-	$(PY) -m pip_audit --strict --require-hashes --disable-pip --requirement requirements/dev.lock
-	$(PY) -m pip_audit --strict --require-hashes --disable-pip --requirement requirements/gpu.lock
+	for lock in dev gpu; do $(PY) -m pip_audit --strict --require-hashes --disable-pip --requirement requirements/$$lock.lock || \
+		{ echo 'Not audited, or vulnerable: see above. Where PyPI cannot be asked: SECURITY.md, Advisories' >&2; exit 1; }; done
 
 bench: $(DEV) ## what is claimed of speed, measured on this machine in at most 30 minutes: docs/benchmarks.md
 	$(PY) -m benchmarks engine

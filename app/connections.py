@@ -37,6 +37,11 @@ class Connection(HttpToolsProtocol):
     _in_body = False
     _refusal = http.HTTPStatus.BAD_REQUEST
 
+    @property
+    def owes_request(self) -> bool:
+        """Whether the first request, or the rest of one, is still to come."""
+        return self.cycle is None or self._in_body
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait(self._late_head)

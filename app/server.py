@@ -1,7 +1,8 @@
 """The process: one listener, our own signals, and an end that loses no request.
 
 On SIGTERM or SIGINT the server is no longer ready, but goes on listening: new work is refused with 503 while
-what was accepted finishes, then it exits with 0. uvicorn alone would close its listener at once and exit 143.
+what was accepted finishes, then it exits with 0, and no connection that was let in is reset. uvicorn alone would close
+its listener at once and exit 143.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import cast
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from app.connections import bounded
+from app.connections import Connection, bounded
 from app.errors import BadKeysFile
 from app.lifecycle import Lifecycle
 from app.loading import Loaded, Loader
@@ -30,6 +32,7 @@ from app.state import State
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048
+_LAST_REQUESTS_S = 1.0
 
 logger = structlog.get_logger("app")
 
@@ -80,6 +83,26 @@ class Server(uvicorn.Server):
             logger.warning("gave up waiting for requests", unfinished=self._lifecycle.in_flight)
         return late or not self._lifecycle.in_flight
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listener, but answer everybody who was let in; uvloop alone would reset their connections."""
+        waiting = [each for listener in sockets or [] for each in _accepted(listener)]
+        for server in self.servers:
+            server.close()  # at once: who connects after this line is refused
+        for each in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._connection, each)
+        until = time.monotonic() + _LAST_REQUESTS_S
+        while self._is_owed_requests() and time.monotonic() < until:  # noqa: ASYNC110 - uvicorn tells nobody
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+    def _is_owed_requests(self) -> bool:
+        return any(cast(Connection, each).owes_request for each in self.server_state.connections)
+
+    def _connection(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
     def _on_signal(self, number: int) -> None:
         if self._lifecycle.draining:
             logger.warning("a second signal: stopping at once", unfinished=self._lifecycle.in_flight)
@@ -98,6 +121,14 @@ def listen(host: str, port: int) -> socket.socket:
         backlog=_BACKLOG,
         dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
     )
+
+
+def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
+    """Whom the system has let in, and nobody has taken up yet."""
+    listener.setblocking(False)
+    with suppress(OSError):  # nobody is left
+        while True:
+            yield listener.accept()[0]
 
 
 def serve(settings: Settings, load_models: Loader) -> int:

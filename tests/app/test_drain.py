@@ -16,6 +16,7 @@ from tests.app.processes import get, post, server
 
 TINY = "tests.app.tiny_server"
 PICTURE = encoded("green", "JPEG", (640, 480))
+REQUEST = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PICTURE)}\r\n\r\n".encode() + PICTURE
 QUEUED = 'classifier_queue_depth{extractor="near_net"}'
 
 
@@ -64,6 +65,41 @@ def test_drain_under_load_loses_nothing(tiny_store: Path) -> None:
     assert set(refused) == {(503, "draining")}, "the listener stayed open and refused"
 
 
+def test_a_connection_that_was_let_in_is_answered_to_the_end(tiny_store: Path) -> None:
+    """Twelve clients connect anew for each request, until nobody listens."""
+    with server(TINY, APP_STORE=str(tiny_store)) as started:
+        address = started.address()
+
+        def client() -> list[str]:
+            found: list[str] = []
+            while True:
+                try:
+                    connection = connect(address)
+                except ConnectionRefusedError:
+                    return found
+                with connection:
+                    try:
+                        connection.sendall(REQUEST)
+                        found.append(connection.recv(12).decode())
+                    except OSError as error:
+                        found.append(repr(error))
+
+        with ThreadPoolExecutor(12) as clients:
+            jobs = [clients.submit(client) for _ in range(12)]
+            time.sleep(0.5)
+            started.terminate()
+            assert started.exit_code() == 0
+            answers = {answer for job in jobs for answer in job.result()}
+    assert answers == {"HTTP/1.1 200", "HTTP/1.1 503"}
+
+
+def test_a_connection_that_asks_nothing_does_not_hold_up_the_end(tiny_store: Path) -> None:
+    with server(TINY, APP_STORE=str(tiny_store), APP_READ_TIMEOUT_S="60") as started, connect(started.address()):
+        time.sleep(0.2)
+        started.terminate()
+        assert started.exit_code(10) == 0
+
+
 def test_drain_is_bounded(tiny_store: Path) -> None:
     with server(TINY, APP_STORE=str(tiny_store), TINY_DELAY_S="60", APP_DRAIN_S="0.5") as started:
         address = started.address()
@@ -105,11 +141,14 @@ def test_a_client_that_hangs_up_leaves_the_queue(tiny_store: Path) -> None:
 
 @contextmanager
 def send_and_hang_up_later(address: str) -> Iterator[None]:
-    host, port = address.removeprefix("http://").split(":")
-    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PICTURE)}\r\n\r\n"
-    with socket.create_connection((host, int(port))) as impatient:
-        impatient.sendall(head.encode() + PICTURE)
+    with connect(address) as impatient:
+        impatient.sendall(REQUEST)
         yield
+
+
+def connect(address: str) -> socket.socket:
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), 30)
 
 
 def wait_for_metric(address: str, name: str, value: float) -> None:

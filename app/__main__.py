@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import ValidationError
 
-from app import allocator, logs
+from app import logs
 from app.settings import Settings, explain, unknown_variables
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def main(load_models: Loader | None = None) -> int:
     except ValidationError as error:
         sys.stderr.write("".join(f"{line}\n" for line in explain(error)))
         return 2
-    allocator.keep_little()
     logs.configure(settings.log_level, settings.log_json)
     for line in unknown_variables():
         structlog.get_logger("app").warning(line)

@@ -1,24 +1,38 @@
-"""What glibc keeps of memory that was freed: little, of what large pictures needed."""
+"""What the C library keeps of memory that was freed: given back to the system when the server comes to rest.
+
+glibc takes the first large block that is freed for a reason to keep all later ones, of up to 32 MiB, in the heap of
+each thread. That makes the next large picture cheap: without it (M_MMAP_THRESHOLD), decoding 12 megapixels takes a
+third more of a core, since every page is new. So nothing is changed while there is work.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import platform
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_MMAP_BYTES = 12 * 2**20
-_TRIM_BYTES = 16 * 2**20
+_RESTS_AFTER = 5
 
 
-def keep_little() -> None:
-    """Let blocks of 12 MiB and more go back to the system when they are freed; call it before there are threads.
+class Rest:
+    """Sees from a count of requests, looked at now and then, when memory may be given back."""
 
-    By itself glibc takes the first large block that is freed for a reason to keep all later ones, of up to 32 MiB, in
-    the heap of each thread, where the smallest thing in use holds what lies below it. Pictures of up to 3 megapixels
-    as decoded (4 bytes each) stay below and reuse memory as ever. Does nothing where the C library is another one.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
-    libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)  # else 128 KiB, once the other is set: every picture would fault anew
+    def __init__(self) -> None:
+        """Begin as a server that has nothing to give back."""
+        self._requests = self._looks = 0
+        self._worked = False
+
+    def begins(self, requests: int) -> bool:
+        """Whether, as of this look, nothing new has come for some looks, for the first time after some work."""
+        self._looks = self._looks + 1 if requests == self._requests else 0
+        self._worked = self._worked or requests != self._requests
+        self._requests = requests
+        if not self._worked or self._looks < _RESTS_AFTER:
+            return False
+        self._worked = False
+        return True
+
+
+def give_back() -> None:
+    """Return what is free in all heaps to the system: milliseconds, on glibc; other C libraries are left alone."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

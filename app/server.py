@@ -1,8 +1,8 @@
 """The process: one listener, our own signals, and an end that loses no request.
 
 On SIGTERM or SIGINT the server is no longer ready, but goes on listening: new work is refused with 503 while
-what was accepted finishes, then it exits with 0, and no connection that was let in is reset. uvicorn alone would close
-its listener at once and exit 143.
+what was accepted finishes, who has connected by then is answered, and it exits with 0. uvicorn alone would close its
+listener at once and exit 143.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from app.allocator import Rest, give_back
 from app.connections import Connection, bounded
 from app.errors import BadKeysFile
 from app.lifecycle import Lifecycle
@@ -52,6 +53,7 @@ class Server(uvicorn.Server):
         self._on_hangup = on_hangup
         self._lifecycle, self._drain_s = lifecycle, drain_s
         self._drain_until = float("inf")
+        self._rest = Rest()
 
     def fail(self) -> None:
         """Stop now, and exit with 1."""
@@ -76,6 +78,8 @@ class Server(uvicorn.Server):
         """Ten times a second: is it over?"""
         if await super().on_tick(counter):
             return True
+        if not self._lifecycle.in_flight and self._rest.begins(self.server_state.total_requests):
+            asyncio.get_running_loop().run_in_executor(None, give_back)
         if not self._lifecycle.draining:
             return False
         late = time.monotonic() >= self._drain_until

@@ -148,15 +148,16 @@ def _unfitted(recipe: Recipe, network: Network, start: Start | None, fitted_on: 
 
 
 def _is_same(manifest: ExtractorManifest, network: Network, tops: Mapping[str, tuple[str, ...]], digest: str) -> bool:
-    there = (manifest.network, manifest.input_size, manifest.tops, manifest.weights_sha256)
-    on_openvino = [name for name in manifest.engines if name.startswith("openvino:")]
-    has_its_files = {"always": "openvino:int8" in on_openvino, "never": "openvino:float32" in on_openvino}
-    return has_its_files.get(network.int8, bool(on_openvino)) and there == (
-        network.architecture,
-        network.size,
-        dict(tops),
-        digest,
-    )
+    """Whether these weights are there already, with the file for OpenVINO that is asked for."""
+    if (manifest.network, manifest.input_size) != (network.architecture, network.size):
+        return False
+    if (manifest.tops, manifest.weights_sha256) != (dict(tops), digest):
+        return False
+    if network.int8 == "always":
+        return "openvino:int8" in manifest.engines
+    if network.int8 == "never":
+        return "openvino:float32" in manifest.engines
+    return any(name.startswith("openvino:") for name in manifest.engines)
 
 
 def _newest(store: Store, name: str) -> ExtractorArtifact | None:

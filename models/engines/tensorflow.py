@@ -42,6 +42,8 @@ class _Graph:
 
     device: str
     function: Any
+    model: keras.Model
+    """Kept because the function holds its variables by weak references alone."""
 
     def __call__(self, batch: Pixels) -> Mapping[str, tf.Tensor]:
         with tf.device(self.device):
@@ -147,7 +149,8 @@ def _graph(
     with tf.device(device), _computing_in(_POLICIES[precision]):
         model = networks.build(manifest.network, manifest.input_size, tops)
         networks.assign(model, tensors)
-        return _Graph(device, _trace(fold_batch_normalization(model), manifest))
+        folded = fold_batch_normalization(model)
+        return _Graph(device, _trace(folded, manifest), folded)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from models import networks
 from models.engines import Engine
 from models.engines.choice import create
+from models.engines.tensorflow import TensorFlowEngine
 from models.errors import WeightsError
 from models.image import Pixels
 from models.manifests import WEIGHTS_FILE
@@ -68,6 +70,14 @@ def test_the_folded_graph_equals_keras_for_inception_v3(inception: Any) -> None:
 def test_the_graph_equals_keras_for_a_network_without_batch_normalisation(small: tuple[Any, Engine]) -> None:
     model, engine = small
     assert_equal(engine.run(batch(5, 32)), keras_says(model, batch(5, 32)))
+
+
+def test_the_graph_keeps_its_variables_for_whoever_converts_it(small: tuple[Any, Engine]) -> None:
+    """TensorFlow's function knows them weakly; a collection between its making and its conversion would take them."""
+    _, engine = small
+    assert isinstance(engine, TensorFlowEngine)
+    gc.collect()
+    assert len(engine.graph.graph.variables) > 0
 
 
 def test_an_image_s_features_do_not_depend_on_the_batch_around_it(small: tuple[Any, Engine]) -> None:

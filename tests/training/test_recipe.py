@@ -51,7 +51,7 @@ def test_the_stacked_recipe_is_the_one_of_the_post() -> None:
     assert recipe.head.model_dump() == {"kind": "xgboost", "n_estimators": 100, "max_depth": 4, "learning_rate": 0.1}
 
 
-def test_the_small_network_is_fitted_as_in_the_post() -> None:
+def test_the_small_network_is_fitted_as_in_the_post_but_for_a_falling_rate() -> None:
     recipe = recipes.load("cats_dogs_cnn")
     assert recipe.network is not None
     assert recipe.network.fit is not None
@@ -61,7 +61,7 @@ def test_the_small_network_is_fitted_as_in_the_post() -> None:
         "adam",
         0.001,
         0.999,
-        "constant",
+        "cosine",
         0,
     )
     assert (fit.passes, task.batch, task.sigmoid, fit.label_smoothing) == (50, 16, True, 0)

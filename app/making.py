@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from app.asked import Asked, Outcome, Place
 from app.batcher import Batcher
-from app.room import Room
+from app.decoders import Before, Decoders, Job, Sender
 from models.classifier import Extractor, Reader, Row, prepare, prepare_pixels
 from models.errors import HeadFailed
 from models.heads import Floats
@@ -43,36 +41,36 @@ class _Want(Generic[R]):
 class Making(Generic[R]):
     """One image on its way. Made and awaited on the event loop; `run` is for a thread."""
 
-    image: Picture
+    image: Picture | None
     limits: Limits
-    room: Room
+    decoders: Decoders
     on_decoded: Callable[[float], None]
     """Told how many seconds that took, from the thread."""
     wants: list[_Want[R]] = field(default_factory=list)
     decode_s: float = 0.0
-    _job: Future[None] | None = None
+    _job: Job | None = None
 
-    def start(
-        self, threads: Executor, groups: Groups[R], batchers: Batchers, places: Mapping[Extractor, Place]
-    ) -> None:
+    def start(self, sender: Sender, groups: Groups[R], batchers: Batchers, places: Mapping[Extractor, Place]) -> None:
         """Ask for a row of each group, and have them made; raises Closed. `give_up` must follow, whatever happens."""
         for (extractor, spec), readers in groups.items():
             batcher = batchers[extractor]
             self.wants.append(_Want(batcher, batcher.ask(places[extractor]), spec, readers))
-        self._job = threads.submit(self.run)
+        self._job = Job(sender, self.run, self.fail)
+        self.decoders.start(self._job)
 
-    def run(self) -> None:
-        """Decode the image and put its rows into the lines, or the error that came of it."""
-        if not any(want.batcher.wants(want.asked) for want in self.wants):
+    def run(self, before: Before) -> None:
+        """Decode the image and put its rows into the lines; raises what `before` raises, and ImageError."""
+        image = self.image
+        if image is None or not any(want.batcher.wants(want.asked) for want in self.wants):
             return
-        try:
-            pixels = self._prepared()
-        except BaseException as error:  # whoever waits must hear of it, whatever it is
-            for want in self.wants:
-                want.batcher.fail(want.asked, error)
-            return
+        pixels = self._prepared(image, before)
         for want in self.wants:
             want.batcher.put(want.asked, Row(pixels[want.spec], want.readers))
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no rows. From any thread."""
+        for want in self.wants:
+            want.batcher.fail(want.asked, error)
 
     async def outcomes(self) -> list[Outcome[Answers]]:
         """What each group's readers answered, in the order of the groups; raises what `Batcher.outcome` raises."""
@@ -81,25 +79,23 @@ class Making(Generic[R]):
     def give_up(self) -> None:
         """Nobody waits for what is not there yet."""
         if self._job:
-            self._job.cancel()
+            self.decoders.withdraw(self._job)
+        self.image = None  # whoever still knows of this making, a timer at most, keeps no picture
         for want in self.wants:
             want.batcher.give_up(want.asked)
         self.wants = []  # an error knows, by its traceback, who made it: picture and error would keep each other
 
-    def _prepared(self) -> dict[PreprocessSpec, Pixels]:
+    def _prepared(self, image: Picture, before: Before) -> dict[PreprocessSpec, Pixels]:
         specs = {want.spec for want in self.wants}
-        with ExitStack() as held:
+        began = time.monotonic()
+
+        def timed(pixels: int) -> None:
+            nonlocal began
+            before(pixels)
             began = time.monotonic()
 
-            def hold(pixels: int) -> None:
-                nonlocal began
-                held.enter_context(self.room.held(pixels))
-                began = time.monotonic()
-
-            if isinstance(self.image, bytes):
-                pixels = prepare(self.image, specs, self.limits, hold)
-            else:
-                pixels = prepare_pixels(self.image, specs)
-            self.decode_s = time.monotonic() - began
-            self.on_decoded(self.decode_s)
-            return pixels
+        is_encoded = isinstance(image, bytes)
+        pixels = prepare(image, specs, self.limits, timed) if is_encoded else prepare_pixels(image, specs)
+        self.decode_s = time.monotonic() - began
+        self.on_decoded(self.decode_s)
+        return pixels

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import base64
-from contextlib import ExitStack
 from io import BytesIO
 
-from app.room import Room
+from app.decoders import Before
 from models.image import Limits, decoded
 
 _SIDE = 480
 
 
-def data_uri(data: bytes, limits: Limits, room: Room) -> str:
+def data_uri(data: bytes, limits: Limits, before: Before) -> str:
     """Encoded image of any allowed format -> data URI of an upright JPEG of at most 480 px a side.
 
     Raises:
-        ImageError: the image cannot be taken.
+        ImageError: the image cannot be taken; and what `before` raises.
     """
-    with ExitStack() as held:
-        picture = decoded(data, limits, _SIDE, lambda pixels: held.enter_context(room.held(pixels)))
-        picture.thumbnail((_SIDE, _SIDE))
+    picture = decoded(data, limits, _SIDE, before)
+    picture.thumbnail((_SIDE, _SIDE))
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -16,12 +15,12 @@ import structlog
 from app import logs
 from app.asked import Outcome, Place
 from app.batcher import Batcher
+from app.decoders import Decoders, Sender
 from app.disconnect import until
 from app.errors import BadParameter, BatchFailed, TooManyImages
 from app.loading import Loaded
 from app.making import Answers, Batchers, Groups, Making, Picture
 from app.metrics import Metrics
-from app.room import Room
 from app.settings import Settings
 from models import catalog as catalogs
 from models.classifier import (
@@ -31,12 +30,10 @@ from models.classifier import (
     classify_each,
     known,
 )
-from models.cores import available_cores
 from models.errors import HeadFailed
 from models.heads import Floats
 
 R = TypeVar("R", bound=Reader)
-T = TypeVar("T")
 
 access = structlog.get_logger("access")
 
@@ -69,10 +66,7 @@ class Service:
         self._users, self._unused = 0, asyncio.Event()
         self._unused.set()
         self.limits, self._metrics, self._queue_size = settings.limits, metrics, settings.queue_size
-        self.room: Room = before.room if before else Room(settings.max_decoding_pixels)
-        self._threads: ThreadPoolExecutor = (
-            before._threads if before else ThreadPoolExecutor(available_cores(), "decode")
-        )
+        self.decoders: Decoders = before.decoders if before else Decoders(settings.max_decoding_pixels)
         running: Batchers = before._batchers if before else {}
         self._batchers: Batchers = {
             each: running.get(each) or _start(each, settings, metrics) for each in self.catalog.extractors
@@ -96,7 +90,8 @@ class Service:
             deadline: `time.monotonic()` after which nobody wants the answer.
 
         Raises:
-            Overloaded, DeadlineUnmeetable: refused before anything was decoded.
+            Overloaded, DeadlineUnmeetable: refused before anything was decoded; Overloaded also where the picture is
+                large, and others are before it.
             ImageError: the image cannot be taken.
             DeadlineExceeded, BatchFailed, Closed: no answer came.
         """
@@ -115,9 +110,9 @@ class Service:
             TooManyImages: they would never find room.
             Overloaded, DeadlineUnmeetable, Closed: refused as a whole.
         """
-        groups = catalogs.group(readers)
+        groups, sender = catalogs.group(readers), Sender(len(images))
         with self._held(groups, len(images), deadline) as places:
-            work = (self._classify(image, groups, places, deadline) for image in images)
+            work = (self._classify(image, sender, groups, places, deadline) for image in images)
             found = await asyncio.gather(*work, return_exceptions=True)
         return [_ordered(readers, each) for each in found]
 
@@ -142,14 +137,19 @@ class Service:
             }
 
     async def _classify(
-        self, image: Picture, groups: Groups[R], places: Mapping[Extractor, Place], deadline: float | None
+        self,
+        image: Picture,
+        sender: Sender,
+        groups: Groups[R],
+        places: Mapping[Extractor, Place],
+        deadline: float | None,
     ) -> Answered[R]:
         async with until(deadline):
             if self._logs_pictures and isinstance(image, bytes):
-                access.info("picture", **await self.in_thread(logs.picture, image))
-            making = Making[R](image, self.limits, self.room, self._metrics.decode.observe)
+                access.info("picture", **await asyncio.to_thread(logs.picture, image))
+            making = Making[R](image, self.limits, self.decoders, self._metrics.decode.observe)
             try:
-                making.start(self._threads, groups, self._batchers, places)
+                making.start(sender, groups, self._batchers, places)
                 outcomes = await making.outcomes()
             finally:
                 making.give_up()
@@ -170,10 +170,6 @@ class Service:
             max(outcome.run_s for outcome in outcomes),
             max(outcome.batch_size for outcome in outcomes),
         )
-
-    async def in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        """Run work on pixels off the event loop, on as many threads as there are cores."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     @contextmanager
     def used(self) -> Iterator[Service]:
@@ -197,7 +193,7 @@ class Service:
         for batcher in set(self._batchers.values()) - shared:
             batcher.close(timeout_s)
         if successor is None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self.decoders.close()
 
 
 def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Answers]:

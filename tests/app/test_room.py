@@ -56,7 +56,7 @@ async def test_no_picture_is_decoded_where_there_is_no_room(make_app: Callable[.
     async with running(app) as client:
         await eventually(lambda: is_ready(client))
         service = app.state.held.service
-        with service.room.held(service.limits.max_pixels):
+        with service.decoders.room.held(service.limits.max_pixels):
             field = "files" if path.endswith("batch") else "file"
             asked = asyncio.create_task(client.post(path, files={field: encoded()}))
             assert not (await asyncio.wait({asked}, timeout=0.3))[0]

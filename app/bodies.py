@@ -1,6 +1,6 @@
 """A request's body -> its type and its bytes, counted and timed as they arrive.
 
-Nothing larger than the limit is ever held, and nothing goes to disk.
+Nothing larger than the limit is ever held, nor more of all requests together than theirs, and nothing goes to disk.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
 from app.errors import BodyTooLarge, EmptyBody, SlowBody, UnsupportedType
+from app.held import Share
 from app.state import get_state
 
 LEAST_RATE = 10_000
@@ -30,7 +31,7 @@ def opened(request: Request, max_bytes: int) -> tuple[str, AsyncGenerator[bytes,
     Raises:
         BodyTooLarge: more than `max_bytes`; at once where Content-Length tells, otherwise while it is read.
         UnsupportedType: the Content-Type is absurdly long.
-        EmptyBody, SlowBody, ClientDisconnect: while it is read.
+        EmptyBody, SlowBody, Overloaded, ClientDisconnect: while it is read.
     """
     declared = request.headers.get("content-length", "")
     if _NUMBER.fullmatch(declared) and int(declared) > max_bytes:
@@ -49,6 +50,7 @@ async def whole(body: AsyncGenerator[bytes, None]) -> bytes:
 
 
 async def _counted(request: Request, max_bytes: int, timeout_s: float) -> AsyncGenerator[bytes, None]:
+    share: Share = request.state.share
     count, began, is_more = 0, asyncio.get_running_loop().time(), True
     while is_more:
         try:
@@ -62,6 +64,7 @@ async def _counted(request: Request, max_bytes: int, timeout_s: float) -> AsyncG
         count += len(chunk)
         if count > max_bytes:
             raise too_large(max_bytes)
+        share.take(len(chunk))
         yield chunk
     if not count:
         raise EmptyBody("The request has no body. Send an image: curl -F file=@photo.jpg URL")

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from app import problems
 from app.access import Access
+from app.held import Bodies
 from app.loading import Loaded, Loader, load, load_catalog
 from app.middleware import Identify, Record
 from app.openapi.document import DocumentedApp
@@ -46,7 +47,7 @@ def create_app(
         on_ready: called when work is taken.
         on_failure: called when the models could not be loaded, which has been logged.
     """
-    state = State(settings, Access(settings))
+    state = State(settings, Access(settings), Bodies(settings.max_held_bytes))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -94,8 +94,7 @@ class Making(Generic[R]):
             before(pixels)
             began = time.monotonic()
 
-        is_encoded = isinstance(image, bytes)
-        pixels = prepare(image, specs, self.limits, timed) if is_encoded else prepare_pixels(image, specs)
+        pixels = prepare(image, specs, self.limits, timed) if isinstance(image, bytes) else prepare_pixels(image, specs)
         self.decode_s = time.monotonic() - began
         self.on_decoded(self.decode_s)
         return pixels

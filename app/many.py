@@ -17,6 +17,7 @@ from app import zips
 from app.bodies import opened, too_large, whole
 from app.errors import BrokenBody, MissingField, TooManyImages, UnsupportedType
 from app.forms import Parser
+from app.held import Share
 from app.settings import Settings
 
 FIELDS = ("files", "file")
@@ -46,13 +47,14 @@ async def read(request: Request, settings: Settings) -> list[Named]:
         BodyTooLarge, TooManyImages: more than the settings allow.
         UnsupportedType: the Content-Type carries no images.
         EmptyBody, SlowBody, BrokenBody, MissingField: the body is not what it should be.
+        Overloaded: it is too much beside other requests.
         ClientDisconnect: the client went away.
     """
     kind, body = opened(request, settings.max_batch_bytes)
     if kind in _ZIPS:
-        images = await _unzipped([Named("", await whole(body))], settings)
+        images = await _unzipped([Named("", await whole(body))], settings, request.state.share)
     elif kind == "multipart/form-data":
-        images = await _unzipped(await _files(request, body, settings), settings)
+        images = await _unzipped(await _files(request, body, settings), settings, request.state.share)
     else:
         raise UnsupportedType(_ADVICE)
     if not images:
@@ -75,15 +77,14 @@ async def _files(request: Request, body: AsyncGenerator[bytes, None], settings: 
         await form.close()
 
 
-async def _unzipped(files: list[Named], settings: Settings) -> list[Named]:
+async def _unzipped(files: list[Named], settings: Settings, share: Share) -> list[Named]:
     """Files with each zip replaced by the pictures in it; the limits hold for all of them together."""
     images: list[Named] = []
     left = settings.max_batch_bytes
     for file in files:
         if file.data.startswith(_MAGIC):
-            found = await asyncio.to_thread(
-                zips.pictures, file.data, settings.max_images - len(images), settings.max_body_bytes, left
-            )
+            most = settings.max_images - len(images)
+            found = await asyncio.to_thread(zips.pictures, file.data, most, settings.max_body_bytes, left, share.take)
             images += [_named(name, data) for name, data in found]
             left -= sum(len(data) for _, data in found)
         else:

@@ -78,6 +78,7 @@ class Record:
     def __init__(self, app: ASGIApp, state: State) -> None:
         """Wrap an app."""
         self._app, self._lifecycle, self._metrics = app, state.lifecycle, state.metrics
+        self._bodies = state.bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -86,6 +87,7 @@ class Record:
             return
         exchange = _Exchange(receive, send)
         is_probe = scope["state"]["is_probe"]
+        share = scope["state"]["share"] = self._bodies.share()
         if not is_probe:
             self._lifecycle.in_flight += 1
         try:
@@ -96,6 +98,7 @@ class Record:
             told = Draining(_CUT_SHORT) if isinstance(error, asyncio.CancelledError) else error
             await problems.respond(Request(scope), told)(scope, exchange.receive, exchange.send)
         finally:
+            share.give_back()
             if not is_probe:
                 self._lifecycle.in_flight -= 1
             self._record(scope, exchange, is_probe)

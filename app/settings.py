@@ -60,6 +60,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes that such a request may have, and its zips unpacked; each image as above.",
     )
+    max_held_bytes: int = Field(
+        256_000_000,
+        ge=1,
+        description="Bytes of bodies, and of zips unpacked, that all requests together may hold; what would be more is "
+        "refused with 503, unless it is alone.",
+    )
     max_pixels: int = Field(
         DEFAULT_LIMITS.max_pixels,
         ge=1,
@@ -69,8 +75,9 @@ class Settings(BaseSettings):
     max_decoding_pixels: int = Field(
         DEFAULT_LIMITS.max_pixels,
         ge=1,
-        description="Pixels that are decoded at a time, in pictures of all requests together; "
-        "one that has more is decoded alone. Each may need 20 bytes of memory.",
+        description="Bounds pixels that are decoded at a time. A picture of more than a quarter of it is large: one of "
+        "these is decoded at a time, and beside it smaller ones of up to half of it together, whatever the requests. "
+        "Each pixel may need 20 bytes of memory.",
     )
     max_side: int = Field(DEFAULT_LIMITS.max_side, ge=1, description="Pixels that a picture's longer side may have.")
     max_batch: int = Field(32, ge=1, description="Pictures that one run of a network takes at most.")

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from app.access import Access
 from app.errors import Draining, NotReady
+from app.held import Bodies
 from app.lifecycle import Lifecycle
 from app.metrics import Metrics
 from app.service import Service
@@ -27,6 +28,7 @@ class State:
 
     settings: Settings
     access: Access
+    bodies: Bodies
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     metrics: Metrics = field(default_factory=Metrics)
     service: Service | None = None

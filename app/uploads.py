@@ -50,6 +50,7 @@ async def read(request: Request, max_bytes: int) -> Upload:
         BodyTooLarge: more than `max_bytes`, said before the body is read where Content-Length tells.
         UnsupportedType: the Content-Type carries no image.
         EmptyBody, SlowBody, BrokenBody, MissingField: the body is not what it should be.
+        Overloaded: it is too much beside other requests.
         ClientDisconnect: the client went away.
     """
     kind, body = opened(request, max_bytes)

@@ -49,9 +49,11 @@ async def classify_batch(
     state = get_state(request)
     with state.working_service().used() as service:
         selection = select(service.catalog, service.default, model, version)
+        until = deadline(request, timeout_ms)
+        service.check_room(selection.classifiers, until)
         images = await many.read(request, state.settings)
         pictures = [image.data for image in images]
-        work = service.classify_all(pictures, selection.classifiers, deadline(request, timeout_ms))
+        work = service.classify_all(pictures, selection.classifiers, until)
         found = await unless_gone(request, work)
 
     def render() -> str:

@@ -133,11 +133,13 @@ async def _infer(
     settings = state.settings
     with state.working_service().used() as service:
         classifier = service.catalog.find(model, version)
+        until = deadline(request, timeout_ms)
+        service.check_room([classifier], until)
         _, body = opened(request, settings.max_batch_bytes)
         received = await asyncio.to_thread(messages.parse, await whole(body), header_length)
         wanted = _wanted(received.request)
         images = await asyncio.to_thread(tensors.images, received, settings.limits, settings.max_images)
-        work = service.classify_all(images, [classifier], deadline(request, timeout_ms))
+        work = service.classify_all(images, [classifier], until)
         found = await unless_gone(request, work)
     rows = [answered(outcome).answers[0][1] for outcome in found]
     content, json_length = await asyncio.to_thread(_render, classifier, rows, received.request, wanted)

@@ -223,7 +223,7 @@ def test_a_zip_that_was_tampered_with_is_read_or_refused(data: st.DataObject) ->
         archive[place] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, 20))
     with suppress(BrokenBody):
-        found = zips.pictures(bytes(archive[: len(archive) - cut]), 3, 1000, 1500)
+        found = zips.pictures(bytes(archive[: len(archive) - cut]), 3, 1000, 1500, lambda _: None)
         assert len(found) <= 4
         assert all(len(content) <= 1001 for _, content in found)
 

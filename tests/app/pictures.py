@@ -24,13 +24,25 @@ def encoded(colour: str = "red", kind: str = "PNG", size: tuple[int, int] = (64,
 
 def huge_png(side: int = 10_000) -> bytes:
     """A PNG of side x side pixels in a few kilobytes."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)  # one bit a pixel
-    rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return _png(header, zlib.compress(bytes((side // 8 + 1) * side), 9))
 
 
 HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64)
+
+
+def veiled_png(megapixels: int) -> bytes:
+    """A PNG of one half transparent red, in some hundred kilobytes: what costs most to decode for its bytes."""
+    width, height = 1000 * megapixels // 5, 5000
+    packer = zlib.compressobj(6)
+    row = b"\x00" + bytes((*COLOURS["red"], 200)) * width
+    rows = b"".join([packer.compress(row) for _ in range(height)]) + packer.flush()
+    return _png(struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0), rows)
+
+
+def _png(header: bytes, rows: bytes) -> bytes:
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)

@@ -74,7 +74,10 @@ async def test_overload_is_refused_at_once_and_says_when_to_come_back(serve: Ser
         assert (await send(client)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/classify", "/v1/embed", "/predictions/colours"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/classify", "/v1/classify/batch", "/v1/embed", "/predictions/colours", "/v2/models/colours/infer"],
+)
 async def test_where_there_is_no_room_a_body_is_not_waited_for(serve: Serve, engine: ColourEngine, path: str) -> None:
     async def body_that_never_comes() -> AsyncIterator[bytes]:
         yield PICTURE[:10]

@@ -30,6 +30,8 @@ let through."""
 PATIENCE_S = 0.5
 """How long a large picture waits for its turn, where it is the only one of its request."""
 _RETRY_AFTER_S = 2.0  # about what one of the largest takes
+_JPEG = b"\xff\xd8\xff"
+_SLOWNESS = 4
 
 
 class IsLarge(BaseException):
@@ -48,9 +50,15 @@ class Job:
     """A picture that is to be decoded, and who hears of it where that cannot be."""
 
     sender: Sender
+    slowness: int
     decode: Callable[[Before], None]
     fail: Callable[[BaseException], None]
     is_wanted: bool = True
+
+
+def slowness(image: bytes) -> int:
+    """How much longer each pixel may take than one of a JPEG: unpacked, filtered, laid on white."""
+    return 1 if image.startswith(_JPEG) else _SLOWNESS
 
 
 class Decoders:
@@ -60,7 +68,8 @@ class Decoders:
         """Start the threads.
 
         Args:
-            pixels: a picture of more than a quarter of them is large; small ones have half of them at a time.
+            pixels: a JPEG of more than a quarter of them is large, and a picture of another format of more than a
+                sixteenth; small ones have half of them at a time.
         """
         self._loop = asyncio.get_running_loop()
         self._most_small = pixels // 4
@@ -78,7 +87,7 @@ class Decoders:
         if not self._small.leave(job.sender, job):
             self._large.leave(job.sender, job)
 
-    async def run(self, decode: Callable[[Before], T]) -> T:
+    async def run(self, image: bytes, decode: Callable[[Before], T]) -> T:
         """The result of work on one picture; raises Overloaded, Closed, and what `decode` raises."""
         done: asyncio.Future[T] = self._loop.create_future()
 
@@ -89,7 +98,7 @@ class Decoders:
             result = decode(before)
             tell(lambda: done.set_result(result))
 
-        job = Job(Sender(), work, lambda error: tell(lambda: done.set_exception(error)))
+        job = Job(Sender(), slowness(image), work, lambda error: tell(lambda: done.set_exception(error)))
         try:
             self.start(job)
             return await done
@@ -106,7 +115,7 @@ class Decoders:
         with ExitStack() as held:
 
             def before(pixels: int) -> None:
-                if pixels > self._most_small:
+                if pixels * job.slowness > self._most_small:
                     raise IsLarge
                 held.enter_context(self.room.held(pixels))
 
@@ -138,8 +147,9 @@ class Decoders:
         if self._large.leave(job.sender, job):
             job.fail(
                 Overloaded(
-                    f"Pictures of more than {self._most_small:,} pixels are decoded one at a time, and others are "
-                    "before this one. A smaller one is taken at once; send this one again later.",
+                    f"JPEGs of more than {self._most_small:,} pixels, and other pictures of more than "
+                    f"{self._most_small // _SLOWNESS:,}, are decoded one at a time, and others are before this one. "
+                    "A smaller one is taken at once; send this one again later.",
                     _RETRY_AFTER_S,
                 )
             )

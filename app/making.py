@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from app.asked import Asked, Outcome, Place
 from app.batcher import Batcher
-from app.decoders import Before, Decoders, Job, Sender
+from app.decoders import Before, Decoders, Job, Sender, slowness
 from models.classifier import Extractor, Reader, Row, prepare, prepare_pixels
 from models.errors import HeadFailed
 from models.heads import Floats
@@ -55,7 +55,8 @@ class Making(Generic[R]):
         for (extractor, spec), readers in groups.items():
             batcher = batchers[extractor]
             self.wants.append(_Want(batcher, batcher.ask(places[extractor]), spec, readers))
-        self._job = Job(sender, self.run, self.fail)
+        slow = slowness(self.image) if isinstance(self.image, bytes) else 1
+        self._job = Job(sender, slow, self.run, self.fail)
         self.decoders.start(self._job)
 
     def run(self, before: Before) -> None:

@@ -21,8 +21,8 @@ from tests.app.test_load import app_of
 
 pytestmark = pytest.mark.anyio
 
-PIXELS = 40_000  # so that more than 10,000 are many
-Run = Callable[[Callable[[Before], None]], Awaitable[None]]
+PIXELS = 64_000  # so that more than 16,000 are many, and of a PNG more than 4,000
+Run = Callable[[bytes, Callable[[Before], None]], Awaitable[None]]
 SMALL, LARGE = encoded("green"), encoded("red", size=(160, 120))
 
 
@@ -53,7 +53,7 @@ async def busy(client: httpx.AsyncClient, run: Run | None = None) -> AsyncIterat
         began.set()
         assert go.wait(30)
 
-    first = asyncio.ensure_future((run or decoders_of(client).run)(decode))
+    first = asyncio.ensure_future((run or decoders_of(client).run)(b"", decode))
     assert await asyncio.to_thread(began.wait, 20)
     try:
         yield go
@@ -75,9 +75,26 @@ async def test_a_large_picture_waits_half_a_second_and_is_then_refused(serve: Se
             assert PATIENCE_S <= asyncio.get_running_loop().time() - began < PATIENCE_S + 2
             assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
             assert int(refused.headers["Retry-After"]) >= 1
-            assert "more than 10,000 pixels" in refused.json()["detail"]
+            assert "more than 16,000 pixels, and other pictures of more than 4,000," in refused.json()["detail"]
             assert waiting(client) == 0
         assert (await ask(client, LARGE)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "status"),
+    [
+        ("PNG", (64, 62), 200),
+        ("PNG", (64, 63), 503),
+        ("WebP", (64, 63), 503),
+        ("JPEG", (64, 250), 200),
+        ("JPEG", (64, 251), 503),
+    ],
+)
+async def test_what_is_large_depends_on_how_long_its_pixels_take(
+    serve: Serve, kind: str, size: tuple[int, int], status: int
+) -> None:
+    async with serve(max_decoding_pixels=PIXELS) as client, busy(client):
+        assert (await ask(client, encoded("red", kind, size))).status_code == status
 
 
 async def test_one_whose_turn_comes_in_time_is_answered(serve: Serve) -> None:
@@ -149,7 +166,7 @@ async def test_a_deadline_ends_the_wait(serve: Serve) -> None:
 async def test_nothing_is_pending_when_the_server_has_closed(serve: Serve) -> None:
     async with serve(max_decoding_pixels=PIXELS) as client, busy(client) as go:
         batch = asyncio.create_task(send(client, files(*[LARGE] * 5)))
-        preview = asyncio.create_task(decoders_of(client).run(lambda before: before(PIXELS)))
+        preview = asyncio.create_task(decoders_of(client).run(b"", lambda before: before(PIXELS)))
         await waits(client, 6)
         await asyncio.to_thread(app_of(client).state.held.service.close, 5)
         response = await asyncio.wait_for(batch, 10)
@@ -167,9 +184,9 @@ async def test_the_page_tells_what_a_large_picture_shows_even_where_it_cannot_sh
         assert "The picture that you sent" in shown.text
         run = decoders_of(client).run
 
-        async def run_behind_another(preview: Callable[[Before], object]) -> object:
+        async def run_behind_another(image: bytes, preview: Callable[[Before], object]) -> object:
             async with busy(client, run):
-                return await run(preview)
+                return await run(image, preview)
 
         monkeypatch.setattr(decoders_of(client), "run", run_behind_another)
         told = await client.post("/", files={"file": LARGE})

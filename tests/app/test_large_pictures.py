@@ -29,11 +29,6 @@ class Timed:
     seconds: float
 
 
-@pytest.fixture(scope="module")
-def large() -> bytes:
-    return post(veiled_png(45), "image/png")
-
-
 @pytest.fixture
 def process(tiny_store: Path) -> Iterator[ServerProcess]:
     with server("tests.app.tiny_server", APP_STORE=str(tiny_store)) as started:
@@ -74,10 +69,11 @@ def beside(address: str, work: Callable[[], list[Timed]]) -> tuple[list[Timed], 
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("megapixels", [12, 45])
 def test_many_large_pictures_are_answered_or_refused_soon_and_hold_up_nobody(
-    process: ServerProcess, large: bytes
+    process: ServerProcess, megapixels: int
 ) -> None:
-    address = process.address()
+    address, large = process.address(), post(veiled_png(megapixels), "image/png")
 
     def all_at_once() -> list[Timed]:
         with ThreadPoolExecutor(CLIENTS) as pool:

@@ -6,7 +6,7 @@ The path of a request, and the error of each step::
             │              │               │               │                │              │
             Unauthorized   BodyTooLarge    Overloaded      models.errors    Deadline-      BatchFailed
             Forbidden      UnsupportedType Deadline-       .ImageError      Exceeded
-            RateLimited
+            RateLimited    Overloaded                      Overloaded
             TooManyAtOnce
             NotReady
             Draining
@@ -129,7 +129,7 @@ class Refused(ServiceError):
 
 
 class Overloaded(Refused):
-    """As much work is admitted as can be held."""
+    """As much work is admitted as can be held, or a large picture would wait too long for its turn."""
 
     code = "overloaded"
 

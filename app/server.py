@@ -34,6 +34,8 @@ from app.state import State
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048
 _LAST_REQUESTS_S = 1.0
+_KEEP_ALIVE_S = 75  # longer than load balancers keep theirs (60 s): who closes first must not be the one who is asked
+_GARBAGE = 10_000  # objects; at Python's 700, with 256 requests in flight, a twentieth of all time goes into looking
 
 logger = structlog.get_logger("app")
 
@@ -151,6 +153,7 @@ def serve(settings: Settings, load_models: Loader) -> int:
         line = f"Ready after {time.monotonic() - began:.1f} s with {names} on {engines}. Open {address}"
         gc.collect()
         gc.freeze()  # full collections no longer look through models and libraries, while every request waits
+        gc.set_threshold(_GARBAGE)
         logger.info(line)
 
     try:
@@ -178,6 +181,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
         root_path=settings.root_path,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=1,  # the drain is over by then
     )
 

@@ -196,12 +196,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """In strips: three whole copies of a large picture would be the most memory that any needs."""
-    flat, rows = Image.new("RGB", image.size), max(1, _STRIP_PIXELS // image.width)
+    """In strips: a second whole copy of a large picture would be the most memory that any needs."""
+    flat, rows = Image.new("RGB", image.size, "white"), max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
-        white = Image.new("RGBA", strip.size, "white")
-        flat.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+        flat.paste(strip, (0, top), strip)
     return flat
 
 

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from PIL import Image
 
 from models.classifier import prepare
 from models.errors import ImageError, UndecodableImage
-from models.image import DEFAULT_LIMITS, Limits, Pixels, header_size, sniff
+from models.image import DEFAULT_LIMITS, Limits, Pixels, decoded, header_size, sniff
 from models.preprocess import PreprocessSpec
 
 FORMATS = frozenset({"AVIF", "TIFF"})
@@ -64,13 +65,29 @@ class Apart:
     ) -> Prepared:
         """The same as `models.classifier.prepare`, and UndecodableImage where it takes too long or too much memory."""
         distinct = sorted(set(specs), key=repr)
+        asked = {"specs": [spec.model_dump() for spec in distinct]}
+        return _taken_apart(self._ask(data, asked, limits, before)[1], distinct)
+
+    def thumbnail(
+        self,
+        data: bytes,
+        side: int,
+        limits: Limits = DEFAULT_LIMITS,
+        before: Callable[[int], object] | None = None,
+    ) -> Image.Image:
+        """The upright picture in RGB, of at most `side` pixels a side; raises as `prepare` does."""
+        answer, pixels = self._ask(data, {"side": side}, limits, before)
+        return Image.frombytes("RGB", answer["size"], pixels)
+
+    def _ask(
+        self, data: bytes, asked: dict[str, Any], limits: Limits, before: Callable[[int], object] | None
+    ) -> tuple[dict[str, Any], bytes]:
         width, height = header_size(data, limits)
         if before:
             before(width * height)
-        asked = {"specs": [spec.model_dump() for spec in distinct], "limits": asdict(limits)}
         process = self._process()
         try:
-            _send(process.stdin, asked, data)
+            _send(process.stdin, {**asked, "limits": asdict(limits)}, data)
             answer, pixels = _receive(process.stdout)
         except (OSError, EOFError) as error:
             self._end(process)
@@ -79,7 +96,7 @@ class Apart:
             ) from error
         if "error" in answer:
             raise _ERRORS[answer["error"]](answer["message"])
-        return _taken_apart(pixels, distinct)
+        return answer, pixels
 
     def close(self) -> None:
         """End all processes; pictures that are being decoded are refused."""
@@ -131,7 +148,7 @@ def _taken_apart(pixels: bytes, specs: list[PreprocessSpec]) -> Prepared:
     return taken
 
 
-def _send(pipe: IO[bytes] | None, header: object, body: bytes) -> None:
+def _send(pipe: IO[bytes] | None, header: dict[str, Any], body: bytes) -> None:
     assert pipe is not None
     head = json.dumps(header).encode()
     pipe.write(_LENGTH.pack(len(head), len(body)) + head)
@@ -153,13 +170,18 @@ def _read(pipe: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, str], bytes]:
-    specs = [PreprocessSpec(**spec) for spec in asked["specs"]]
+def _answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    limits = Limits(**asked["limits"])
     try:
-        prepared = prepare(data, specs, Limits(**asked["limits"]))
+        if "side" in asked:
+            picture = decoded(data, limits)
+            picture.thumbnail((asked["side"], asked["side"]))
+            return {"size": picture.size}, picture.tobytes()
+        specs = [PreprocessSpec(**spec) for spec in asked["specs"]]
+        prepared = prepare(data, specs, limits)
+        return {}, b"".join(prepared[spec].tobytes() for spec in specs)
     except ImageError as error:
         return {"error": type(error).__name__, "message": str(error)}, b""
-    return {}, b"".join(prepared[spec].tobytes() for spec in specs)
 
 
 def _bound() -> None:

@@ -18,7 +18,7 @@ from models import apart
 from models.apart import Apart
 from models.classifier import prepare
 from models.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
-from models.image import FORMATS, Limits
+from models.image import FORMATS, Limits, decoded
 from models.preprocess import PreprocessSpec
 from tests.models.pictures import blocks, encode, noise
 
@@ -53,6 +53,15 @@ def test_pixels_are_those_of_decoding_here(decoder: Apart, kind: str) -> None:
     assert found.keys() == expected.keys()
     for spec, pixels in expected.items():
         assert np.array_equal(found[spec], pixels)
+
+
+def test_a_thumbnail_is_that_of_decoding_here(decoder: Apart) -> None:
+    data = encode(noise(300, 200), "TIFF")
+    expected = decoded(data)
+    expected.thumbnail((100, 100))
+    assert np.array_equal(decoder.thumbnail(data, 100), expected)
+    with pytest.raises(UndecodableImage, match="may be cut short"):
+        decoder.thumbnail(data[:-1000], 100)
 
 
 def test_errors_are_those_of_decoding_here(decoder: Apart) -> None:

@@ -59,7 +59,7 @@ def test_a_thumbnail_is_that_of_decoding_here(decoder: Apart) -> None:
     data = encode(noise(300, 200), "TIFF")
     expected = decoded(data)
     expected.thumbnail((100, 100))
-    assert np.array_equal(decoder.thumbnail(data, 100), expected)
+    assert np.array_equal(np.array(decoder.thumbnail(data, 100)), np.array(expected))
     with pytest.raises(UndecodableImage, match="may be cut short"):
         decoder.thumbnail(data[:-1000], 100)
 

@@ -55,9 +55,12 @@ def deadline(request: Request, timeout_ms: float | None) -> float | None:
 
 
 def own_path(scope: Scope) -> str:
-    """The path of a request without the prefix that a proxy put before it."""
+    """The path of a request without the prefix that a proxy put before it.
+
+    A mount adds its own path to `root_path`, for everybody who looks later, and keeps the proxy's as `app_root_path`.
+    """
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    return path.removeprefix(scope.get("app_root_path", scope.get("root_path", "")))
 
 
 def elapsed_s(request: Request) -> float:

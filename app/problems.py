@@ -42,6 +42,7 @@ STATUS: dict[type[Exception], int] = {
     errors.TooManyAtOnce: 429,
     errors.NotReady: 503,
     errors.Draining: 503,
+    errors.WorkerDied: 503,
     errors.Closed: 503,
     errors.Overloaded: 503,
     errors.DeadlineUnmeetable: 503,

@@ -10,6 +10,7 @@ The path of a request, and the error of each step::
             TooManyAtOnce
             NotReady
             Draining
+            WorkerDied
                            TooManyImages   Unmeetable
                            EmptyBody
                            SlowBody
@@ -59,6 +60,12 @@ class Draining(ServiceError):
     """The server is shutting down and takes no new work."""
 
     code = "draining"
+
+
+class WorkerDied(ServiceError):
+    """A thread that runs a network has died; the server ends."""
+
+    code = "worker_died"
 
 
 class Conflict(ServiceError):

@@ -42,6 +42,7 @@ STATUS: dict[type[Exception], int] = {
     errors.TooManyAtOnce: 429,
     errors.NotReady: 503,
     errors.Draining: 503,
+    errors.WorkerDied: 503,
     errors.Closed: 503,
     errors.Overloaded: 503,
     errors.DeadlineUnmeetable: 503,
@@ -49,11 +50,13 @@ STATUS: dict[type[Exception], int] = {
 }
 """What a caller may be told, by the type of the error. Anything else is a fault of ours: 500."""
 
-EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed)
-"""Every error with a place in `app.errors` or `models.errors`."""
+EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed, MemoryError)
+"""Every error with a place in `app.errors` or `models.errors`, and a machine that has too little memory just now."""
 
 FAULT = "Something went wrong here; the log has it by its request id."
 """All that a caller is told of a fault of ours."""
+
+_NO_MEMORY = "There is too little memory for this now. Send it again later, or smaller."
 
 LEAST_RETRY_AFTER_S = 1
 _LONGEST_GUESS_S = 60
@@ -70,6 +73,8 @@ logger = structlog.get_logger("app")
 
 def describe(error: Exception, request: Request) -> Problem:
     """What the caller is told of an error; nothing of one that is not in the table."""
+    if isinstance(error, MemoryError):
+        error = errors.Overloaded(_NO_MEMORY, LEAST_RETRY_AFTER_S)
     if isinstance(error, RequestValidationError):
         return _problem(request, 422, errors.BadParameter.code, _first_lines(error))
     if isinstance(error, HTTPException):
@@ -82,9 +87,9 @@ def describe(error: Exception, request: Request) -> Problem:
 
 
 def note(request: Request, error: Exception) -> Problem:
-    """Describe an error, log one that is a fault of ours whole, and count work that is turned away."""
+    """Describe an error, log one that operators should see whole, and count work that is turned away."""
     problem = describe(error, request)
-    if problem.status == 500:
+    if problem.status == 500 or isinstance(error, MemoryError):
         logger.error("request failed", exc_info=error)
     elif problem.status in (429, 503, 504) and not request.state.is_probe:
         get_state(request).metrics.shed.labels(problem.code).inc()

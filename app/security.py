@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
 from app.access import Access, Caller, presented
-from app.errors import ServiceError
+from app.errors import ServiceError, Unauthorized
 from app.keys import Role
 from app.settings import Settings
 from app.state import State, own_path
@@ -46,10 +46,15 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
+        caller, refusal = stranger(request, self._access), None
         try:
             caller = recognised(request, self._access)
+        except Unauthorized as error:
+            refusal = error  # counts for the address, so that nobody tries keys as fast as they like
+        try:
             async with self._access.admitted(caller) as left:
-                await self._app(scope, receive, self._with(left, send))
+                answer = problems.respond(request, refusal) if refusal else self._app
+                await answer(scope, receive, self._with(left, send))
         except ServiceError as error:  # its own: those of the app have become answers
             await problems.respond(request, error)(scope, receive, send)
 

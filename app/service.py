@@ -79,6 +79,11 @@ class Service:
             extractor = model.extractor
             metrics.describe(model.name, model.version, extractor.manifest.name, extractor.engine.name)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether every network has all the threads that run it."""
+        return all(batcher.is_alive for batcher in self._batchers.values())
+
     async def classify(self, data: bytes, readers: Sequence[R], deadline: float | None = None) -> Answered[R]:
         """Decode an image once and ask classifiers what it shows, or for its features.
 

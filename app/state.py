@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.types import Scope
 
 from app.access import Access
-from app.errors import Draining, NotReady
+from app.errors import Draining, NotReady, WorkerDied
 from app.held import Bodies
 from app.lifecycle import Lifecycle
 from app.metrics import Metrics
@@ -35,8 +35,19 @@ class State:
     reloader: Reloader | None = None
     reload: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether no thread that runs a network has died; none has before there are any."""
+        return self.service is None or self.service.is_alive
+
+    def check_alive(self) -> None:
+        """Raise WorkerDied where the server is past mending itself."""
+        if not self.is_alive:
+            raise WorkerDied("A thread that runs a network has died, so this server ends. Another one may answer.")
+
     def working_service(self) -> Service:
-        """The service, if new work is taken; raises NotReady, Draining."""
+        """The service, if new work is taken; raises WorkerDied, NotReady, Draining."""
+        self.check_alive()
         if self.lifecycle.draining:
             raise Draining("The server is shutting down. Send the request again; another one may take it.")
         if self.service is None:
@@ -57,9 +68,12 @@ def deadline(request: Request, timeout_ms: float | None) -> float | None:
 
 
 def own_path(scope: Scope) -> str:
-    """The path of a request without the prefix that a proxy put before it."""
+    """The path of a request without the prefix that a proxy put before it.
+
+    A mount adds its own path to `root_path`, for everybody who looks later, and keeps the proxy's as `app_root_path`.
+    """
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    return path.removeprefix(scope.get("app_root_path", scope.get("root_path", "")))
 
 
 def elapsed_s(request: Request) -> float:

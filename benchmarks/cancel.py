@@ -33,6 +33,11 @@ class Counted:
     latency_s: float = 0
     """Mean, of those who stay."""
 
+    @property
+    def rate(self) -> float:
+        """Answers a second to those who stay."""
+        return self.stayed / self.seconds
+
 
 def measure(work: Workload, clients: int, seconds: float, rounds: int) -> Measurement:
     """All stay, then the second half hangs up, each time after a random part of twice the usual latency."""
@@ -49,9 +54,9 @@ def measure(work: Workload, clients: int, seconds: float, rounds: int) -> Measur
             rough = drive(ours.url, messages, clients - clients // 2, clients // 2, seconds, 2 * calm.latency_s)
             computed = ours.metric(_ROWS) - rows
             delivered = rough.stayed + rough.answered_before_leaving
-            per_client = calm.stayed / calm.seconds / clients
+            per_client = calm.rate / clients
             return {
-                "kept": rough.stayed / rough.seconds / (clients - clients // 2) / per_client,
+                "kept": rough.rate / (clients - clients // 2) / per_client,
                 "failed": calm.failed + rough.failed,
                 "wasted": max(0.0, computed - delivered) / computed,
                 "left": rough.left,

@@ -20,6 +20,7 @@ from typing import Generic
 
 from models.errors import ArtifactError, CorruptArtifact, ModelNotFound
 from models.manifests import (
+    WEIGHTS_FILE,
     ClassifierManifest,
     ExtractorManifest,
     M,
@@ -78,7 +79,11 @@ class Artifact(Generic[M]):
         """
         for file in self.manifest.files:
             self.read(file)
-        unexpected = {entry.name for entry in self.folder.iterdir()} - {MANIFEST_FILE, *self.manifest.files}
+        try:
+            there = {entry.name for entry in self.folder.iterdir()}
+        except OSError as error:
+            raise self._corrupt("its folder is missing or cannot be read") from error
+        unexpected = there - {MANIFEST_FILE, *self.manifest.files}
         if unexpected:
             raise self._corrupt(f"{min(unexpected)} does not belong there")
 
@@ -179,7 +184,10 @@ class Store:
 
     def _all(self, kind: type[M], hidden: Versions = frozenset()) -> list[Artifact[M]]:
         base = self.root / _FOLDERS[kind]
-        folders = [folder for folder in base.glob("*/*") if _is_version(folder)]
+        try:
+            folders = [folder for folder in base.glob("*/*") if _is_version(folder)]
+        except OSError as error:
+            raise CorruptArtifact(f"Refusing {base}: {error.filename or base} cannot be read.") from error
         folders = [folder for folder in folders if (folder.parent.name, int(folder.name)) not in hidden]
         folders.sort(key=lambda folder: (folder.parent.name, -int(folder.name)))
         return [_read_manifest(folder, kind) for folder in folders]
@@ -238,6 +246,8 @@ def _read_manifest(folder: Path, kind: type[M]) -> Artifact[M]:
         raise CorruptArtifact(f"Refusing {folder}: {error}. Install this version again.") from error
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
         raise CorruptArtifact(f"Refusing {folder}: its manifest is of {manifest.name}@{manifest.version}.")
+    if isinstance(manifest, ExtractorManifest) and WEIGHTS_FILE not in manifest.files:
+        raise CorruptArtifact(f"Refusing {folder}: its manifest names no {WEIGHTS_FILE}. Install this version again.")
     return Artifact(folder, manifest)
 
 

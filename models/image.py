@@ -16,7 +16,7 @@ from PIL import Image, ImageFile, features
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
-from models.bounds import BoundedReader, check_structure
+from models.bounds import MAX_EXIF_BYTES, BoundedReader, check_structure, check_work
 from models.errors import EmptyImage, ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
 
 Pixels = npt.NDArray[np.uint8]
@@ -36,6 +36,7 @@ _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF") + (("AVIF",) if features.check("avif") else ())
 
 _EXIF_ORIENTATION = 0x0112
+_EXIF = ("exif", "Raw profile type exif")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -126,6 +127,12 @@ def decoded(
         return _to_rgb(_upright(image))
 
 
+def header_size(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int]:
+    """(width, height) as an image's header says, checked as `decoded` does; raises the same, and decodes nothing."""
+    with _opened(data, limits) as image:
+        return image.size
+
+
 @contextmanager
 def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """An image whose header was read and checked; what Pillow raises meanwhile becomes an ImageError."""
@@ -138,6 +145,7 @@ def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
         check_structure(data, kind)
         with Image.open(BoundedReader(data), formats=[kind]) as image:
             check_size(image.size, limits)
+            check_work(image, data)
             yield image
     except (ImageError, MemoryError):
         raise
@@ -168,6 +176,8 @@ def _widen_transparent_level(image: ImageFile.ImageFile) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    if any(len(image.info.get(name, "")) > MAX_EXIF_BYTES for name in _EXIF):
+        return image
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
     except Exception:  # a damaged EXIF block says nothing about the pixels
@@ -186,12 +196,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """In strips: three whole copies of a large picture would be the most memory that any needs."""
-    flat, rows = Image.new("RGB", image.size), max(1, _STRIP_PIXELS // image.width)
+    """In strips: a second whole copy of a large picture would be the most memory that any needs."""
+    flat, rows = Image.new("RGB", image.size, "white"), max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
-        white = Image.new("RGBA", strip.size, "white")
-        flat.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+        flat.paste(strip, (0, top), strip)
     return flat
 
 

@@ -29,6 +29,7 @@ from app.errors import (
     TooManyAtOnce,
     Unauthorized,
     UnsupportedType,
+    WorkerDied,
 )
 from app.openapi.examples import meaning, problem
 from app.schemas import Problem, V2Error
@@ -39,7 +40,7 @@ Headers = Mapping[str, dict[str, Any]]
 Kinds = tuple[type[Exception], ...]
 
 GUARDED: Kinds = (Unauthorized, RateLimited, TooManyAtOnce)
-NEEDS_MODELS: Kinds = (NotReady, Draining)
+NEEDS_MODELS: Kinds = (NotReady, Draining, WorkerDied)
 READS_BODY: Kinds = (EmptyBody, BrokenBody, SlowBody, BodyTooLarge)
 READS_UPLOAD: Kinds = (*READS_BODY, UnsupportedType, MissingField)
 DECODES: Kinds = (EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from app.errors import WorkerDied
 from app.openapi import examples, responses
 from app.openapi.responses import NEEDS_MODELS
 from app.schemas import Health
@@ -20,9 +21,14 @@ _READY: Any = {
 
 
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez", summary="The process lives", responses=responses.answer(ok=examples.HEALTH))
-async def livez() -> Health:
-    """200 as long as the server answers at all."""
+@router.get(
+    "/livez",
+    summary="The process lives",
+    responses={**responses.answer(ok=examples.HEALTH), **responses.errors("/livez", WorkerDied)},
+)
+async def livez(request: Request) -> Health:
+    """200 as long as the server answers at all; 503 once a thread that runs a network has died."""
+    get_state(request).check_alive()
     return Health(status="ok")
 
 

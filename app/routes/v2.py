@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from app import VERSION
 from app.bodies import opened, whole
 from app.disconnect import unless_gone
-from app.errors import BadParameter, TooManyImages
+from app.errors import BadParameter, TooManyImages, WorkerDied
 from app.oip import messages, tensors
 from app.oip.messages import HEADER_LENGTH, Output, RequestedOutput
 from app.openapi import bodies, examples, responses
@@ -63,9 +63,14 @@ async def server_metadata() -> V2Server:
     return V2Server(name="image-classification-service", version=VERSION, extensions=_EXTENSIONS)
 
 
-@router.get("/health/live", summary="The process lives", responses=responses.answer(ok=examples.HEALTH))
-async def server_live() -> Health:
-    """200 as long as the server answers at all."""
+@router.get(
+    "/health/live",
+    summary="The process lives",
+    responses={**responses.answer(ok=examples.HEALTH), **responses.v2_errors(WorkerDied)},
+)
+async def server_live(request: Request) -> Health:
+    """200 as long as the server answers at all; 503 once a thread that runs a network has died."""
+    get_state(request).check_alive()
     return Health(status="ok")
 
 

@@ -37,7 +37,7 @@ def measure(work: Workload, seconds: float, clients: int, track: Track = silent)
         check(ours.url, requests)
         messages = [message(ours.url, request) for request in requests]
         calm = drive(ours.url, messages, clients, 0, min(_CAPACITY_S, seconds), 0)
-        capacity = calm.stayed / calm.seconds
+        capacity = calm.rate
         soak = _Soak(Mix(ours.url, work.pictures, calm.latency_s), LOAD * capacity, track)
         soak.run("Warming up", min(_WARM_UP_S, seconds / _LEAST_WINDOWS))
         before = at_rest(ours)
@@ -45,10 +45,12 @@ def measure(work: Workload, seconds: float, clients: int, track: Track = silent)
         sent = soak.run("Soaking", seconds)
         after = at_rest(ours)
         noticed = ours.metric("classifier_cancelled_total") - noticed
+        still = drive(ours.url, messages, clients, 0, min(_CAPACITY_S, seconds), 0).rate
     return Measurement(
         f"{seconds / 60:g} minutes at {LOAD:.0%} of capacity: {work.title}",
         [
             Figure("capacity, of a closed loop", [capacity], "images/s"),
+            Figure("the same at the end", [still], "images/s"),
             Figure("requests", [len(sent)]),
             Figure("a second", [len(sent) / seconds]),
             *judged(sent),

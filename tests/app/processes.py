@@ -115,6 +115,14 @@ def post(address: str, picture: bytes) -> Answer:
     return _ask(address, "POST", "/v1/classify", picture)
 
 
+def wait_for_metric(address: str, name: str, value: float) -> None:
+    """Wait until /metrics has this."""
+    until = time.monotonic() + 30
+    while f"\n{name} {value:.1f}\n" not in get(address, "/metrics").body.decode():
+        assert time.monotonic() < until, f"{name} did not become {value}"
+        time.sleep(0.01)
+
+
 def _ask(address: str, method: str, path: str, body: bytes | None = None) -> Answer:
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
     try:

@@ -188,6 +188,20 @@ async def test_each_key_has_limits_of_its_own(serve: Serve, keys_file: Path, key
         assert [await status(key), await status(key), await status(other)] == [200, 429, 200]
 
 
+@pytest.mark.parametrize("wrong", [{}, {"X-API-Key": "wrong"}], ids=["none", "wrong"])
+async def test_wrong_keys_count_for_the_address_and_hinder_no_right_one(
+    serve: Serve, keys_file: Path, key: str, wrong: dict[str, str]
+) -> None:
+    async with serve(api_keys_file=keys_file, rate_limit="2/hour") as client:
+        answers = [await client.post("/v1/classify", content=never_read(), headers=wrong) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [401, 401, 429]
+        assert [answer.headers["RateLimit"][:11] for answer in answers] == ['"3600s";r=1', *['"3600s";r=0'] * 2]
+        assert answers[0].headers["WWW-Authenticate"].startswith("Bearer")
+        assert int(answers[-1].headers["Retry-After"]) > 60
+        right = await client.get("/v1/models", headers={"X-API-Key": key})
+        assert (right.status_code, right.headers["RateLimit"][:11]) == (200, '"3600s";r=1')
+
+
 async def test_requests_under_way_are_limited_and_free_their_places(serve: Serve, engine: ColourEngine) -> None:
     async with serve(max_concurrent=2) as client:
         engine.go.clear()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -12,7 +14,7 @@ import pytest
 from app.keys import Role, add
 from app.main import create_app
 from app.settings import Settings
-from models.artifacts import Versions
+from models.artifacts import Store, Versions
 from models.catalog import Catalog
 from tests.app import tiny
 from tests.app.conftest import Serve, eventually, is_ready, running
@@ -116,6 +118,30 @@ async def test_a_broken_model_is_in_the_way_of_no_unload_its_own_included(
         assert "far@1" not in labels(await client.post("/v1/models/far/unload"))
         assert labels(await client.post("/v1/models/tones/load")) == ["colours@2", "colours@1", "tones@1"]
         assert engines["far_net"].sizes == [], "the network of a hidden model ran"
+
+
+async def test_a_folder_that_goes_away_while_it_is_verified_is_told_and_changes_nothing(
+    tmp_path: Path, keys_file: Path, admin: dict[str, str], engines: dict[str, ColourEngine]
+) -> None:
+    store = tmp_path / "store"
+    tiny.build(store)
+
+    def late(settings: Settings, before: Catalog | None, hidden: Versions) -> Catalog:
+        if before:
+            artifact = Store(store).classifier("far")
+            nothing = replace(artifact, manifest=artifact.manifest.model_copy(update={"files": {}}))
+            shutil.rmtree(artifact.folder)
+            nothing.verify()
+        return tiny.load(settings, before, hidden, engines=engines)
+
+    app = create_app(Settings(store=store, api_keys_file=keys_file, store_poll_s=0), load_models=late)
+    async with running(app) as client:
+        client.headers.update(admin)
+        await eventually(lambda: is_ready(client))
+        refused = await client.post("/v1/models/tones/load")
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        assert "far@1" in refused.json()["detail"]
+        assert "far@1" in labels(await client.get("/v1/models"))
 
 
 @pytest.mark.parametrize("action", ["load", "unload"])

@@ -53,6 +53,12 @@ def named(number: int) -> bytes:
     return b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n' % number
 
 
+def slow_to_decode() -> bytes:
+    """Texts that are as long as they may be, and take the square of that to be decoded as Punycode."""
+    text = "\U0010ffff".encode("punycode").ljust(65_500, b"a")
+    return (b'--b\r\nContent-Disposition: form-data; name="k-"\r\n\r\n' + text + b"\r\n") * 16 + b"--b--\r\n"
+
+
 def chunked(trailers: bytes) -> bytes:
     """A picture in one chunk and what comes behind it, without an end."""
     begin = head(Content_Type="image/png", Transfer_Encoding="chunked")
@@ -132,6 +138,16 @@ ATTACKS: dict[str, tuple[int, str, Callable[[], bytes]]] = {
         400,
         "broken_body",
         lambda: post(PART + PICTURE + END, f"multipart/form-data; boundary={'b' * 900}"),
+    ),
+    "a charset that takes its time": (
+        400,
+        "broken_body",
+        lambda: post(slow_to_decode(), f"{FORM}; charset=punycode"),
+    ),
+    "the same on the page, where nobody needs a key": (
+        400,
+        "",
+        lambda: post(slow_to_decode(), f"{FORM}; charset=PunyCode", "/"),
     ),
     "millions of lists in JSON": (
         400,

@@ -203,15 +203,36 @@ async def test_what_is_no_batch_is_a_clear_error(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kilobytes of memory for an error"
 
 
-async def test_a_name_that_cannot_be_sent_back_is_changed(client: httpx.AsyncClient) -> None:
-    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="+2AA-.png"\r\n\r\n'
-    response = await client.post(
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("", "rötlich.png".encode()),
+        ("; charset=UTF-8", "rötlich.png".encode()),
+        ("; charset=cp1252", b"r\xf6tlich.png"),
+    ],
+)
+async def test_names_are_read_in_the_charsets_that_browsers_send(
+    client: httpx.AsyncClient, charset: str, name: bytes
+) -> None:
+    response = await send_form(client, charset, name)
+    assert [item["filename"] for item in response.json()["items"]] == ["rötlich.png"]
+    assert labels(response) == ["red"]
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "utf-16", "idna", "zlib", "unknown", '""'])
+async def test_in_any_other_charset_a_form_is_refused(client: httpx.AsyncClient, charset: str) -> None:
+    response = await send_form(client, f"; charset={charset}", b"+2AA-.png")
+    assert (response.status_code, response.json()["code"]) == (400, "broken_body")
+    assert "UTF-8" in response.json()["detail"]
+
+
+async def send_form(client: httpx.AsyncClient, charset: str, name: bytes) -> httpx.Response:
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n' % name
+    return await client.post(
         "/v1/classify/batch",
         content=head + encoded("red") + b"\r\n--b--\r\n",
-        headers={"Content-Type": "multipart/form-data; boundary=b; charset=utf-7"},
+        headers={"Content-Type": f"multipart/form-data; boundary=b{charset}"},
     )
-    assert response.status_code == 200
-    assert labels(response) == ["red"]
 
 
 @given(st.data())

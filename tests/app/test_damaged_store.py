@@ -13,6 +13,8 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
+from models.artifacts import MANIFEST_FILE
+from models.manifests import WEIGHTS_FILE, ExtractorManifest, parse, render
 from tests.app import tiny
 from tests.app.conftest import Serve, eventually, is_ready, running
 from tests.app.pictures import encoded
@@ -48,6 +50,14 @@ def swap(store: Path) -> None:
     aside.rename(other)
 
 
+def forget_weights(store: Path) -> None:
+    """A manifest whose digest is right, and that leaves out what it cannot be without."""
+    place = store / "extractors" / "far_net" / "1" / MANIFEST_FILE
+    manifest = parse(place.read_bytes(), ExtractorManifest)
+    files = {file: digest for file, digest in manifest.files.items() if file != WEIGHTS_FILE}
+    place.write_bytes(render(manifest.model_copy(update={"files": files})))
+
+
 DAMAGES = pytest.mark.parametrize(
     ("damage", "why"),
     [
@@ -55,8 +65,9 @@ DAMAGES = pytest.mark.parametrize(
         (remove, "tones@1 in .*: golden.npz is missing"),
         (add, "tones@1 in .*: more.bin does not belong there"),
         (swap, "(tones@1|colours@2) in .*: head.pkl was changed"),
+        (forget_weights, ".*far_net/1: its manifest names no weights.safetensors"),
     ],
-    ids=["corrupted", "missing", "extra", "swapped"],
+    ids=["corrupted", "missing", "extra", "swapped", "without weights"],
 )
 Damage = Callable[[Path], None]
 

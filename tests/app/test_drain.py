@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.app.pictures import encoded
-from tests.app.processes import get, post, server
+from tests.app.processes import get, post, server, wait_for_metric
 
 TINY = "tests.app.tiny_server"
 PICTURE = encoded("green", "JPEG", (640, 480))
@@ -155,13 +155,6 @@ def send_and_hang_up_later(address: str) -> Iterator[None]:
 def connect(address: str) -> socket.socket:
     host, port = address.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), 30)
-
-
-def wait_for_metric(address: str, name: str, value: float) -> None:
-    until = time.monotonic() + 30
-    while f"\n{name} {value:.1f}\n" not in get(address, "/metrics").body.decode():
-        assert time.monotonic() < until, f"{name} did not become {value}"
-        time.sleep(0.01)
 
 
 def test_sigterm_while_loading_ends_with_0(tiny_store: Path) -> None:

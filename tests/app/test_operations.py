@@ -236,6 +236,17 @@ async def test_behind_a_prefix_every_address_has_it(make_app: Callable[..., Fast
         assert (await client.get("/vision/static/page.css")).status_code == 200
 
 
+@pytest.mark.parametrize("prefix", ["", "/vision"])
+async def test_the_log_has_the_whole_path_of_a_file(
+    make_app: Callable[..., FastAPI], prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transport = httpx.ASGITransport(make_app(root_path=prefix), root_path=prefix)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        for path in ("/static/page.css", "/static/swagger/swagger-ui.css", "/static/nosuch"):
+            await client.get(f"{prefix}{path}")
+            assert f"path={path} " in capsys.readouterr().out
+
+
 def test_the_version_is_that_of_the_project() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert project["project"]["version"] == VERSION

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ from app.keys import Role, add
 from models.artifacts import DEFAULT_STORE
 from tests.app.pictures import encoded
 from tests.app.processes import ROOT, free_port, get, post, server
+from tests.app.raw_http import connected, head, read_answer
 
 TINY = "tests.app.tiny_server"
 PICTURE = encoded("green", "JPEG", (640, 480))
@@ -32,6 +34,15 @@ def test_a_picture_is_classified_and_sigterm_ends_with_0(tiny_store: Path) -> No
         assert post(started.address(), PICTURE).json["predictions"][0]["label"] == "green"
         started.terminate()
         assert started.exit_code() == 0
+
+
+@pytest.mark.slow  # uvicorn's own 5 seconds have to pass
+def test_a_connection_can_be_asked_again_after_a_pause(tiny_store: Path) -> None:
+    with server(TINY, APP_STORE=str(tiny_store)) as started, connected(started.address()) as connection:
+        for pause_s in (7, 0):
+            connection.sendall(head("/livez", "GET"))
+            assert read_answer(connection).status == 200, "it was closed meanwhile"
+            time.sleep(pause_s)
 
 
 def test_control_c_ends_with_0_too(tiny_store: Path) -> None:

@@ -1,14 +1,18 @@
 """`python -m tests.app.tiny_server`: the real server process on the tiny store that APP_STORE names.
 
-TINY_LOAD_S slows the start down, TINY_DELAY_S every batch after it; with TINY_FAILS they all fail.
+TINY_LOAD_S slows the start down, TINY_DELAY_S every batch after it; with TINY_FAILS they all fail, and with TINY_DIES
+the thread dies that takes the second of them.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from itertools import count
+from typing import Any
 
 from app.__main__ import end, main
+from app.line import Batch, Line
 from app.settings import Settings
 from models.artifacts import Versions
 from models.catalog import Catalog
@@ -23,5 +27,19 @@ def load(settings: Settings, before: Catalog | None = None, hidden: Versions = f
     return tiny.load(settings, before, hidden, engines=engines)
 
 
+def make_mortal() -> None:
+    """Let a thread of a batcher meet what no error of an engine can do to it."""
+    take, taken = Line.take, count(1)
+
+    def take_or_die(line: Line[Any], now: float) -> Batch[Any]:
+        if next(taken) == 2:
+            raise ZeroDivisionError
+        return take(line, now)
+
+    Line.take = take_or_die  # type: ignore[method-assign, assignment]
+
+
 if __name__ == "__main__":
+    if os.environ.get("TINY_DIES"):
+        make_mortal()
     end(main(load))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,14 @@ def test_a_file_that_no_manifest_names_is_refused_by_name(store: Store, extra: s
         store.classifier("colours").verify()
 
 
+def test_a_folder_that_went_away_is_refused_by_name(store: Store) -> None:
+    folder = save(store, contents={})
+    found = store.classifier("colours")
+    shutil.rmtree(folder)
+    with pytest.raises(CorruptArtifact, match=f"{folder}: its folder is missing or cannot be read"):
+        found.verify()
+
+
 def test_a_file_that_the_manifest_does_not_name_is_not_read(store: Store) -> None:
     (save(store) / "other.pkl").write_bytes(b"x")
     with pytest.raises(CorruptArtifact, match=r"its manifest names no other\.pkl"):
@@ -178,6 +187,15 @@ def test_a_missing_or_changed_manifest_is_refused_with_its_folder(store: Store) 
     manifest.unlink()
     with pytest.raises(CorruptArtifact, match=rf"Refusing {folder}: it has no readable manifest\.json"):
         store.classifiers()
+
+
+def test_an_extractor_without_weights_is_refused_with_its_folder(store: Store) -> None:
+    save_extractor(store, b"weights")
+    artifact = store.extractor("tiny_net")
+    without = artifact.manifest.model_copy(update={"files": {}})
+    (artifact.folder / MANIFEST_FILE).write_bytes(render(without))
+    with pytest.raises(CorruptArtifact, match=rf"{artifact.folder}: its manifest names no weights\.safetensors"):
+        store.extractors()
 
 
 def test_swapped_versions_are_refused(store: Store) -> None:

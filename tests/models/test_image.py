@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import itertools
 import struct
 import tarfile
 import time
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.bounds import MAX_EXIF_BLOCKS, MAX_JPEG_SCANS, MAX_READS
 from models.errors import EmptyImage, ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
 from models.image import FORMATS, Limits, Pixels, decode, sniff
 from tests.models.pictures import (
@@ -26,7 +24,6 @@ from tests.models.pictures import (
     RGB_ALPHA,
     Order,
     blocks,
-    chunk,
     encode,
     huge_png,
     iso_media,
@@ -455,65 +452,6 @@ def test_a_damaged_checksum_or_missing_palette_is_no_crash(kind: str) -> None:
     data = bytearray(encode(noise(20, 20), kind))
     data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
     try_to_decode(bytes(data))
-
-
-# --- bounds on what decoding costs
-
-
-def jpeg_with(segments: bytes) -> bytes:
-    data = encode(blocks(), "JPEG")
-    return data[:2] + segments + data[2:]
-
-
-def with_scans(count: int) -> bytes:
-    """A progressive JPEG with more scans, each of which is empty, as its writer is free to do."""
-    data = encode(blocks(), "JPEG", progressive=True)
-    second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
-    end = second + 2 + int.from_bytes(data[second + 2 : second + 4])
-    return data[:second] + data[second:end] * count + data[second:]
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(jpeg_with(b"\xff\xfe\0\x02" * MAX_READS), id="JPEG of empty comments"),
-        pytest.param(jpeg_with(b"\xff\xe1\0\x0cExif\0\0abcd" * (MAX_EXIF_BLOCKS + 1)), id="JPEG of EXIF blocks"),
-        pytest.param(jpeg_with(b"\xff" * 2 * MAX_READS), id="JPEG of padding"),
-        pytest.param(with_scans(MAX_JPEG_SCANS), id="JPEG of empty scans"),
-        pytest.param(with_scans(1_000_000), id="JPEG of a million empty scans"),
-        pytest.param(
-            jpeg_with(b"\xff\xfe\0\x02" * 4_000_000) + b"\xff\xda" * (MAX_JPEG_SCANS + 1),
-            id="JPEG of empty comments, and what looks like scans behind it",
-        ),
-        pytest.param(
-            encode(noise(4, 4), "PNG")[:33] + chunk(b"abCd", b"") * MAX_READS + encode(noise(4, 4), "PNG")[33:],
-            id="PNG of empty chunks",
-        ),
-        pytest.param(tiff(np.zeros((10, 10), np.uint8), "<", tile=60_000, compression=5), id="TIFF of one huge tile"),
-        pytest.param(tiff(np.zeros((10, 10), np.uint8), ">", tile=60_000, compression=5), id="TIFF of one, big endian"),
-        pytest.param(tiff(np.zeros((256, 256), np.uint8), "<", tile=1), id="TIFF of tiles of one pixel, little endian"),
-        pytest.param(tiff(np.zeros((256, 256), np.uint8), ">", tile=1), id="TIFF of tiles of one pixel, big endian"),
-    ],
-)
-def test_a_file_of_very_many_parts_is_refused_in_time(data: bytes) -> None:
-    began = time.process_time()
-    with pytest.raises(UndecodableImage, match="would take too long"):
-        decode(data)
-    assert time.process_time() - began < 2
-
-
-@as_served
-def test_a_file_of_many_parts_is_taken() -> None:
-    assert decode(with_scans(MAX_JPEG_SCANS - 20)).shape == blocks().shape
-    assert decode(jpeg_with(b"\xff\xfe\0\x02" * 20_000)).shape == blocks().shape
-    for order, tile in itertools.product(get_args(Order), (1, 16, 64)):
-        assert decode(tiff(np.zeros((64, 64), np.uint8), order, tile=tile)).shape == (64, 64, 3)
-
-
-def test_bytes_behind_a_jpeg_that_look_like_scans_are_not_counted() -> None:
-    """Phones put a whole video behind the picture."""
-    data = encode(blocks(), "JPEG", quality=95)
-    same_blocks(decode(data + b"\xff\xda\0\x02" * (MAX_JPEG_SCANS + 1)), blocks())
 
 
 # --- whatever comes: an array or an ImageError

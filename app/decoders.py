@@ -20,6 +20,7 @@ from app.asked import shutting_down
 from app.errors import Closed, Overloaded
 from app.room import Room
 from app.turns import Turns
+from models.apart import Apart
 from models.cores import available_cores
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class Decoders:
         """
         self._loop = asyncio.get_running_loop()
         self._most_small = pixels // 4
-        self.room = Room(pixels // 2)
+        self.apart, self.room = Apart(), Room(pixels // 2)
         self._small = Turns(self._run_small, available_cores(), "decode")
         self._large = Turns(self._run_large, 1, "decode-large")
 
@@ -106,10 +107,11 @@ class Decoders:
             self.withdraw(job)
 
     def close(self) -> None:
-        """Take nothing more; jobs that wait fail."""
+        """Take nothing more; jobs that wait fail, and so do pictures that are decoded apart. Blocks for a moment."""
         for turns in (self._small, self._large):
             for job in turns.close():
                 job.fail(shutting_down())
+        self.apart.close()
 
     def _run_small(self, job: Job) -> None:
         with ExitStack() as held:

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from app.asked import Asked, Outcome, Place
 from app.batcher import Batcher
 from app.decoders import Before, Decoders, Job, Sender, slowness
+from models.apart import is_for_apart
 from models.classifier import Extractor, Reader, Row, prepare, prepare_pixels
 from models.errors import HeadFailed
 from models.heads import Floats
@@ -95,7 +96,11 @@ class Making(Generic[R]):
             before(pixels)
             began = time.monotonic()
 
-        pixels = prepare(image, specs, self.limits, timed) if isinstance(image, bytes) else prepare_pixels(image, specs)
+        if isinstance(image, bytes):
+            prepared = self.decoders.apart.prepare if is_for_apart(image) else prepare
+            pixels = prepared(image, specs, self.limits, timed)
+        else:
+            pixels = prepare_pixels(image, specs)
         self.decode_s = time.monotonic() - began
         self.on_decoded(self.decode_s)
         return pixels

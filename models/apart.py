@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from models.classifier import prepare
-from models.errors import ImageError, UndecodableImage
+from models.errors import ImageError, UndecodableImage, UnsupportedImage
 from models.image import DEFAULT_LIMITS, Limits, Pixels, decoded, header_size, sniff
 from models.preprocess import PreprocessSpec
 
@@ -43,9 +43,12 @@ _ERRORS = {kind.__name__: kind for kind in ImageError.__subclasses__()}
 Prepared = dict[PreprocessSpec, Pixels]
 
 
-def is_for(data: bytes) -> bool:
-    """Whether a picture is of a format that is decoded apart; raises UnsupportedImage."""
-    return sniff(data) in FORMATS
+def is_for_apart(data: bytes) -> bool:
+    """Whether a picture is of a format that is decoded apart."""
+    try:
+        return sniff(data) in FORMATS
+    except UnsupportedImage:
+        return False
 
 
 class Apart:

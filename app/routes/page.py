@@ -98,7 +98,8 @@ async def _classify(request: Request, service: Service, upload: Upload, until: f
 async def _preview(service: Service, image: bytes) -> str | None:
     """The picture to be shown; none where it is large and others are before it: what it shows is known already."""
     try:
-        return await service.decoders.run(image, functools.partial(preview.data_uri, image, service.limits))
+        decoders = service.decoders
+        return await decoders.run(image, functools.partial(preview.data_uri, image, service.limits, decoders.apart))
     except Overloaded:
         return None
 

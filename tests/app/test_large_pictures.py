@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -105,3 +108,29 @@ def test_a_batch_that_takes_many_seconds_holds_up_nobody(process: ServerProcess,
     assert [item["result"]["predictions"][0]["label"] for item in answer.answer.json["items"]] == ["red"] * CLIENTS
     assert {each.answer.status for each in small} == {200}
     assert slowest(small) < SLOWEST_SMALL_S
+
+
+def children(pid: int) -> set[int]:
+    listed = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
+    return {int(child) for each in listed for child in each.read_text(encoding="ascii").split()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_decoder_apart_that_dies_costs_nobody_else_and_none_outlives_the_server(tiny_store: Path) -> None:
+    with server("tests.app.tiny_server", APP_STORE=str(tiny_store)) as process:
+        address, picture = process.address(), post(encoded("green", "TIFF"), "image/tiff")
+        assert exchange(address, picture).json["predictions"][0]["label"] == "green"
+        before = children(process.process.pid)
+        assert before, "a TIFF was decoded by the server itself"
+        for each in before:
+            os.kill(each, signal.SIGKILL)
+        answers = [exchange(address, picture) for _ in range(4)]
+        assert [answer.status for answer in answers] == [200] * 4
+        after = children(process.process.pid) - before
+        assert after
+        process.terminate()
+        assert process.exit_code() == 0
+    until = time.monotonic() + 5
+    while any(Path(f"/proc/{each}").exists() for each in before | after) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not [each for each in before | after if Path(f"/proc/{each}").exists()]

@@ -79,7 +79,8 @@ def test_the_size_is_told_before_anything_is_decoded(decoder: Apart) -> None:
     told = list[int]()
     decoder.prepare(encode(noise(50, 40), "TIFF"), SPECS, before=told.append)
     assert told == [2000]
-    assert [apart.is_for(encode(blocks(), kind)) for kind in ("TIFF", "JPEG", "PNG")] == [True, False, False]
+    assert [apart.is_for_apart(encode(blocks(), kind)) for kind in ("TIFF", "JPEG", "PNG")] == [True, False, False]
+    assert not apart.is_for_apart(b"")
 
 
 @needs_avif

@@ -22,6 +22,7 @@ from typing import Generic, cast
 from app.asked import Answer, Asked, Item, Outcome, Place, Result, clock, failed, resolve, shutting_down, too_late
 from app.errors import Closed
 from app.line import Batch, Entry, Line
+from app.vitals import Vitals
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Batcher(Generic[Item, Result]):
         self._being_made: set[Asked[Item, Result]] = set()
         self._changed = threading.Condition()
         self._alarm = math.inf  # when the first of the threads that sleep will look again
-        self._closed = False
+        self._closed, self._vitals = False, Vitals()
         self._threads = [threading.Thread(target=self._work, args=[run], name=name, daemon=True) for run in runs]
         for thread in self._threads:
             thread.start()
@@ -80,8 +81,8 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def is_alive(self) -> bool:
-        """Whether every thread runs."""
-        return all(thread.is_alive() for thread in self._threads)
+        """Whether every thread runs, and what they run comes to a good end."""
+        return self._vitals.are_good and all(thread.is_alive() for thread in self._threads)
 
     @contextmanager
     def reserve(self, count: int = 1, deadline: float | None = None) -> Iterator[Place]:
@@ -231,9 +232,10 @@ class Batcher(Generic[Item, Result]):
     def _answers(self, run: Run[Item, Result], batch: Batch[Asked[Item, Result]]) -> Answers[Item, Result]:
         size = len(batch.entries)
         try:
-            results = run([cast(Item, entry.item.item) for entry in batch.entries])
-            if len(results) != size:
-                raise RuntimeError(f"{size} items gave {len(results)} results")
+            with self._vitals.watched():
+                results = run([cast(Item, entry.item.item) for entry in batch.entries])
+                if len(results) != size:
+                    raise RuntimeError(f"{size} items gave {len(results)} results")
         except BaseException as error:  # even SystemExit fails its batch only, not the thread
             with self._changed:
                 self._line.finish(batch, clock(), learn=False)

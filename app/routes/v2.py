@@ -69,7 +69,7 @@ async def server_metadata() -> V2Server:
     responses={**responses.answer(ok=examples.HEALTH), **responses.v2_errors(WorkerDied)},
 )
 async def server_live(request: Request) -> Health:
-    """200 as long as the server answers at all; 503 once a thread that runs a network has died."""
+    """200 as long as the server answers at all; 503 once what runs a network has died."""
     get_state(request).check_alive()
     return Health(status="ok")
 

@@ -8,9 +8,11 @@ from contextlib import suppress
 
 import pytest
 
+from app import vitals
 from app.asked import Outcome
 from app.batcher import Batcher
 from app.errors import BatchFailed, Closed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
+from app.vitals import MOST_FAILURES
 
 pytestmark = pytest.mark.anyio
 
@@ -279,6 +281,44 @@ async def test_a_lane_that_dies_closes_the_batcher_but_spares_what_another_runs(
     with pytest.raises(Closed):
         await ask(batcher, 4)
     await asyncio.to_thread(batcher.close)
+
+
+async def test_a_device_that_fails_at_every_batch_is_told_dead_and_one_that_recovers_is_not() -> None:
+    is_broken = True
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        if is_broken:
+            raise OSError("device lost")
+        return items
+
+    batcher = make(run, max_batch=1)
+    for _ in range(MOST_FAILURES - 1):
+        with pytest.raises(BatchFailed):
+            await ask(batcher, 1)
+    assert batcher.is_alive
+    is_broken = False
+    await ask(batcher, 1)
+    is_broken = True
+    for _ in range(MOST_FAILURES):
+        assert batcher.is_alive
+        with pytest.raises(BatchFailed):
+            await ask(batcher, 1)
+    assert not batcher.is_alive
+    batcher.close()
+
+
+async def test_a_batch_that_runs_for_minutes_is_told_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vitals, "LONGEST_S", 0.05)
+    run = Held()
+    batcher = make(run)
+    first = await busy(batcher, run)
+    assert batcher.is_alive
+    await asyncio.sleep(0.06)
+    assert not batcher.is_alive
+    run.go.set()
+    await first
+    assert batcher.is_alive, "it was only slow"
+    batcher.close()
 
 
 async def test_a_deadline_that_cannot_be_met_is_refused_before_anything_is_made() -> None:

@@ -51,10 +51,11 @@ async def whole(body: AsyncGenerator[bytes, None]) -> bytes:
 
 async def _counted(request: Request, max_bytes: int, timeout_s: float) -> AsyncGenerator[bytes, None]:
     share: Share = request.state.share
-    count, began, is_more = 0, asyncio.get_running_loop().time(), True
+    now, count, is_more = asyncio.get_running_loop().time, 0, True
+    until = now() + timeout_s
     while is_more:
         try:
-            async with asyncio.timeout_at(began + timeout_s + count / LEAST_RATE):
+            async with asyncio.timeout_at(until):
                 message = await request.receive()  # and not request.stream(), which takes three turns for one message
         except TimeoutError as error:
             raise SlowBody(f"The body came too slowly: {count:,} bytes, then nothing more in time.") from error
@@ -62,6 +63,7 @@ async def _counted(request: Request, max_bytes: int, timeout_s: float) -> AsyncG
             raise ClientDisconnect
         chunk, is_more = message.get("body", b""), message.get("more_body", False)
         count += len(chunk)
+        until = min(until + len(chunk) / LEAST_RATE, now() + timeout_s)  # who was fast may not rest on it
         if count > max_bytes:
             raise too_large(max_bytes)
         share.take(len(chunk))

@@ -52,7 +52,8 @@ class Settings(BaseSettings):
     read_timeout_s: float = Field(
         20,
         gt=0,
-        description="Seconds that the head of a request may take, and its body, which has one more for each 10 kB.",
+        description="Seconds that the head of a request may take, and its body, which has one more for each 10 kB, "
+        "and no longer pause.",
     )
     max_images: int = Field(64, ge=1, description="Images that one request to `/v1/classify/batch` or `/v2` may have.")
     max_batch_bytes: int = Field(

@@ -284,6 +284,8 @@ def test_slow_clients_are_told_and_hung_up_on(address: str) -> None:
         lying_length = pool.submit(
             exchange, address, head(Content_Type=FORM, Content_Length=MEGABYTE) + PART + PICTURE + END
         )
+        was_fast = head(Content_Type="image/png", Content_Length=MEGABYTE) + b"\x89PNG" + bytes(900_000)
+        rests = pool.submit(dribble, address, was_fast, b"G", 4 * READ_TIMEOUT_S)
         slow_head = pool.submit(dribble, address, b"POST /v1/classify HTTP/1.1\r\nHost: s\r\n", b"A: b\r\n")
         silent = pool.submit(seconds_until_closed, address, b"")
         answered = pool.submit(seconds_until_closed, address, head("/nowhere", Content_Length=1000))
@@ -291,6 +293,7 @@ def test_slow_clients_are_told_and_hung_up_on(address: str) -> None:
     assert (slow_body.result().status, slow_body.result().json["code"]) == (408, "slow_body")
     assert slow_body.result().headers["Connection"] == "close"
     assert lying_length.result().json["code"] == "slow_body"
+    assert rests.result().json["code"] == "slow_body"
     assert (slow_head.result().status, slow_head.result().json["code"]) == (408, "slow_head")
     assert silent.result() >= READ_TIMEOUT_S * 0.9
     assert answered.result() >= READ_TIMEOUT_S * 0.9
@@ -298,8 +301,9 @@ def test_slow_clients_are_told_and_hung_up_on(address: str) -> None:
     assert taken.stalls < LIVEZ_S
 
 
-def dribble(address: str, begin: bytes, more: bytes) -> Answer:
-    """Send a piece each half second, until there is an answer."""
+def dribble(address: str, begin: bytes, more: bytes, patience_s: float = 60) -> Answer:
+    """Send a piece each half second, until there is an answer; raises TimeoutError."""
+    until = time.monotonic() + patience_s
     with connected(address) as connection:
         connection.sendall(begin)
         connection.settimeout(0.5)
@@ -307,6 +311,8 @@ def dribble(address: str, begin: bytes, more: bytes) -> Answer:
             try:
                 return read_answer(connection)
             except TimeoutError:
+                if time.monotonic() > until:
+                    raise
                 connection.sendall(more)
 
 

@@ -49,6 +49,7 @@ class Server(uvicorn.Server):
         self.exit_code = 0
         self._state, self._lifecycle = state, state.lifecycle
         self._drain_until = float("inf")
+        self._was_told = False
         self._rest = Rest()
 
     def fail(self) -> None:
@@ -106,11 +107,13 @@ class Server(uvicorn.Server):
         )
 
     def _on_signal(self, number: int) -> None:
-        if self._lifecycle.draining:
+        if self._was_told:
             logger.warning("a second signal: stopping at once", unfinished=self._lifecycle.in_flight)
             os._exit(128 + number)
-        logger.info("draining", signal=signal.Signals(number).name, in_flight=self._lifecycle.in_flight)
-        self._drain()
+        self._was_told = True
+        if not self._lifecycle.draining:  # else a worker died, and it is about to end
+            logger.info("draining", signal=signal.Signals(number).name, in_flight=self._lifecycle.in_flight)
+            self._drain()
 
     def _give_up(self) -> None:
         logger.critical(

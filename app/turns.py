@@ -11,6 +11,8 @@ from app.asked import shutting_down
 
 Job = TypeVar("Job")
 
+_MOST_NEW_IN_A_ROW = 4
+
 
 class Turns(Generic[Job]):
     """Jobs that wait for a thread, each known by whose it is. From any thread."""
@@ -18,7 +20,9 @@ class Turns(Generic[Job]):
     def __init__(self, run: Callable[[Job], None], threads: int, name: str) -> None:
         """Start the threads; `run` does a job, and raises nothing."""
         self._run = run
-        self._waiting: OrderedDict[Hashable, deque[Job]] = OrderedDict()  # whose turn is next stands first
+        self._waiting: OrderedDict[Hashable, deque[Job]] = OrderedDict()
+        self._served: set[Hashable] = set()  # of those who wait, who had a turn before
+        self._new_in_a_row = 0
         self._changed = threading.Condition()
         self._closed = False
         for number in range(threads):
@@ -41,6 +45,7 @@ class Turns(Generic[Job]):
             jobs.remove(job)
             if not jobs:
                 del self._waiting[whose]
+                self._served.discard(whose)
             return True
 
     def close(self) -> list[Job]:
@@ -49,6 +54,7 @@ class Turns(Generic[Job]):
             self._closed = True
             left = [job for jobs in self._waiting.values() for job in jobs]
             self._waiting.clear()
+            self._served.clear()
             self._changed.notify_all()
         return left
 
@@ -63,8 +69,20 @@ class Turns(Generic[Job]):
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if not self._waiting:
                 return None
-            whose, jobs = self._waiting.popitem(last=False)
+            whose = self._whose_turn()
+            jobs = self._waiting.pop(whose)
             job = jobs.popleft()
+            self._served.discard(whose)
             if jobs:
                 self._waiting[whose] = jobs  # behind everybody else
+                self._served.add(whose)
             return job
+
+    def _whose_turn(self) -> Hashable:
+        """Who is new goes before those who had a turn, and so waits for what runs only; now and then it is theirs."""
+        new = next((each for each in self._waiting if each not in self._served), None)
+        if new is None or (self._served and self._new_in_a_row >= _MOST_NEW_IN_A_ROW):
+            self._new_in_a_row = 0
+            return next(each for each in self._waiting if each in self._served)
+        self._new_in_a_row = self._new_in_a_row + 1 if self._served else 0
+        return new

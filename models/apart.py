@@ -3,15 +3,18 @@
     Apart.prepare(data, specs) ──▶ python -m models.apart ──▶ uint8 pixels, one for each spec
 
 An AVIF may hide a frame a thousand times as large as it says, which libavif decodes and then scales; libtiff has had
-more holes than any other decoder here. So these get a process that may take only so much memory and so many seconds of
-a core. If it takes more, or crashes, the picture is refused, and the next one gets a new process.
+more holes than any other decoder here. So these are opened and decoded in a process that may take only so much memory
+and so many seconds of a core, by the size that they say. If it takes more, or crashes, the picture is refused, and the
+next one gets a new process.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
+import select
 import signal
 import struct
 import subprocess
@@ -33,12 +36,21 @@ from models.preprocess import PreprocessSpec
 
 FORMATS = frozenset({"AVIF", "TIFF"})
 
-CPU_S = 4.0  # of all its threads together: 50 million pixels of AVIF take 3 to 4
-MEMORY_BYTES = 700_000_000  # beside what Python and its libraries take: 50 million pixels with transparency need 650
+# For any picture, and for 50 million pixels besides: an AVIF of as many, with transparency, took 4 s and 650 MB.
+BASE_S, MORE_S = 1.0, 9.0
+BASE_BYTES, MORE_BYTES = 100_000_000, 640_000_000
+_COPIES = 4  # of the file, that libraries make
+_MANY_PIXELS = 50_000_000
+
+WALL_S = 30.0
+"""For an answer, whatever the process does meanwhile."""
+_MOST_HEADER, _MOST_BODY = 64 * 1024, 64 * 1024 * 1024  # of an answer
 _LENGTH = struct.Struct("!II")  # of a header in JSON, and of what follows it
 _FIRST_TO_GO = "1000"
-
+_ENVIRONMENT = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 _ERRORS = {kind.__name__: kind for kind in ImageError.__subclasses__()}
+
+logger = logging.getLogger(__name__)
 
 Prepared = dict[PreprocessSpec, Pixels]
 
@@ -85,21 +97,35 @@ class Apart:
     def _ask(
         self, data: bytes, asked: dict[str, Any], limits: Limits, before: Callable[[int], object] | None
     ) -> tuple[dict[str, Any], bytes]:
-        width, height = header_size(data, limits)
+        asked = {**asked, "limits": asdict(limits)}
         if before:
+            width, height = self._exchange({**asked, "header": True}, data)[0]["size"]
             before(width * height)
+        return self._exchange(asked, data)
+
+    def _exchange(self, asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         process = self._process()
         try:
-            _send(process.stdin, {**asked, "limits": asdict(limits)}, data)
-            answer, pixels = _receive(process.stdout)
-        except (OSError, EOFError) as error:
+            _send(process.stdin, asked, data)
+            _wait_for(process.stdout)
+            answer, pixels = _receive(process.stdout, _MOST_HEADER, _MOST_BODY)
+        except (OSError, EOFError, ValueError) as error:
             self._end(process)
-            raise UndecodableImage(
-                "Decoding this image takes too long, too much memory, or breaks the decoder. Save it again, smaller."
-            ) from error
+            raise self._refusal(process) from error
+        except BaseException:  # its answer may still come, and must not be taken for the next one's
+            self._end(process)
+            raise
         if "error" in answer:
-            raise _ERRORS[answer["error"]](answer["message"])
+            raise _ERRORS.get(answer["error"], UndecodableImage)(answer["message"])
         return answer, pixels
+
+    def _refusal(self, process: subprocess.Popen[bytes]) -> Exception:
+        if self._is_closed:
+            return UndecodableImage("The server is shutting down. Send the request again.")
+        logger.warning("A process that decodes pictures has ended: exit code %s", process.returncode)
+        return UndecodableImage(
+            "Decoding this image takes too long, too much memory, or breaks the decoder. Save it again, smaller."
+        )
 
     def close(self) -> None:
         """End all processes; pictures that are being decoded are refused."""
@@ -111,13 +137,19 @@ class Apart:
 
     def _process(self) -> subprocess.Popen[bytes]:
         own: subprocess.Popen[bytes] | None = getattr(self._own, "process", None)
-        if own is None or own.poll() is not None:
-            with self._lock:
-                if self._is_closed:
-                    raise UndecodableImage("The server is shutting down. Send the request again.")
-                own = self._own.process = _started()
-                self._all.add(own)
-        return own
+        if own is not None and own.poll() is None:
+            return own
+        if own is not None:
+            self._end(own)
+        with self._lock:
+            if self._is_closed:
+                raise UndecodableImage("The server is shutting down. Send the request again.")
+            try:
+                started = self._own.process = _started()
+            except OSError as error:  # too many processes, or too little memory for one more
+                raise MemoryError from error
+            self._all.add(started)
+        return started
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         process.kill()
@@ -137,7 +169,7 @@ def _started() -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=Path(__file__).parents[1],
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"OPENBLAS_NUM_THREADS": "1"},
         process_group=0,  # Ctrl+C is for the one that started it
     )
 
@@ -159,10 +191,21 @@ def _send(pipe: IO[bytes] | None, header: dict[str, Any], body: bytes) -> None:
     pipe.flush()
 
 
-def _receive(pipe: IO[bytes] | None) -> tuple[dict[str, Any], bytes]:
-    """Raises EOFError if the other side has ended."""
+def _wait_for(pipe: IO[bytes] | None) -> None:
+    """Wait until there is something to be read, or the other side has ended; raises TimeoutError."""
+    assert pipe is not None
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    if not poll.poll(WALL_S * 1000):
+        raise TimeoutError
+
+
+def _receive(pipe: IO[bytes] | None, most_header: int, most_body: int) -> tuple[dict[str, Any], bytes]:
+    """Raises EOFError if the other side has ended, ValueError if it sends what it should not."""
     assert pipe is not None
     head, body = _LENGTH.unpack(_read(pipe, _LENGTH.size))
+    if head > most_header or body > most_body:
+        raise ValueError("This is longer than any answer.")
     return json.loads(_read(pipe, head)), _read(pipe, body)
 
 
@@ -176,6 +219,10 @@ def _read(pipe: IO[bytes], size: int) -> bytes:
 def _answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     limits = Limits(**asked["limits"])
     try:
+        width, height = header_size(data, limits)
+        if "header" in asked:
+            return {"size": (width, height)}, b""
+        _allow(len(data), width * height)
         if "side" in asked:
             picture = decoded(data, limits)
             picture.thumbnail((asked["side"], asked["side"]))
@@ -187,25 +234,31 @@ def _answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         return {"error": type(error).__name__, "message": str(error)}, b""
 
 
-def _bound() -> None:
-    """The first to go where memory is short, and no more of it than one picture needs."""
-    with suppress(OSError, ValueError):  # Linux alone has both
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+def _allow(size: int, pixels: int) -> None:
+    """From now on, what a picture of so many bytes and pixels may take; beyond it, the system ends this process."""
+    share = pixels / _MANY_PIXELS
+    signal.setitimer(signal.ITIMER_PROF, BASE_S + MORE_S * share)
+    with suppress(OSError, ValueError):  # Linux alone bounds memory
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most = pages * resource.getpagesize() + MEMORY_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        most = pages * resource.getpagesize() + BASE_BYTES + int(MORE_BYTES * share) + _COPIES * size
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
 def main() -> None:
     """Answer until nobody asks any more."""
-    _bound()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # meant for the server, which may need it to drain
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whatever a library prints is no answer
     with suppress(EOFError):
         while True:
-            asked, data = _receive(sys.stdin.buffer)
-            signal.setitimer(signal.ITIMER_PROF, CPU_S)  # then the system ends this process, whatever it does
+            asked, data = _receive(sys.stdin.buffer, _MOST_HEADER, sys.maxsize)
+            _allow(len(data), 0)
             answer, pixels = _answer(asked, data)
             signal.setitimer(signal.ITIMER_PROF, 0)
-            _send(sys.stdout.buffer, answer, pixels)
+            _send(answers, answer, pixels)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from models.errors import UndecodableImage
 
 MAX_READS = 200_000
 MAX_JPEG_SCANS = 100
-MAX_JPEG_SCANNED_PIXELS = 600_000_000  # of all scans together; a progressive JPEG usually has ten
+MAX_JPEG_SCANNED_PIXELS = 900_000_000  # of all scans together; a progressive JPEG usually has ten, of CMYK 18
 MAX_JPEG_SEGMENTS = 50_000
 MAX_JPEG_TABLE_BYTES = 64 * 1024
 MAX_PHOTOSHOP_BLOCKS = 10_000
@@ -28,13 +28,13 @@ MAX_TIFF_PARTS = 50_000
 MAX_TIFF_TILE_PIXELS = 4096 * 4096  # libtiff makes room for a whole tile, however small the image
 MAX_TIFF_FRACTIONS = 1000  # in one entry; each becomes an object
 MAX_TIFF_VALUES = 250_000
-MAX_BMP_RLE_PIXELS = 2_000_000
+MAX_BMP_RLE_PIXELS = 2_100_000
 MAX_PADDING = 2  # pixels that are decoded for each one that is seen, beyond one tile
 MAX_PLANES = 8  # for each pixel that is seen, as many as there are planes
 
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither stuffed zeros nor restarts
-_JPEG_ALONE = {0x01, 0xD8}  # markers without a length
 _JPEG_END = 0xD9
+_JPEG_ALONE = {0x01, 0xC8, 0xD8, _JPEG_END, *range(0xF0, 0xFE)}  # markers that Pillow takes to have no length
 _JPEG_SCAN = 0xDA
 _JPEG_TABLES = {0xDB, 0xC4}  # quantisation, Huffman
 _TIFF_OFFSETS = {273, 324}  # of strips, of tiles
@@ -87,7 +87,7 @@ def _check_jpeg(data: bytes) -> None:
     tables, position = 0, 2
     for _ in range(MAX_JPEG_SEGMENTS):
         marker = _JPEG_MARKER.search(data, position)
-        if marker is None or marker[1][0] in (_JPEG_SCAN, _JPEG_END):
+        if marker is None or marker[1][0] == _JPEG_SCAN:  # Pillow goes on beyond an end before it
             return
         position = marker.end()
         if marker[1][0] not in _JPEG_ALONE:

@@ -66,6 +66,33 @@ def test_who_has_many_jobs_has_one_turn_at_a_time() -> None:
         assert finish(turns, record, 7) == ["first", "a1", "b1", "c1", "a2", "c2", "a3", "a4"]
 
 
+@pytest.mark.parametrize(("new", "before"), [(1, 1), (3, 3), (10, 4)])
+def test_who_is_new_goes_before_one_who_had_a_turn_but_not_for_ever(new: int, before: int) -> None:
+    record = Record()
+    turns = Turns(record.run, 1, "turns-of-a-test")
+    turns.join("many", "m1")
+    turns.join("many", "m2")
+    assert record.began.acquire(timeout=WAIT_S)  # m1 runs, and m2 waits behind it
+    for number in range(new):
+        turns.join(number, f"n{number}")
+    done = finish(turns, record, new + 1)
+    assert done.index("m2") == 1 + before
+    assert [job for job in done if job.startswith("n")] == [f"n{number}" for number in range(new)]
+
+
+def test_when_all_who_had_a_turn_have_left_those_who_are_new_go_on() -> None:
+    record = Record()
+    turns = Turns(record.run, 1, "turns-of-a-test")
+    turns.join("many", "m1")
+    turns.join("many", "m2")
+    assert record.began.acquire(timeout=WAIT_S)
+    for number in range(10):
+        turns.join(number, f"n{number}")
+    turns._new_in_a_row = 4
+    assert turns.leave("many", "m2")
+    assert len(finish(turns, record, 10)) == 11
+
+
 def test_who_leaves_is_not_served_and_the_others_are() -> None:
     with held_up() as (turns, record):
         for job in ("a1", "a2", "a3"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def test_the_size_is_told_before_anything_is_decoded(decoder: Apart) -> None:
 def test_a_frame_that_needs_too_much_memory_is_refused_and_the_next_picture_is_not(
     decoder: Apart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apart, "_started", lambda: _started_with("apart.MEMORY_BYTES = 16_000_000"))
+    monkeypatch.setattr(apart, "_started", lambda: _started_with("apart.BASE_BYTES = 16_000_000"))
     assert decoder.prepare(hiding(256), SPECS), "a picture that hides little is decoded"
     with pytest.raises(UndecodableImage):
         decoder.prepare(hiding(4000), SPECS)
@@ -98,7 +99,7 @@ def test_a_frame_that_needs_too_much_memory_is_refused_and_the_next_picture_is_n
 def test_a_picture_that_takes_too_long_is_refused_and_its_process_ends(
     decoder: Apart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apart, "_started", lambda: _started_with("apart.CPU_S = 0.05"))
+    monkeypatch.setattr(apart, "_started", lambda: _started_with("apart.BASE_S = apart.MORE_S = 0.05"))
     data = encode(noise(2500, 2500), "AVIF", speed=10)
     for _ in range(2):
         with pytest.raises(UndecodableImage, match="takes too long"):
@@ -114,6 +115,71 @@ def test_a_decoder_that_crashes_costs_its_picture_only(decoder: Apart, monkeypat
         decoder.prepare(data, SPECS)
     monkeypatch.undo()
     assert decoder.prepare(data, SPECS)
+
+
+def avif_with_values(count: int) -> bytes:
+    """Rotated, with metadata that say nothing of it: opening it, Pillow makes an object of each value."""
+    values = struct.pack("<II", 1, 1) * count
+    exif = b"II*\0" + struct.pack("<IHHHIIHHIII", 8, 2, 0x0112, 3, 1, 6, 0x9999, 5, count, 38, 0) + values
+    return encode(Image.new("RGB", (64, 64)), "AVIF", exif=exif)
+
+
+@needs_avif
+def test_a_file_that_takes_long_to_open_is_opened_in_the_other_process(decoder: Apart) -> None:
+    data = avif_with_values(1_000_000)
+    decoder.prepare(encode(noise(9, 9), "TIFF"), SPECS)
+    began = time.process_time()
+    with pytest.raises(UndecodableImage):
+        decoder.prepare(data, SPECS, before=lambda _: None)
+    assert time.process_time() - began < 1
+    assert decoder.prepare(encode(noise(20, 20), "AVIF"), SPECS)
+
+
+def test_an_answer_that_was_not_waited_for_is_nobody_else_s(decoder: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = encode(noise(40, 40), "TIFF"), encode(np.zeros((40, 40, 3), np.uint8), "TIFF")
+    decoder.prepare(first, SPECS)
+    with monkeypatch.context() as patched:
+        patched.setattr(apart, "_receive", raises_memory_error)
+        with pytest.raises(MemoryError):
+            decoder.prepare(first, SPECS)
+    assert not decoder.prepare(second, SPECS)[SPECS[0]].any(), "the picture of somebody else"
+
+
+def raises_memory_error(*_: object) -> None:
+    raise MemoryError
+
+
+def test_a_process_that_only_waits_is_given_up(decoder: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(noise(40, 40), "TIFF")
+    monkeypatch.setattr(
+        apart, "_started", lambda: _started_with("apart.prepare = lambda *_: __import__('time').sleep(60)")
+    )
+    monkeypatch.setattr(apart, "WALL_S", 3.0)
+    with pytest.raises(UndecodableImage, match="takes too long"):
+        decoder.prepare(data, SPECS)
+    assert not decoder._all
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_for_the_whole_service_leave_it_at_work(decoder: Apart, number: signal.Signals) -> None:
+    data = encode(noise(40, 40), "TIFF")
+    decoder.prepare(data, SPECS)
+    (process,) = decoder._all
+    process.send_signal(number)
+    assert decoder.prepare(data, SPECS)
+    assert process.poll() is None
+
+
+def test_one_that_was_ended_between_two_pictures_is_replaced_and_leaves_nothing_open(decoder: Apart) -> None:
+    data = encode(noise(40, 40), "TIFF")
+    decoder.prepare(data, SPECS)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        (process,) = decoder._all
+        process.kill()
+        process.wait()
+        assert decoder.prepare(data, SPECS)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_each_thread_has_a_process_of_its_own_and_none_is_left(decoder: Apart) -> None:

@@ -98,6 +98,8 @@ HOSTILE = [
         id="JPEG of empty comments, and what looks like scans behind it",
     ),
     pytest.param(jpeg_with(segment(0xDB, bytes(65) * 1000) * 300), id="JPEG of tables"),
+    pytest.param(jpeg_with(b"\xff\xd9" + segment(0xDB, bytes(65) * 1000) * 300), id="JPEG of tables behind an end"),
+    pytest.param(jpeg_with((b"\xff\xf0\xff\xff" + segment(0xDB, bytes(65) * 1000)) * 300), id="JPEG of tables, hidden"),
     pytest.param(
         jpeg_with(segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5000) * 300),
         id="JPEG of Photoshop blocks",
@@ -170,7 +172,7 @@ def test_a_file_of_many_parts_is_taken() -> None:
     assert decode(with_scans(20, np.zeros((4000, 4000, 3), np.uint8))).shape == (4000, 4000, 3)
     assert decode(jpeg_with(b"\xff\xfe\0\x02" * 20_000)).shape == blocks().shape
     assert decode(stripped(64, 64, 2)).shape == (64, 64, 3)
-    assert decode(run_lengths(640, 480)).shape == (480, 640, 3)
+    assert decode(run_lengths(1920, 1080)).shape == (1080, 1920, 3)
     assert decode(tiled(300, 10, 256, 256)).shape == (10, 300, 3)
     for order, tile in itertools.product(get_args(Order), (1, 16, 64)):
         assert decode(tiff(np.zeros((64, 64), np.uint8), order, tile=tile)).shape == (64, 64, 3)

@@ -78,6 +78,11 @@ class Decoders:
         self._small = Turns(self._run_small, available_cores(), "decode")
         self._large = Turns(self._run_large, 1, "decode-large")
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether every thread runs."""
+        return self._small.is_alive and self._large.is_alive
+
     def start(self, job: Job) -> None:
         """Have a picture decoded when its turn has come; `withdraw` must follow. Raises Closed."""
         self._small.join(job.sender, job)

@@ -81,8 +81,8 @@ class Service:
 
     @property
     def is_alive(self) -> bool:
-        """Whether every network has all the threads that run it."""
-        return all(batcher.is_alive for batcher in self._batchers.values())
+        """Whether every network has all the threads that run it, and pictures all that decode them."""
+        return self.decoders.is_alive and all(batcher.is_alive for batcher in self._batchers.values())
 
     async def classify(self, data: bytes, readers: Sequence[R], deadline: float | None = None) -> Answered[R]:
         """Decode an image once and ask classifiers what it shows, or for its features.

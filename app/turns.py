@@ -25,8 +25,16 @@ class Turns(Generic[Job]):
         self._new_in_a_row = 0
         self._changed = threading.Condition()
         self._closed = False
-        for number in range(threads):
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether every thread runs."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def join(self, whose: Hashable, job: Job) -> None:
         """Put a job behind the others of the same one; raises Closed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,21 @@ def test_when_all_who_had_a_turn_have_left_those_who_are_new_go_on() -> None:
     turns._new_in_a_row = 4
     assert turns.leave("many", "m2")
     assert len(finish(turns, record, 10)) == 11
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_told() -> None:
+    def run(job: str) -> None:
+        raise SystemError(job)
+
+    turns = Turns(run, 2, "turns-of-a-test")
+    assert turns.is_alive
+    turns.join("a", "a1")
+    until = time.monotonic() + WAIT_S
+    while turns.is_alive and time.monotonic() < until:
+        time.sleep(0.001)
+    assert not turns.is_alive
+    turns.close()
 
 
 def test_who_leaves_is_not_served_and_the_others_are() -> None:

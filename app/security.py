@@ -46,11 +46,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        caller, refusal = stranger(request, self._access), None
+        refusal = None
         try:
             caller = recognised(request, self._access)
-        except Unauthorized as error:
-            refusal = error  # counts for the address, so that nobody tries keys as fast as they like
+        except Unauthorized as error:  # counts for the address, so that nobody tries keys as fast as they like
+            caller, refusal = stranger(request, self._access), error
         try:
             async with self._access.admitted(caller) as left:
                 answer = problems.respond(request, refusal) if refusal else self._app

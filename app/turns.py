@@ -1,4 +1,4 @@
-"""Threads that serve many in turn: one job of each, round and round, however many jobs one of them has."""
+"""Threads that serve many in turn: one job of each, round and round, who is new first, however many jobs one has."""
 
 from __future__ import annotations
 

@@ -241,7 +241,8 @@ def _allow(size: int, pixels: int) -> None:
     with suppress(OSError, ValueError):  # Linux alone bounds memory
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         most = pages * resource.getpagesize() + BASE_BYTES + int(MORE_BYTES * share) + _COPIES * size
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def main() -> None:

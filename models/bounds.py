@@ -67,7 +67,8 @@ def check_structure(data: bytes, kind: str) -> None:
 def check_work(image: ImageFile.ImageFile, data: bytes) -> None:
     """Refuse an image, opened from `data`, for whose pixels far more would be decoded; raises UndecodableImage."""
     pixels = image.width * image.height
-    if isinstance(image, JpegImageFile) and _has_more_scans(data, MAX_JPEG_SCANNED_PIXELS // pixels):
+    scans = min(MAX_JPEG_SCANS, MAX_JPEG_SCANNED_PIXELS // pixels)
+    if isinstance(image, JpegImageFile) and _has_more_scans(data, scans):
         raise _refusal("very many scans")
     if any(tile.codec_name == "bmp_rle" for tile in image.tile) and pixels > MAX_BMP_RLE_PIXELS:
         raise _refusal(f"more than {MAX_BMP_RLE_PIXELS:,} pixels in run lengths")
@@ -82,8 +83,6 @@ def _check_jpeg(data: bytes) -> None:
         raise _refusal("very many EXIF blocks")
     if data.count(b"8BIM") > MAX_PHOTOSHOP_BLOCKS:
         raise _refusal("very many Photoshop blocks")
-    if _has_more_scans(data, MAX_JPEG_SCANS):
-        raise _refusal("very many scans")
     tables, position = 0, 2
     for _ in range(MAX_JPEG_SEGMENTS):
         marker = _JPEG_MARKER.search(data, position)

@@ -1,157 +1,114 @@
 """Who decodes which picture when: pixels cost time and memory, however few bytes a picture was sent in.
 
-    start(job) ──▶ decode, a thread for each core ──header──▶ small: decoded at once, as soon as there is room
-                                                   └────────▶ large: handed over ──▶ decode-large, one at a time
+    start(job) ──▶ small: a process for each core ──header──▶ decoded at once
+                                                     └──────▶ large: one process, one picture at a time
 
 A large picture takes up to seconds, during which small ones go on. Whoever sends one alone waits half a second at most
 for its turn, then is refused; those of a request of many wait for each other. Requests are served in turn, one picture
-of each.
+of each. A process that ends over a picture is replaced; those that waited in it are decoded by another one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from typing import TypeVar
+import functools
+from dataclasses import replace
 
-from app.asked import shutting_down
-from app.errors import Closed, Overloaded
-from app.room import Room
-from app.turns import Turns
-from models.apart import Apart
+from app.decoding import Job, Sender
+from app.errors import Overloaded
+from app.pool import Pool
+from models.apart import Header, IsLarge, Wish, check
 from models.cores import available_cores
-
-T = TypeVar("T")
-Before = Callable[[int], object]
-"""To be told width times height of a picture whose header was read, before anything is decoded. What it raises must be
-let through."""
+from models.errors import ImageError
+from models.image import Limits
 
 PATIENCE_S = 0.5
 """How long a large picture waits for its turn, where it is the only one of its request."""
 _RETRY_AFTER_S = 2.0  # about what one of the largest takes
 _JPEG = b"\xff\xd8\xff"
 _SLOWNESS = 4
-
-
-class IsLarge(BaseException):
-    """It is not for this thread; no Exception, which decoders would take for a damaged file."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sender:
-    """A request that sends pictures, which has one turn at a time however many they are."""
-
-    pictures: int = 1
-
-
-@dataclass(eq=False)
-class Job:
-    """A picture that is to be decoded, and who hears of it where that cannot be."""
-
-    sender: Sender
-    slowness: int
-    decode: Callable[[Before], None]
-    fail: Callable[[BaseException], None]
-    is_wanted: bool = True
-
-
-def slowness(image: bytes) -> int:
-    """How much longer each pixel may take than one of a JPEG: unpacked, filtered, laid on white."""
-    return 1 if image.startswith(_JPEG) else _SLOWNESS
+_AHEAD = 8
 
 
 class Decoders:
-    """The threads that decode. Lives on one event loop."""
+    """The processes that decode, started when they are first needed. Lives on one event loop."""
 
     def __init__(self, pixels: int) -> None:
-        """Start the threads.
+        """Start nothing yet.
 
         Args:
             pixels: a JPEG of more than a quarter of them is large, and a picture of another format of more than a
-                sixteenth; small ones have half of them at a time.
+                sixteenth.
         """
         self._loop = asyncio.get_running_loop()
         self._most_small = pixels // 4
-        self.apart, self.room = Apart(), Room(pixels // 2)
-        self._small = Turns(self._run_small, available_cores(), "decode")
-        self._large = Turns(self._run_large, 1, "decode-large")
+        self._small = Pool(available_cores(), _AHEAD, self._take)
+        self._large = Pool(1, 1, self._take)
 
     @property
     def is_alive(self) -> bool:
-        """Whether every thread runs."""
+        """Whether processes come up."""
         return self._small.is_alive and self._large.is_alive
+
+    async def warm(self) -> None:
+        """Start the processes for small pictures, and wait for them."""
+        await self._small.warm()
 
     def start(self, job: Job) -> None:
         """Have a picture decoded when its turn has come; `withdraw` must follow. Raises Closed."""
-        self._small.join(job.sender, job)
+        job.wish = _small(job.wish, self._most_small // _slowness(job.data))
+        self._small.join(job)
 
     def withdraw(self, job: Job) -> None:
-        """Nobody waits for it any more; what has begun goes on."""
+        """Nobody waits for it any more, and nobody is told of it; what has begun goes on."""
         job.is_wanted = False
-        if not self._small.leave(job.sender, job):
-            self._large.leave(job.sender, job)
+        if not self._small.turns.leave(job.sender, job):
+            self._large.turns.leave(job.sender, job)
 
-    async def run(self, image: bytes, decode: Callable[[Before], T]) -> T:
-        """The result of work on one picture; raises Overloaded, Closed, and what `decode` raises."""
-        done: asyncio.Future[T] = self._loop.create_future()
+    async def thumbnail(self, image: bytes, side: int, limits: Limits) -> bytes:
+        """A JPEG of an image, upright and of at most `side` pixels a side.
 
-        def tell(how: Callable[[], None]) -> None:
-            self._on_loop(lambda: None if done.done() else how())
+        Raises:
+            ImageError: the image cannot be taken.
+            Overloaded, Closed: as for any other picture.
+        """
+        done: asyncio.Future[bytes] = self._loop.create_future()
 
-        def work(before: Before) -> None:
-            result = decode(before)
-            tell(lambda: done.set_result(result))
+        def tell(_: Header, jpeg: bytes) -> None:
+            done.set_result(jpeg)
 
-        job = Job(Sender(), slowness(image), work, lambda error: tell(lambda: done.set_exception(error)))
+        job = Job(Sender(), Wish((), limits, side=side), image, tell, done.set_exception)
         try:
             self.start(job)
             return await done
         finally:
             self.withdraw(job)
 
-    def close(self) -> None:
-        """Take nothing more; jobs that wait fail, and so do pictures that are decoded apart. Blocks for a moment."""
-        for turns in (self._small, self._large):
-            for job in turns.close():
-                job.fail(shutting_down())
-        self.apart.close()
+    async def close(self) -> None:
+        """End all processes; pictures that wait or are being decoded fail."""
+        await asyncio.gather(self._small.close(), self._large.close())
 
-    def _run_small(self, job: Job) -> None:
-        with ExitStack() as held:
-
-            def before(pixels: int) -> None:
-                if pixels * job.slowness > self._most_small:
-                    raise IsLarge
-                held.enter_context(self.room.held(pixels))
-
-            try:
-                job.decode(before)
-            except IsLarge:
-                self._hand_over(job)
-            except BaseException as error:  # whoever waits must hear of it, whatever it is
-                job.fail(error)
-
-    def _run_large(self, job: Job) -> None:
+    def _take(self, job: Job, header: Header, body: bytes) -> None:
+        """Pass an answer on; of one that nobody waits for any more, nothing."""
+        if not job.is_wanted:
+            return
         try:
-            job.decode(lambda _pixels: None)
-        except BaseException as error:
+            check(header)
+        except IsLarge:
+            self._hand_over(job)
+        except (ImageError, MemoryError) as error:
             job.fail(error)
+        else:
+            job.tell(header, body)
 
     def _hand_over(self, job: Job) -> None:
-        try:
-            self._large.join(job.sender, job)
-        except Closed as error:
-            job.fail(error)
-            return
-        if not job.is_wanted:  # any more: who withdrew it meanwhile did not find it
-            self._large.leave(job.sender, job)
-        elif job.sender.pictures == 1:
-            self._on_loop(lambda: self._loop.call_later(PATIENCE_S, self._lose_patience, job))
+        job.wish = replace(job.wish, most=None)
+        self._large.join(job)
+        if job.sender.pictures == 1:
+            self._loop.call_later(PATIENCE_S, self._lose_patience, job)
 
     def _lose_patience(self, job: Job) -> None:
-        if self._large.leave(job.sender, job):
+        if self._large.turns.leave(job.sender, job):
             job.fail(
                 Overloaded(
                     f"JPEGs of more than {self._most_small:,} pixels, and other pictures of more than "
@@ -161,6 +118,12 @@ class Decoders:
                 )
             )
 
-    def _on_loop(self, what: Callable[[], object]) -> None:
-        with suppress(RuntimeError):  # a loop that has closed has nobody left who waits
-            self._loop.call_soon_threadsafe(what)
+
+@functools.lru_cache(maxsize=100)
+def _small(wish: Wish, most: int) -> Wish:
+    return replace(wish, most=most)
+
+
+def _slowness(image: bytes) -> int:
+    """How much longer each pixel may take than one of a JPEG: unpacked, filtered, laid on white."""
+    return 1 if image.startswith(_JPEG) else _SLOWNESS

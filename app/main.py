@@ -35,6 +35,7 @@ def create_app(
     settings: Settings,
     *,
     load_models: Loader = load_catalog,
+    warm: bool = False,
     on_ready: Callable[[Loaded], None] | None = None,
     on_failure: Callable[[], None] | None = None,
 ) -> FastAPI:
@@ -44,6 +45,7 @@ def create_app(
         settings: all of them.
         load_models: settings, the catalog before, if there is one, and what is hidden -> the catalog; called in a
             thread, may raise ModelsError.
+        warm: whether it is ready only when the processes that decode are, which the first pictures else wait for.
         on_ready: called when work is taken.
         on_failure: called when the models could not be loaded, which has been logged.
     """
@@ -54,7 +56,7 @@ def create_app(
         state.reloader = reloader = Reloader(state, load_models)
 
         async def load_and_watch() -> None:
-            await _load(state, load_models, on_ready, on_failure)
+            await _load(state, load_models, warm, on_ready, on_failure)
             await reloader.run()
 
         models = asyncio.create_task(load_and_watch())
@@ -63,6 +65,7 @@ def create_app(
         await asyncio.gather(models, return_exceptions=True)
         await reloader.close()
         if state.service:
+            await state.service.decoders.close()
             await asyncio.to_thread(state.service.close, _CLOSE_S)
 
     def is_closed(path: str) -> bool:
@@ -88,12 +91,15 @@ def create_app(
 async def _load(
     state: State,
     load_models: Loader,
+    warm: bool,
     on_ready: Callable[[Loaded], None] | None,
     on_failure: Callable[[], None] | None,
 ) -> None:
     try:
         loaded = await in_thread(lambda: load(state.settings, load_models))
         state.service = Service(loaded, state.settings, state.metrics)
+        if warm:
+            await state.service.decoders.warm()
     except Exception as error:
         if isinstance(error, ModelsError):
             logger.critical(str(error))

@@ -1,10 +1,8 @@
-"""An image -> rows, in a thread, and from there straight into the lines of the batchers.
-
-The event loop is not asked in between: each change of threads costs about as much as all that is done for a request.
-"""
+"""An image -> rows in the lines of the batchers, made by the processes that decode."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,9 +10,10 @@ from typing import Generic, TypeVar
 
 from app.asked import Asked, Outcome, Place
 from app.batcher import Batcher
-from app.decoders import Before, Decoders, Job, Sender, slowness
-from models.apart import is_for_apart
-from models.classifier import Extractor, Reader, Row, prepare, prepare_pixels
+from app.decoders import Decoders
+from app.decoding import Job, Sender
+from models.apart import Header, Prepared, Wish, taken_apart
+from models.classifier import Extractor, Reader, Row, prepare_pixels
 from models.errors import HeadFailed
 from models.heads import Floats
 from models.image import Limits, Pixels
@@ -40,13 +39,13 @@ class _Want(Generic[R]):
 
 @dataclass
 class Making(Generic[R]):
-    """One image on its way. Made and awaited on the event loop; `run` is for a thread."""
+    """One image on its way. Lives on the event loop."""
 
     image: Picture | None
     limits: Limits
     decoders: Decoders
     on_decoded: Callable[[float], None]
-    """Told how many seconds that took, from the thread."""
+    """Told how many seconds that took."""
     wants: list[_Want[R]] = field(default_factory=list)
     decode_s: float = 0.0
     _job: Job | None = None
@@ -56,23 +55,12 @@ class Making(Generic[R]):
         for (extractor, spec), readers in groups.items():
             batcher = batchers[extractor]
             self.wants.append(_Want(batcher, batcher.ask(places[extractor]), spec, readers))
-        slow = slowness(self.image) if isinstance(self.image, bytes) else 1
-        self._job = Job(sender, slow, self.run, self.fail)
-        self.decoders.start(self._job)
-
-    def run(self, before: Before) -> None:
-        """Decode the image and put its rows into the lines; raises what `before` raises, and ImageError."""
-        image = self.image
-        if image is None or not any(want.batcher.wants(want.asked) for want in self.wants):
-            return
-        pixels = self._prepared(image, before)
-        for want in self.wants:
-            want.batcher.put(want.asked, Row(pixels[want.spec], want.readers))
-
-    def fail(self, error: BaseException) -> None:
-        """There will be no rows. From any thread."""
-        for want in self.wants:
-            want.batcher.fail(want.asked, error)
+        specs = tuple({want.spec for want in self.wants})
+        if isinstance(self.image, bytes):
+            self._job = Job(sender, Wish(specs, self.limits), self.image, self._tell, self._fail)
+            self.decoders.start(self._job)
+        elif self.image is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._resize, self.image, specs)
 
     async def outcomes(self) -> list[Outcome[Answers]]:
         """What each group's readers answered, in the order of the groups; raises what `Batcher.outcome` raises."""
@@ -87,20 +75,28 @@ class Making(Generic[R]):
             want.batcher.give_up(want.asked)
         self.wants = []  # an error knows, by its traceback, who made it: picture and error would keep each other
 
-    def _prepared(self, image: Picture, before: Before) -> dict[PreprocessSpec, Pixels]:
-        specs = {want.spec for want in self.wants}
-        began = time.monotonic()
-
-        def timed(pixels: int) -> None:
-            nonlocal began
-            before(pixels)
-            began = time.monotonic()
-
-        if isinstance(image, bytes):
-            prepared = self.decoders.apart.prepare if is_for_apart(image) else prepare
-            pixels = prepared(image, specs, self.limits, timed)
-        else:
-            pixels = prepare_pixels(image, specs)
-        self.decode_s = time.monotonic() - began
+    def _tell(self, header: Header, body: bytes) -> None:
+        self.decode_s = header["seconds"]
         self.on_decoded(self.decode_s)
-        return pixels
+        self._put(taken_apart(body, self._job.wish.specs if self._job else ()))
+
+    def _resize(self, image: Pixels, specs: tuple[PreprocessSpec, ...]) -> None:
+        """What is decoded already: in a thread."""
+        began = time.monotonic()
+        try:
+            prepared = prepare_pixels(image, specs)
+        except BaseException as error:  # whoever waits must hear of it, whatever it is
+            self._fail(error)
+        else:
+            self.decode_s = time.monotonic() - began
+            self.on_decoded(self.decode_s)
+            self._put(prepared)
+
+    def _put(self, prepared: Prepared) -> None:
+        for want in self.wants:
+            want.batcher.put(want.asked, Row(prepared[want.spec], want.readers))
+
+    def _fail(self, error: BaseException) -> None:
+        """There will be no rows."""
+        for want in self.wants:
+            want.batcher.fail(want.asked, error)

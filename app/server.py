@@ -167,7 +167,9 @@ def serve(settings: Settings, load_models: Loader) -> int:
         logger.info(line)
 
     try:
-        app = create_app(settings, load_models=load_models, on_ready=announce, on_failure=lambda: server.fail())
+        app = create_app(
+            settings, load_models=load_models, warm=True, on_ready=announce, on_failure=lambda: server.fail()
+        )
     except BadKeysFile as error:
         logger.critical(str(error))
         return 1

@@ -15,7 +15,8 @@ import structlog
 from app import logs
 from app.asked import Outcome, Place
 from app.batcher import Batcher
-from app.decoders import Decoders, Sender
+from app.decoders import Decoders
+from app.decoding import Sender
 from app.disconnect import until
 from app.errors import BadParameter, BatchFailed, TooManyImages
 from app.loading import Loaded
@@ -60,7 +61,7 @@ class Service:
     """Answers what an image shows. Lives on one event loop."""
 
     def __init__(self, loaded: Loaded, settings: Settings, metrics: Metrics, before: Service | None = None) -> None:
-        """Start a batcher for each extractor, and the threads that decode; what `before` has of them is shared."""
+        """Start a batcher for each extractor; what `before` has of them, and its decoders, are shared."""
         self.catalog, self.default = loaded.catalog, loaded.default
         self._logs_pictures = settings.log_pictures
         self._users, self._unused = 0, asyncio.Event()
@@ -81,7 +82,7 @@ class Service:
 
     @property
     def is_alive(self) -> bool:
-        """Whether every network has all the threads that run it, and pictures all that decode them."""
+        """Whether every network has all the threads that run it, and pictures the processes that decode them."""
         return self.decoders.is_alive and all(batcher.is_alive for batcher in self._batchers.values())
 
     async def classify(self, data: bytes, readers: Sequence[R], deadline: float | None = None) -> Answered[R]:
@@ -197,8 +198,6 @@ class Service:
         shared = set(successor._batchers.values()) if successor else set()
         for batcher in set(self._batchers.values()) - shared:
             batcher.close(timeout_s)
-        if successor is None:
-            self.decoders.close()
 
 
 def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Answers]:

@@ -1,40 +1,44 @@
-"""Pictures of formats whose decoders cannot be bounded from outside, decoded in a process of their own.
+"""Pictures decoded in a process of its own, `python -m models.apart`.
 
-    Apart.prepare(data, specs) ──▶ python -m models.apart ──▶ uint8 pixels, one for each spec
+    stdin: what is wanted, encoded picture ──▶ stdout: what came of it, uint8 pixels
 
-An AVIF may hide a frame a thousand times as large as it says, which libavif decodes and then scales; libtiff has had
-more holes than any other decoder here. So these are opened and decoded in a process that may take only so much memory
-and so many seconds of a core, by the size that they say. If it takes more, or crashes, the picture is refused, and the
-next one gets a new process.
+A server that decodes in other processes shares its interpreter's lock with none of them, and loses one picture, not
+itself, where a decoder crashes. Formats whose decoders cannot be bounded from outside may take so much memory and so
+many seconds of a core as is fair for the size that they say: an AVIF may hide a frame a thousand times as large, which
+libavif decodes and then scales; libtiff has had more holes than any other decoder here. A process that takes more is
+ended by the system.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import json
-import logging
 import os
+import platform
 import resource
 import select
 import signal
 import struct
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from io import BytesIO, FileIO, RawIOBase
 from pathlib import Path
-from typing import IO, Any
+from socket import socket
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from models.classifier import prepare
 from models.errors import ImageError, UndecodableImage, UnsupportedImage
-from models.image import DEFAULT_LIMITS, Limits, Pixels, decoded, header_size, sniff
+from models.image import Limits, Pixels, decoded, sniff
 from models.preprocess import PreprocessSpec
 
-FORMATS = frozenset({"AVIF", "TIFF"})
+BOUNDED = frozenset({"AVIF", "TIFF"})
 
 # For any picture, and for 50 million pixels besides: an AVIF of as many, with transparency, took 4 s and 650 MB.
 BASE_S, MORE_S = 1.0, 9.0
@@ -42,131 +46,65 @@ BASE_BYTES, MORE_BYTES = 100_000_000, 640_000_000
 _COPIES = 4  # of the file, that libraries make
 _MANY_PIXELS = 50_000_000
 
-WALL_S = 30.0
-"""For an answer, whatever the process does meanwhile."""
-_MOST_HEADER, _MOST_BODY = 64 * 1024, 64 * 1024 * 1024  # of an answer
-_LENGTH = struct.Struct("!II")  # of a header in JSON, and of what follows it
+LENGTHS = struct.Struct("!II")
+"""Before each message: bytes of its header in JSON, and of what follows that."""
+READY = {"ready": True}
+"""Said first, before anything is asked."""
+
 _FIRST_TO_GO = "1000"
 _ENVIRONMENT = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 _ERRORS = {kind.__name__: kind for kind in ImageError.__subclasses__()}
+_REST_MS = 500
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
+_NEVER = 1 << 30
 
-logger = logging.getLogger(__name__)
+TOO_MUCH = "Decoding this image takes too long, too much memory, or breaks the decoder. Save it again, smaller."
 
+Header = dict[str, Any]
 Prepared = dict[PreprocessSpec, Pixels]
 
 
-def is_for_apart(data: bytes) -> bool:
-    """Whether a picture is of a format that is decoded apart."""
+class IsLarge(BaseException):
+    """It has more pixels than are wanted; no Exception, which decoders would take for a damaged file."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of a picture: pixels for specs, or, where there is none, a JPEG of at most `side` px a side."""
+
+    specs: tuple[PreprocessSpec, ...]
+    limits: Limits
+    most: int | None = None
+    """Pixels beyond which it is not decoded, and IsLarge is the answer."""
+    side: int = 0
+
+    @functools.cached_property
+    def header(self) -> bytes:
+        """As it is sent."""
+        return json.dumps({**asdict(self), "specs": [spec.model_dump() for spec in self.specs]}).encode()
+
+
+@functools.lru_cache(maxsize=100)
+def _wish(header: bytes) -> Wish:
+    values = json.loads(header)
+    specs = tuple(PreprocessSpec(**spec) for spec in values["specs"])
+    return Wish(**{**values, "specs": specs, "limits": Limits(**values["limits"])})
+
+
+def is_bounded(data: bytes) -> bool:
+    """Whether a picture is of a format whose decoder is bounded in memory and time."""
     try:
-        return sniff(data) in FORMATS
+        return sniff(data) in BOUNDED
     except UnsupportedImage:
         return False
 
 
-class Apart:
-    """A process for each thread that asks, started when it first does."""
-
-    def __init__(self) -> None:
-        """Start nothing yet."""
-        self._own, self._all, self._lock = threading.local(), set[subprocess.Popen[bytes]](), threading.Lock()
-        self._is_closed = False
-
-    def prepare(
-        self,
-        data: bytes,
-        specs: Iterable[PreprocessSpec],
-        limits: Limits = DEFAULT_LIMITS,
-        before: Callable[[int], object] | None = None,
-    ) -> Prepared:
-        """The same as `models.classifier.prepare`, and UndecodableImage where it takes too long or too much memory."""
-        distinct = sorted(set(specs), key=repr)
-        asked = {"specs": [spec.model_dump() for spec in distinct]}
-        return _taken_apart(self._ask(data, asked, limits, before)[1], distinct)
-
-    def thumbnail(
-        self,
-        data: bytes,
-        side: int,
-        limits: Limits = DEFAULT_LIMITS,
-        before: Callable[[int], object] | None = None,
-    ) -> Image.Image:
-        """The upright picture in RGB, of at most `side` pixels a side; raises as `prepare` does."""
-        answer, pixels = self._ask(data, {"side": side}, limits, before)
-        return Image.frombytes("RGB", answer["size"], pixels)
-
-    def _ask(
-        self, data: bytes, asked: dict[str, Any], limits: Limits, before: Callable[[int], object] | None
-    ) -> tuple[dict[str, Any], bytes]:
-        asked = {**asked, "limits": asdict(limits)}
-        if before:
-            width, height = self._exchange({**asked, "header": True}, data)[0]["size"]
-            before(width * height)
-        return self._exchange(asked, data)
-
-    def _exchange(self, asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-        process = self._process()
-        try:
-            _send(process.stdin, asked, data)
-            _wait_for(process.stdout)
-            answer, pixels = _receive(process.stdout, _MOST_HEADER, _MOST_BODY)
-        except (OSError, EOFError, ValueError) as error:
-            self._end(process)
-            raise self._refusal(process) from error
-        except BaseException:  # its answer may still come, and must not be taken for the next one's
-            self._end(process)
-            raise
-        if "error" in answer:
-            raise _ERRORS.get(answer["error"], UndecodableImage)(answer["message"])
-        return answer, pixels
-
-    def _refusal(self, process: subprocess.Popen[bytes]) -> Exception:
-        if self._is_closed:
-            return UndecodableImage("The server is shutting down. Send the request again.")
-        logger.warning("A process that decodes pictures has ended: exit code %s", process.returncode)
-        return UndecodableImage(
-            "Decoding this image takes too long, too much memory, or breaks the decoder. Save it again, smaller."
-        )
-
-    def close(self) -> None:
-        """End all processes; pictures that are being decoded are refused."""
-        with self._lock:
-            self._is_closed = True
-            left = list(self._all)
-        for process in left:
-            self._end(process)
-
-    def _process(self) -> subprocess.Popen[bytes]:
-        own: subprocess.Popen[bytes] | None = getattr(self._own, "process", None)
-        if own is not None and own.poll() is None:
-            return own
-        if own is not None:
-            self._end(own)
-        with self._lock:
-            if self._is_closed:
-                raise UndecodableImage("The server is shutting down. Send the request again.")
-            try:
-                started = self._own.process = _started()
-            except OSError as error:  # too many processes, or too little memory for one more
-                raise MemoryError from error
-            self._all.add(started)
-        return started
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):  # what could not be sent any more
-                if pipe:
-                    pipe.close()
-        with self._lock:
-            self._all.discard(process)
-
-
-def _started() -> subprocess.Popen[bytes]:
+def start(end: socket) -> subprocess.Popen[bytes]:
+    """Start a process that answers on the other end of a pair of sockets; raises OSError."""
     return subprocess.Popen(
         [sys.executable, "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdin=end.fileno(),
+        stdout=end.fileno(),
         stderr=subprocess.DEVNULL,
         cwd=Path(__file__).parents[1],
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"OPENBLAS_NUM_THREADS": "1"},
@@ -174,7 +112,18 @@ def _started() -> subprocess.Popen[bytes]:
     )
 
 
-def _taken_apart(pixels: bytes, specs: list[PreprocessSpec]) -> Prepared:
+def check(answer: Header) -> None:
+    """Raise what the process raised: an ImageError, MemoryError, or IsLarge."""
+    if "error" in answer:
+        raise _ERRORS.get(answer["error"], UndecodableImage)(answer["message"])
+    if "no_memory" in answer:
+        raise MemoryError
+    if "is_large" in answer:
+        raise IsLarge
+
+
+def taken_apart(pixels: bytes, specs: Iterable[PreprocessSpec]) -> Prepared:
+    """The pixels of an answer: spec -> uint8 [size, size, 3]."""
     taken, begin = Prepared(), 0
     for spec in specs:
         shape = (spec.size, spec.size, 3)
@@ -183,55 +132,46 @@ def _taken_apart(pixels: bytes, specs: list[PreprocessSpec]) -> Prepared:
     return taken
 
 
-def _send(pipe: IO[bytes] | None, header: dict[str, Any], body: bytes) -> None:
-    assert pipe is not None
-    head = json.dumps(header).encode()
-    pipe.write(_LENGTH.pack(len(head), len(body)) + head)
-    pipe.write(body)
-    pipe.flush()
+def _answer(wish: Wish, data: bytes) -> tuple[Header, bytes]:
+    began, bounded = time.monotonic(), is_bounded(data)
 
+    def before(pixels: int) -> None:
+        if wish.most is not None and pixels > wish.most:
+            raise IsLarge
+        if bounded:
+            _allow(len(data), pixels)
 
-def _wait_for(pipe: IO[bytes] | None) -> None:
-    """Wait until there is something to be read, or the other side has ended; raises TimeoutError."""
-    assert pipe is not None
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    if not poll.poll(WALL_S * 1000):
-        raise TimeoutError
-
-
-def _receive(pipe: IO[bytes] | None, most_header: int, most_body: int) -> tuple[dict[str, Any], bytes]:
-    """Raises EOFError if the other side has ended, ValueError if it sends what it should not."""
-    assert pipe is not None
-    head, body = _LENGTH.unpack(_read(pipe, _LENGTH.size))
-    if head > most_header or body > most_body:
-        raise ValueError("This is longer than any answer.")
-    return json.loads(_read(pipe, head)), _read(pipe, body)
-
-
-def _read(pipe: IO[bytes], size: int) -> bytes:
-    data = pipe.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data
-
-
-def _answer(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    limits = Limits(**asked["limits"])
     try:
-        width, height = header_size(data, limits)
-        if "header" in asked:
-            return {"size": (width, height)}, b""
-        _allow(len(data), width * height)
-        if "side" in asked:
-            picture = decoded(data, limits)
-            picture.thumbnail((asked["side"], asked["side"]))
-            return {"size": picture.size}, picture.tobytes()
-        specs = [PreprocessSpec(**spec) for spec in asked["specs"]]
-        prepared = prepare(data, specs, limits)
-        return {}, b"".join(prepared[spec].tobytes() for spec in specs)
+        with _limits(len(data)) if bounded else nullcontext():
+            made = _made(wish, data, before)
+        return {"seconds": time.monotonic() - began}, made
+    except IsLarge:
+        return {"is_large": True}, b""
     except ImageError as error:
         return {"error": type(error).__name__, "message": str(error)}, b""
+    except MemoryError:
+        return {"error": "UndecodableImage", "message": TOO_MUCH} if bounded else {"no_memory": True}, b""
+
+
+def _made(wish: Wish, data: bytes, before: Callable[[int], None]) -> bytes:
+    if wish.specs:
+        prepared = prepare(data, wish.specs, wish.limits, before)
+        return b"".join(prepared[spec].tobytes() for spec in wish.specs)
+    picture, made = decoded(data, wish.limits, wish.side, before), BytesIO()
+    picture.thumbnail((wish.side, wish.side))
+    picture.save(made, "JPEG", quality=85)
+    return made.getvalue()
+
+
+@contextmanager
+def _limits(size: int) -> Iterator[None]:
+    """What a picture of so many bytes may take before it has said its own size; nothing is limited afterwards."""
+    _allow(size, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _allow_memory(resource.RLIM_INFINITY)
 
 
 def _allow(size: int, pixels: int) -> None:
@@ -240,9 +180,40 @@ def _allow(size: int, pixels: int) -> None:
     signal.setitimer(signal.ITIMER_PROF, BASE_S + MORE_S * share)
     with suppress(OSError, ValueError):  # Linux alone bounds memory
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most = pages * resource.getpagesize() + BASE_BYTES + int(MORE_BYTES * share) + _COPIES * size
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        _allow_memory(pages * resource.getpagesize() + BASE_BYTES + int(MORE_BYTES * share) + _COPIES * size)
+
+
+def _allow_memory(most: int) -> None:
+    with suppress(OSError, ValueError):
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        within = [each for each in (most, hard) if each != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_AS, (min(within, default=resource.RLIM_INFINITY), hard))
+
+
+def _messages(pipe: RawIOBase) -> Iterator[tuple[bytes, bytes]]:
+    """What is asked, until nobody asks any more; memory is given back to the system when nobody does for a while."""
+    rest, libc = select.poll(), ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    rest.register(pipe, select.POLLIN)
+    if libc:  # else each picture's pages are given back, and each next one's are new: a third more time
+        libc.mallopt(_TRIM_THRESHOLD, _NEVER)
+        libc.mallopt(_MMAP_THRESHOLD, _NEVER)
+    with suppress(EOFError):
+        while True:
+            if libc and not rest.poll(_REST_MS):
+                libc.malloc_trim(0)
+            header, body = LENGTHS.unpack(_read(pipe, LENGTHS.size))
+            yield _read(pipe, header), _read(pipe, body)
+
+
+def _read(pipe: RawIOBase, size: int) -> bytes:
+    data = bytearray(size)
+    left = memoryview(data)
+    while left:
+        count = pipe.readinto(left)
+        if not count:
+            raise EOFError
+        left = left[count:]
+    return bytes(data)
 
 
 def main() -> None:
@@ -251,15 +222,19 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whatever a library prints is no answer
-    with suppress(EOFError):
-        while True:
-            asked, data = _receive(sys.stdin.buffer, _MOST_HEADER, sys.maxsize)
-            _allow(len(data), 0)
-            answer, pixels = _answer(asked, data)
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            _send(answers, answer, pixels)
+    with FileIO(sys.stdin.fileno(), closefd=False) as asked, FileIO(os.dup(sys.stdout.fileno()), "w") as answers:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whatever a library prints is no answer
+        with suppress(OSError):  # nobody waits for answers any more
+            _send(answers, READY)
+            for header, data in _messages(asked):
+                _send(answers, *_answer(_wish(header), data))
+
+
+def _send(pipe: RawIOBase, header: Header, body: bytes = b"") -> None:
+    head = json.dumps(header).encode()
+    left = memoryview(LENGTHS.pack(len(head), len(body)) + head + body)
+    while left:
+        left = left[pipe.write(left) or 0 :]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -12,7 +11,6 @@ from fastapi.responses import RedirectResponse
 
 from app import preview, problems, uploads
 from app.disconnect import unless_gone
-from app.errors import Overloaded
 from app.page import render
 from app.page.examples import EXAMPLES
 from app.parameters import TimeoutMs
@@ -85,7 +83,7 @@ async def _classify(request: Request, service: Service, upload: Upload, until: f
     async def work() -> dict[str, Any]:
         classified = await service.classify(upload.image, classifiers, until)
         return {
-            "picture": await _preview(service, upload.image),
+            "picture": await preview.data_uri(upload.image, service.limits, service.decoders),  # what it shows is known
             "results": _results(classified.answers),
             "timing": timed(classified, elapsed_s(request)),
             "batch_size": classified.batch_size,
@@ -93,15 +91,6 @@ async def _classify(request: Request, service: Service, upload: Upload, until: f
         }
 
     return await unless_gone(request, work())
-
-
-async def _preview(service: Service, image: bytes) -> str | None:
-    """The picture to be shown; none where it is large and others are before it: what it shows is known already."""
-    try:
-        decoders = service.decoders
-        return await decoders.run(image, functools.partial(preview.data_uri, image, service.limits, decoders.apart))
-    except Overloaded:
-        return None
 
 
 def _results(answers: Sequence[tuple[Classifier, Floats]]) -> list[dict[str, Any]]:

@@ -1,0 +1,176 @@
+"""One process that decodes pictures (`models.apart`), on the event loop: jobs go in, answers come out in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from models import apart
+from models.apart import LENGTHS, Header, Wish
+
+WALL_S = 30.0
+"""For an answer, whatever the process does meanwhile."""
+_AHEAD_BYTES = 128 * 1024  # of its jobs: more than that is work enough, whatever the event loop does meanwhile
+_MOST_HEADER, _MOST_BODY = 64 * 1024, 64 * 1024 * 1024  # of an answer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Sender:
+    """A request that sends pictures, which has one turn at a time however many they are."""
+
+    pictures: int = 1
+
+
+@dataclass(eq=False)
+class Job:
+    """A picture that is to be decoded, and who hears of it. All on the event loop."""
+
+    sender: Sender
+    wish: Wish
+    data: bytes
+    tell: Callable[[Header, bytes], None]
+    """Called with an answer that is no error."""
+    fail: Callable[[BaseException], None]
+    is_wanted: bool = True
+    was_lost: bool = False
+    """Whether a process ended over it."""
+
+
+class Process(asyncio.Protocol):
+    """A process, from its start to its end."""
+
+    def __init__(
+        self,
+        on_answer: Callable[[Job, Header, bytes], None],
+        on_room: Callable[[], None],
+        on_end: Callable[[Process], None],
+        ahead: int,
+    ) -> None:
+        """Nothing runs yet; `start` must follow.
+
+        Args:
+            on_answer: told the job, and the header and the body of its answer.
+            on_room: told when it may have room for more.
+            on_end: told when it has ended; `jobs` are those that it still had, the first one being what it was at.
+            ahead: jobs that it has at a time at most.
+        """
+        self._loop = asyncio.get_running_loop()
+        self.jobs: deque[Job] = deque()
+        self.is_ready = False
+        """Whether it has said that it is."""
+        self.up: asyncio.Future[None] = self._loop.create_future()
+        """Done when it is ready, or has ended without having been."""
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.load = 0
+        """Bytes of its jobs."""
+        self._on_answer, self._on_room, self._on_end, self._ahead = on_answer, on_room, on_end, ahead
+        self._since = 0.0  # when it began with the first of its jobs
+        self._received = bytearray()
+        self._watch: asyncio.TimerHandle | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it; raises OSError."""
+        ours, its = socket.socketpair()
+        try:
+            with its:
+                self._process = await asyncio.to_thread(apart.start, its)
+            await self._loop.create_unix_connection(lambda: self, sock=ours)
+        except BaseException:
+            ours.close()
+            self.kill()
+            raise
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it can be given one more."""
+        return self.is_ready and (not self.jobs or (len(self.jobs) < self._ahead and self.load < _AHEAD_BYTES))
+
+    def give(self, job: Job) -> None:
+        """Have a picture decoded, after those that it was given before."""
+        assert self._transport is not None
+        if not self.jobs:
+            self._since = self._loop.time()
+        self.jobs.append(job)
+        self.load += len(job.data)
+        header = job.wish.header
+        self._transport.writelines([LENGTHS.pack(len(header), len(job.data)) + header, job.data])
+        if self._watch is None:
+            self._watch = self._loop.call_later(WALL_S, self._look)
+
+    def kill(self) -> None:
+        """End it, whatever it is at."""
+        if self._process:
+            self._process.kill()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        try:
+            while (answer := self._next_answer()) is not None:
+                self._take(*answer)
+        except ValueError:
+            logger.exception("A process that decodes pictures sent what is no answer.")
+            self.kill()
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        if self._watch:
+            self._watch.cancel()
+        if self._process:
+            self._process.kill()  # where it closed the connection and lives on
+            self._process.wait()
+            if self.jobs or not self.is_ready:
+                logger.warning("A process that decodes pictures has ended: exit code %s", self._process.returncode)
+        if not self.up.done():
+            self.up.set_result(None)
+        self.ended.set_result(None)
+        self._on_end(self)
+
+    def _take(self, header: Header, body: bytes) -> None:
+        if self.is_ready:
+            job = self.jobs.popleft()
+            self.load -= len(job.data)
+            self._since = self._loop.time()
+            self._on_answer(job, header, body)
+        elif not self.up.done():
+            self.is_ready = True
+            self.up.set_result(None)
+        self._on_room()
+
+    def _next_answer(self) -> tuple[Header, bytes] | None:
+        """The first one that is there whole; raises ValueError for what is none."""
+        received = self._received
+        if len(received) < LENGTHS.size:
+            return None
+        header, body = LENGTHS.unpack_from(received)
+        if header > _MOST_HEADER or body > _MOST_BODY:
+            raise ValueError("This is longer than any answer.")
+        begin = LENGTHS.size + header
+        if len(received) < begin + body:
+            return None
+        with memoryview(received) as view:
+            answer: tuple[Any, bytes] = json.loads(bytes(view[LENGTHS.size : begin])), bytes(view[begin : begin + body])
+        del received[: begin + body]
+        return answer
+
+    def _look(self) -> None:
+        self._watch = None
+        if not self.jobs:
+            return
+        left_s = self._since + WALL_S - self._loop.time()
+        if left_s > 0:
+            self._watch = self._loop.call_later(left_s, self._look)
+        else:
+            self.kill()

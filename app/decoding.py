@@ -69,6 +69,8 @@ class Process(asyncio.Protocol):
         """Whether it has said that it is."""
         self.up: asyncio.Future[None] = self._loop.create_future()
         """Done when it is ready, or has ended without having been."""
+        self.returncode: int | None = None
+        """Once it has ended, as `subprocess` has it."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.load = 0
         """Bytes of its jobs."""
@@ -130,9 +132,9 @@ class Process(asyncio.Protocol):
             self._watch.cancel()
         if self._process:
             self._process.kill()  # where it closed the connection and lives on
-            self._process.wait()
+            self.returncode = self._process.wait()
             if self.jobs or not self.is_ready:
-                logger.warning("A process that decodes pictures has ended: exit code %s", self._process.returncode)
+                logger.warning("A process that decodes pictures has ended: exit code %s", self.returncode)
         if not self.up.done():
             self.up.set_result(None)
         self.ended.set_result(None)

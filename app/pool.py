@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable
 
 from app.asked import shutting_down
 from app.decoding import Job, Process
 from app.turns import Turns
-from models.apart import TOO_MUCH, Header, is_bounded
+from models.apart import TOO_MUCH, Header
 from models.errors import UndecodableImage
 
 _MOST_FAILED_STARTS = 5
@@ -97,7 +98,7 @@ class Pool:
             return
         self._failed_starts = 0 if process.is_ready else self._failed_starts + 1
         if process.jobs:
-            self._try_again(process.jobs.popleft())
+            self._try_again(process.jobs.popleft(), process.returncode)
         for job in process.jobs:
             if job.is_wanted:
                 self.turns.join(job.sender, job)
@@ -107,9 +108,9 @@ class Pool:
             self._begin()
             self._serve()
 
-    def _try_again(self, job: Job) -> None:
-        """A process ended over this one: for what it is, or because the system wanted its memory."""
-        if job.was_lost or is_bounded(job.data):
+    def _try_again(self, job: Job, returncode: int | None) -> None:
+        """A process ended over this one: for what it is, or because the system needed its memory for others."""
+        if job.was_lost or returncode != -signal.SIGKILL:
             _fail(job, UndecodableImage(TOO_MUCH))
         elif job.is_wanted:
             job.was_lost = True

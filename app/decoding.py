@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import mmap
 import socket
 import subprocess
 from collections import deque
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from models import apart
-from models.apart import LENGTHS, Header, Wish
+from models.apart import ANSWER, INLINE, PLACE_BYTES, REQUEST, Header, Wish
 
 WALL_S = 30.0
 """For an answer, whatever the process does meanwhile."""
@@ -43,6 +44,8 @@ class Job:
     is_wanted: bool = True
     was_lost: bool = False
     """Whether a process ended over it."""
+    place: int = INLINE
+    """In the memory that is shared with the process that has it."""
 
 
 class Process(asyncio.Protocol):
@@ -77,20 +80,23 @@ class Process(asyncio.Protocol):
         self._on_answer, self._on_room, self._on_end, self._ahead = on_answer, on_room, on_end, ahead
         self._since = 0.0  # when it began with the first of its jobs
         self._received = bytearray()
+        self._turn = 0  # in the shared memory: no place is used again before its answer has been taken
         self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._memory: mmap.mmap | None = None
 
     async def start(self) -> None:
         """Start it; raises OSError."""
         ours, its = socket.socketpair()
         try:
-            with its:
-                self._process = await asyncio.to_thread(apart.start, its)
+            with its, apart.shared(self._ahead) as memory:
+                self._memory = mmap.mmap(memory.fileno(), 0)
+                self._process = await asyncio.to_thread(apart.start, its, memory)
             await self._loop.create_unix_connection(lambda: self, sock=ours)
         except BaseException:
             ours.close()
-            self.kill()
+            self._end()
             raise
 
     @property
@@ -105,8 +111,8 @@ class Process(asyncio.Protocol):
             self._since = self._loop.time()
         self.jobs.append(job)
         self.load += len(job.data)
-        header = job.wish.header
-        self._transport.writelines([LENGTHS.pack(len(header), len(job.data)) + header, job.data])
+        header, job.place = job.wish.header, self._place(job.wish.body)
+        self._transport.writelines([REQUEST.pack(len(header), len(job.data), job.place) + header, job.data])
         if self._watch is None:
             self._watch = self._loop.call_later(WALL_S, self._look)
 
@@ -114,6 +120,12 @@ class Process(asyncio.Protocol):
         """End it, whatever it is at."""
         if self._process:
             self._process.kill()
+
+    def _place(self, size: int) -> int:
+        if not 0 < size <= PLACE_BYTES:
+            return INLINE
+        self._turn += 1
+        return self._turn % self._ahead * PLACE_BYTES
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by inheritance
@@ -130,21 +142,28 @@ class Process(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         if self._watch:
             self._watch.cancel()
-        if self._process:
-            self._process.kill()  # where it closed the connection and lives on
-            self.returncode = self._process.wait()
-            if self.jobs or not self.is_ready:
-                logger.warning("A process that decodes pictures has ended: exit code %s", self.returncode)
+        self._end()
+        if self.jobs or not self.is_ready:
+            logger.warning("A process that decodes pictures has ended: exit code %s", self.returncode)
         if not self.up.done():
             self.up.set_result(None)
         self.ended.set_result(None)
         self._on_end(self)
+
+    def _end(self) -> None:
+        if self._process:
+            self._process.kill()  # where it closed the connection and lives on
+            self.returncode = self._process.wait()
+        if self._memory:
+            self._memory.close()
 
     def _take(self, header: Header, body: bytes) -> None:
         if self.is_ready:
             job = self.jobs.popleft()
             self.load -= len(job.data)
             self._since = self._loop.time()
+            if job.place != INLINE and self._memory:
+                body = self._memory[job.place : job.place + job.wish.body]
             self._on_answer(job, header, body)
         elif not self.up.done():
             self.is_ready = True
@@ -154,16 +173,16 @@ class Process(asyncio.Protocol):
     def _next_answer(self) -> tuple[Header, bytes] | None:
         """The first one that is there whole; raises ValueError for what is none."""
         received = self._received
-        if len(received) < LENGTHS.size:
+        if len(received) < ANSWER.size:
             return None
-        header, body = LENGTHS.unpack_from(received)
+        header, body = ANSWER.unpack_from(received)
         if header > _MOST_HEADER or body > _MOST_BODY:
             raise ValueError("This is longer than any answer.")
-        begin = LENGTHS.size + header
+        begin = ANSWER.size + header
         if len(received) < begin + body:
             return None
         with memoryview(received) as view:
-            answer: tuple[Any, bytes] = json.loads(bytes(view[LENGTHS.size : begin])), bytes(view[begin : begin + body])
+            answer: tuple[Any, bytes] = json.loads(bytes(view[ANSWER.size : begin])), bytes(view[begin : begin + body])
         del received[: begin + body]
         return answer
 

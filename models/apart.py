@@ -1,6 +1,7 @@
 """Pictures decoded in a process of its own, `python -m models.apart`.
 
-    stdin: what is wanted, encoded picture ──▶ stdout: what came of it, uint8 pixels
+    stdin: what is wanted, encoded picture ──▶ stdout: what came of it
+                                           └─▶ shared memory: uint8 pixels
 
 A server that decodes in other processes shares its interpreter's lock with none of them, and loses one picture, not
 itself, where a decoder crashes. Formats whose decoders cannot be bounded from outside may take so much memory and so
@@ -12,8 +13,10 @@ ended by the system.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import functools
 import json
+import mmap
 import os
 import platform
 import resource
@@ -22,6 +25,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -29,7 +33,7 @@ from dataclasses import asdict, dataclass
 from io import BytesIO, FileIO, RawIOBase
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -46,8 +50,12 @@ BASE_BYTES, MORE_BYTES = 100_000_000, 640_000_000
 _COPIES = 4  # of the file, that libraries make
 _MANY_PIXELS = 50_000_000
 
-LENGTHS = struct.Struct("!II")
-"""Before each message: bytes of its header in JSON, and of what follows that."""
+REQUEST, ANSWER = struct.Struct("!IIi"), struct.Struct("!II")
+"""Before each message: bytes of its header in JSON, and of what follows; before a request, where its pixels go, too."""
+INLINE = -1
+"""Instead of a place in shared memory: what was made follows the answer's header."""
+PLACE_BYTES = 1 << 20
+"""Of shared memory for one picture: three networks at 299 px."""
 READY = {"ready": True}
 """Said first, before anything is asked."""
 
@@ -79,6 +87,11 @@ class Wish:
     side: int = 0
 
     @functools.cached_property
+    def body(self) -> int:
+        """Bytes of the pixels for all specs."""
+        return sum(spec.size * spec.size * 3 for spec in self.specs)
+
+    @functools.cached_property
     def header(self) -> bytes:
         """As it is sent."""
         return json.dumps({**asdict(self), "specs": [spec.model_dump() for spec in self.specs]}).encode()
@@ -99,13 +112,25 @@ def is_bounded(data: bytes) -> bool:
         return False
 
 
-def start(end: socket) -> subprocess.Popen[bytes]:
-    """Start a process that answers on the other end of a pair of sockets; raises OSError."""
+def shared(places: int) -> IO[bytes]:
+    """A file in memory, to be shared with a process, for so many pictures."""
+    is_linux = hasattr(os, "memfd_create")
+    number = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING) if is_linux else None
+    file = tempfile.TemporaryFile() if number is None else os.fdopen(number, "r+b")  # noqa: SIM115 - the caller's
+    file.truncate(places * PLACE_BYTES)
+    if is_linux:  # a decoder that is taken over could else make it smaller, which would end the server (SIGBUS)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return file
+
+
+def start(end: socket, memory: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a process that answers on the other end of a pair of sockets, and in shared memory; raises OSError."""
     return subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-m", __name__, str(memory.fileno())],
         stdin=end.fileno(),
         stdout=end.fileno(),
         stderr=subprocess.DEVNULL,
+        pass_fds=[memory.fileno()],
         cwd=Path(__file__).parents[1],
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"OPENBLAS_NUM_THREADS": "1"},
         process_group=0,  # Ctrl+C is for the one that started it
@@ -123,7 +148,7 @@ def check(answer: Header) -> None:
 
 
 def taken_apart(pixels: bytes, specs: Iterable[PreprocessSpec]) -> Prepared:
-    """The pixels of an answer: spec -> uint8 [size, size, 3]."""
+    """What was made of a picture: spec -> uint8 [size, size, 3]."""
     taken, begin = Prepared(), 0
     for spec in specs:
         shape = (spec.size, spec.size, 3)
@@ -190,7 +215,7 @@ def _allow_memory(most: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (min(within, default=resource.RLIM_INFINITY), hard))
 
 
-def _messages(pipe: RawIOBase) -> Iterator[tuple[bytes, bytes]]:
+def _requests(pipe: RawIOBase) -> Iterator[tuple[bytes, bytes, int]]:
     """What is asked, until nobody asks any more; memory is given back to the system when nobody does for a while."""
     rest, libc = select.poll(), ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     rest.register(pipe, select.POLLIN)
@@ -201,8 +226,8 @@ def _messages(pipe: RawIOBase) -> Iterator[tuple[bytes, bytes]]:
         while True:
             if libc and not rest.poll(_REST_MS):
                 libc.malloc_trim(0)
-            header, body = LENGTHS.unpack(_read(pipe, LENGTHS.size))
-            yield _read(pipe, header), _read(pipe, body)
+            header, body, place = REQUEST.unpack(_read(pipe, REQUEST.size))
+            yield _read(pipe, header), _read(pipe, body), place
 
 
 def _read(pipe: RawIOBase, size: int) -> bytes:
@@ -222,17 +247,25 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
-    with FileIO(sys.stdin.fileno(), closefd=False) as asked, FileIO(os.dup(sys.stdout.fileno()), "w") as answers:
+    with (
+        FileIO(sys.stdin.fileno(), closefd=False) as asked,
+        FileIO(os.dup(sys.stdout.fileno()), "w") as answers,
+        mmap.mmap(int(sys.argv[1]), 0) as memory,
+        suppress(OSError),  # nobody waits for answers any more
+    ):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whatever a library prints is no answer
-        with suppress(OSError):  # nobody waits for answers any more
-            _send(answers, READY)
-            for header, data in _messages(asked):
-                _send(answers, *_answer(_wish(header), data))
+        _send(answers, READY)
+        for header, data, place in _requests(asked):
+            answer, made = _answer(_wish(header), data)
+            if place != INLINE:
+                memory[place : place + len(made)] = made
+                made = b""
+            _send(answers, answer, made)
 
 
 def _send(pipe: RawIOBase, header: Header, body: bytes = b"") -> None:
     head = json.dumps(header).encode()
-    left = memoryview(LENGTHS.pack(len(head), len(body)) + head + body)
+    left = memoryview(ANSWER.pack(len(head), len(body)) + head + body)
     while left:
         left = left[pipe.write(left) or 0 :]
 

@@ -36,7 +36,6 @@ class Batcher(Generic[Item, Result]):
     def __init__(
         self,
         *runs: Run[Item, Result],
-        beside: Run[Item, Result] | None = None,
         name: str,
         max_batch: int,
         places: int,
@@ -49,7 +48,6 @@ class Batcher(Generic[Item, Result]):
 
         Args:
             runs: each makes a lane of its own: items -> as many results, in their order; one call at a time.
-            beside: runs a batch that leaves cores to others, in any lane; by default as any other one.
             name: of the threads.
             max_batch: items of one call at most.
             places: items that may be reserved, waiting or running at a time.
@@ -58,7 +56,7 @@ class Batcher(Generic[Item, Result]):
             sizes: of batches that run well; none means all.
             on_batch: told the size and the seconds of each batch, from a thread.
         """
-        self._on_batch, self._beside = on_batch, beside
+        self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
         self._line: Line[Asked[Item, Result]] = Line(
             places=places,
@@ -222,7 +220,7 @@ class Batcher(Generic[Item, Result]):
                 now = clock()
                 due_in = self._line.due_in(now, len(self._being_made))
                 if due_in is not None and (self._closed or due_in <= 0):
-                    batch = self._line.take(now, len(self._being_made))
+                    batch = self._line.take(now)
                     self._wake(now)  # another one, for what is left
                     return batch
                 if self._closed:
@@ -235,8 +233,7 @@ class Batcher(Generic[Item, Result]):
         size = len(batch.entries)
         try:
             with self._vitals.watched():
-                items = [cast(Item, entry.item.item) for entry in batch.entries]
-                results = (self._beside or run)(items) if batch.beside else run(items)
+                results = run([cast(Item, entry.item.item) for entry in batch.entries])
                 if len(results) != size:
                     raise RuntimeError(f"{size} items gave {len(results)} results")
         except BaseException as error:  # even SystemExit fails its batch only, not the thread

@@ -11,14 +11,16 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from app.errors import DeadlineUnmeetable, Overloaded
-from app.pace import Error, Mean, Pace
+from app.pace import Error, Pace
 
 Item = TypeVar("Item")
 
+#: Shares of the newest observation in the running means of gaps and of lead times.
+_NEW = 0.1
 #: Gaps between arrivals after which a batch that could still fill begins as it is.
 _PATIENCE = 3.0
 
@@ -42,8 +44,17 @@ class Batch(Generic[Item]):
     entries: Sequence[Entry[Item]]
     late: Sequence[Entry[Item]]
     began: float
-    beside: bool = False
-    """Whether it leaves cores to others, so that it is done later."""
+
+
+@dataclass
+class Mean:
+    """A running mean in which what is older weighs less."""
+
+    value: float | None = field(default=None)
+
+    def add(self, observed: float) -> None:
+        """Take in an observation."""
+        self.value = observed if self.value is None else self.value + _NEW * (observed - self.value)
 
 
 class Line(Generic[Item]):
@@ -67,12 +78,11 @@ class Line(Generic[Item]):
             max_delay_s: how long the oldest item may wait for its batch to fill, while a lane is free.
             lanes: batches that may run at a time.
             shares_cores: whether the cores that run batches make the items too, so that a batch that waits for them
-                leaves nothing idle. Then only full batches run beside each other, while another one follows; any other
-                one is for all cores, and so is done soonest.
+                leaves nothing idle.
             sizes: of batches that run well, 1 among them; none means all.
         """
         self.free = self._places = places
-        self.pace = Pace(full=max_batch)
+        self.pace = Pace()
         self._max_batch, self._max_delay_s, self._lanes = max_batch, max_delay_s, lanes
         self._shares_cores, self._sizes = shares_cores, tuple(sizes)
         self._idle_since = -math.inf
@@ -142,7 +152,7 @@ class Line(Generic[Item]):
             now: the time.
             being_made: items that will join, unless they cannot be made.
         """
-        if not self._waiting or not self._may_begin():
+        if not self._waiting:
             return None
         if len(self._waiting) >= self._max_batch:
             return 0.0
@@ -153,12 +163,6 @@ class Line(Generic[Item]):
         if deadlines:
             begin = min(begin, min(deadlines) - self.pace.of(len(self._waiting)))
         return max(0.0, begin - now)
-
-    def _may_begin(self) -> bool:
-        """Whether a batch may begin beside those that run, as far as a lane is free for it."""
-        if not self._running or not self._shares_cores:
-            return True
-        return len(self._waiting) >= self._max_batch and all(batch.beside for batch in self._running)
 
     def _end_of_delay(self) -> float:
         """Until when the first that waits has to, by the setting; the beginning of time for not at all."""
@@ -181,7 +185,7 @@ class Line(Generic[Item]):
         size = min(self._max_batch, len(self._waiting) + being_made)
         return max(self._waiting[0].since, self._idle_since) + self.pace.of(size)
 
-    def take(self, now: float, being_made: int = 0) -> Batch[Item]:
+    def take(self, now: float) -> Batch[Item]:
         """Begin the next batch, which may be empty; it runs until it is finished."""
         entries: list[Entry[Item]] = []
         late: list[Entry[Item]] = []
@@ -190,9 +194,7 @@ class Line(Generic[Item]):
             entry = self._waiting.popleft()
             is_late = entry.deadline is not None and now >= entry.deadline
             (late if is_late else entries).append(entry)
-        is_full, follow = len(entries) == self._max_batch, len(self._waiting) + being_made
-        beside = self._lanes > 1 and is_full and (bool(self._running) or follow >= self._max_batch)
-        batch = Batch(entries, late, now, beside)
+        batch = Batch(entries, late, now)
         if entries:
             self._running.append(batch)
         return batch

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from dataclasses import dataclass, field
-
 #: Weight that an observation keeps with each one after it: what was 35 batches ago counts a sixth.
 _MEMORY = 0.95
 
-#: Share of the newest observation in a running mean.
-_NEW = 0.1
-
 #: Shares of the newest error in the running means of errors and of deviations, and how many of these are allowed for.
 _NEW_ERROR, _NEW_DEVIATION, _DEVIATIONS = 1 / 64, 1 / 32, 2.0
-
-
-@dataclass
-class Mean:
-    """A running mean in which what is older weighs less."""
-
-    value: float | None = field(default=None)
-
-    def add(self, observed: float) -> None:
-        """Take in an observation."""
-        self.value = observed if self.value is None else self.value + _NEW * (observed - self.value)
 
 
 class Error:
@@ -47,21 +29,14 @@ class Error:
 
 
 class Pace:
-    """Seconds for a batch of n items, a + b n, by least squares over the last batches, as in BentoML's dispatcher.
+    """Seconds for a batch of n items, a + b n, by least squares over the last batches, as in BentoML's dispatcher."""
 
-    Full ones, which may run in another way, have a mean of their own.
-    """
-
-    def __init__(self, full: int = sys.maxsize) -> None:
-        """Know nothing: every batch is thought to take no time; `full` is the size of the largest."""
+    def __init__(self) -> None:
+        """Know nothing: every batch is thought to take no time."""
         self._weight = self._n = self._nn = self._t = self._nt = 0.0
-        self._full, self._full_s = full, Mean()
 
     def observe(self, size: int, seconds: float) -> None:
         """Take in a batch that ran."""
-        if size == self._full:
-            self._full_s.add(seconds)
-            return
         added = (1.0, size, size * size, seconds, size * seconds)
         before = (self._weight, self._n, self._nn, self._t, self._nt)
         self._weight, self._n, self._nn, self._t, self._nt = (
@@ -70,13 +45,10 @@ class Pace:
 
     def of(self, size: int) -> float:
         """Seconds that a batch of `size` items is expected to take; 0 for none."""
-        full_s = self._full_s.value
-        if size == self._full and full_s is not None:
-            return full_s
-        if not self._weight:
-            return (full_s or 0.0) * size / self._full
+        if not size or not self._weight:
+            return 0.0
         base, each = self._line()
-        return min(base + each * size, math.inf if full_s is None else full_s) if size else 0.0
+        return base + each * size
 
     def _line(self) -> tuple[float, float]:
         """Base and slope, neither below 0."""

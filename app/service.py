@@ -201,16 +201,15 @@ class Service:
 
 
 def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Answers]:
-    name, engine = extractor.manifest.name, extractor.engine
+    name = extractor.manifest.name
     batcher: Batcher[Row, Answers] = Batcher(
-        *[functools.partial(classify_each, engine)] * engine.lanes,
-        beside=functools.partial(classify_each, engine.beside),
+        *[functools.partial(classify_each, extractor.engine)] * extractor.engine.lanes,
         name=f"engine-{name}",
         max_batch=settings.max_batch,
         places=settings.queue_size,
         max_delay_s=settings.max_delay_ms / 1000,
-        shares_cores=engine.shares_cores,
-        sizes=engine.warm_sizes(settings.max_batch),
+        shares_cores=extractor.engine.shares_cores,
+        sizes=extractor.engine.warm_sizes(settings.max_batch),
         on_batch=metrics.batch_observer(name),
     )
     return batcher

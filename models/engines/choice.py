@@ -27,6 +27,7 @@ _CPU = (
     "tensorflow:bfloat16",
     "tensorflow:float32",
 )
+_MOST_LANES = 4  # each has memory of its own for a batch
 _GPU_DRIVERS = (Path("/dev/nvidia0"), Path("/dev/dxg"), Path("/dev/kfd"))
 _INSTALL = {"openvino": "requirements/serve.lock", "tensorflow": "requirements/cpu.lock"}
 
@@ -38,6 +39,9 @@ class Choice:
     engine: EngineName = "auto"
     precision: Precision = "auto"
     threads: int | None = None
+    spread: bool = False
+    """Whether cores run batches of their own, which costs least where many are at hand; else all work on one, which is
+    then done soonest."""
 
     def candidates(self, manifest: ExtractorManifest) -> list[str]:
         """`engine:precision` of all that may run an extractor, the fastest first.
@@ -71,7 +75,9 @@ class Choice:
         return f"{self.engine}:{self.precision}"
 
 
-def create(name: str, manifest: ExtractorManifest, read: Read, threads: int | None = None) -> Engine:
+def create(
+    name: str, manifest: ExtractorManifest, read: Read, threads: int | None = None, *, spread: bool = False
+) -> Engine:
     """Compile an extractor; imports the engine's library only now.
 
     Args:
@@ -79,6 +85,7 @@ def create(name: str, manifest: ExtractorManifest, read: Read, threads: int | No
         manifest: names the network, its input size and its tops.
         read: gives the extractor's files.
         threads: on the CPU; none means every core this process may use.
+        spread: batches over the cores, where the library can; see `Choice`.
 
     Raises:
         ArtifactError: the files do not fit, or the library cannot run them.
@@ -87,7 +94,8 @@ def create(name: str, manifest: ExtractorManifest, read: Read, threads: int | No
     if engine == "openvino":
         from models.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(precision, read, threads or available_cores())
+        threads = threads or available_cores()
+        return OpenVinoEngine(precision, read, threads, lanes=min(threads, _MOST_LANES) if spread else 1)
     from models.engines.tensorflow import TensorFlowEngine
 
     return TensorFlowEngine(precision, manifest, read, threads or available_cores())

@@ -119,10 +119,12 @@ async def _leave(
         connection = connection or await connect(url)
         try:
             async with asyncio.timeout(chance.uniform(0, patience_s)):
-                counted.answered_before_leaving += (await connection.ask(next(turn))).status == _OK
+                answer = await connection.ask(next(turn))
         except TimeoutError:
             counted.left += 1
             await connection.hang_up()
             connection = None
+        else:
+            counted.answered_before_leaving += answer.status == _OK
     if connection:
         await connection.hang_up()

@@ -192,7 +192,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         raise UndecodableImage("This image has 32 bits a sample, which has no agreed white. Save it with 8 or 16 bits.")
     if image.has_transparency_data:
         return _on_white(image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app import many, problems
+from app.direct import Direct
 from app.disconnect import unless_gone
 from app.errors import BadParameter, BatchFailed, TooManyImages
 from app.openapi import bodies, examples, responses
@@ -21,7 +22,7 @@ from app.state import deadline, get_state
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(tags=["classify"], route_class=Direct)
 
 
 @router.post(

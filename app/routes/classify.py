@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app import uploads
+from app.direct import Direct
 from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
@@ -20,13 +21,14 @@ from models.classifier import Classifier
 from models.errors import ModelNotFound
 from models.heads import Floats
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(tags=["classify"], route_class=Direct)
 
 
 @router.post(
     "/v1/classify",
     summary="Say what an image shows",
     openapi_extra=bodies.IMAGE,
+    response_model=Classification | Comparison,
     responses={
         **responses.answer(SERVER_TIMING, one_model=examples.CLASSIFICATION, several_models=examples.COMPARISON),
         **responses.errors(
@@ -36,13 +38,12 @@ router = APIRouter(tags=["classify"])
 )
 async def classify(
     request: Request,
-    response: Response,
     model: Models = None,
     version: Version = None,
     top_k: TopK = 5,
     threshold: Threshold = 0.0,
     timeout_ms: TimeoutMs = None,
-) -> Classification | Comparison:
+) -> Response:
     """Send one image: as the field `file` of a form, as the body itself, or as base64 in JSON."""
     state = get_state(request)
     with state.working_service().used() as service:
@@ -54,15 +55,15 @@ async def classify(
         classified = await unless_gone(request, work)
     results = [answer(*found, top_k, threshold) for found in classified.answers]
     timing = timed(classified, elapsed_s(request))
-    response.headers["Server-Timing"] = server_timing(timing)
     measured: dict[str, Any] = {
         "request_id": request.state.request_id,
         "timing_ms": timing,
         "batch_size": classified.batch_size,
     }
-    if selection.many:
-        return Comparison(results=results, **measured)
-    return Classification(**dict(results[0]), **measured)
+    told = Comparison(results=results, **measured) if selection.many else Classification(**vars(results[0]), **measured)
+    return Response(
+        told.model_dump_json(), headers={"Server-Timing": server_timing(timing)}, media_type="application/json"
+    )
 
 
 def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold: float) -> ModelAnswer:

@@ -9,6 +9,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from app import uploads
+from app.direct import Direct
 from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
@@ -22,7 +23,7 @@ from models.classifier import Embedding
 from models.errors import ModelNotFound
 from models.heads import Floats
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(tags=["classify"], route_class=Direct)
 
 
 class _Kind(StrEnum):

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from app import uploads
+from app.direct import Direct
 from app.disconnect import unless_gone
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
@@ -16,13 +17,12 @@ from app.schemas import Scores
 from app.state import deadline, get_state
 from models.errors import ModelNotFound
 
-router = APIRouter(tags=["TorchServe"])
+router = APIRouter(tags=["TorchServe"], route_class=Direct)
 
 _TOP_K = 5
 _DOCUMENTED: dict[str, Any] = {
     "summary": "Say what an image shows, as TorchServe does",
     "openapi_extra": bodies.IMAGE,
-    "response_model": Scores,
     "responses": {
         **responses.answer(scores=examples.SCORES),
         **responses.errors(
@@ -35,7 +35,7 @@ _DOCUMENTED: dict[str, Any] = {
 
 @router.post("/predictions/{model}", operation_id="predict", **_DOCUMENTED)
 @router.put("/predictions/{model}", operation_id="predict_put", **_DOCUMENTED)
-async def predict(request: Request, model: ModelPath, timeout_ms: TimeoutMs = None) -> dict[str, float]:
+async def predict(request: Request, model: ModelPath, timeout_ms: TimeoutMs = None) -> Scores:
     """The five likeliest classes of the newest version: `{label: probability}`. `curl -T photo.jpg URL` works."""
     return await _predict(request, model, None, timeout_ms)
 
@@ -44,12 +44,12 @@ async def predict(request: Request, model: ModelPath, timeout_ms: TimeoutMs = No
 @router.put("/predictions/{model}/{version}", operation_id="predict_version_put", **_DOCUMENTED)
 async def predict_version(
     request: Request, model: ModelPath, version: VersionPath, timeout_ms: TimeoutMs = None
-) -> dict[str, float]:
+) -> Scores:
     """The same of one version."""
     return await _predict(request, model, version, timeout_ms)
 
 
-async def _predict(request: Request, model: str, version: int | None, timeout_ms: float | None) -> dict[str, float]:
+async def _predict(request: Request, model: str, version: int | None, timeout_ms: float | None) -> Scores:
     state = get_state(request)
     with state.working_service().used() as service:
         classifier = service.catalog.find(model, version)
@@ -58,4 +58,4 @@ async def _predict(request: Request, model: str, version: int | None, timeout_ms
         upload = await uploads.read(request, state.settings.max_body_bytes)
         work = service.classify(upload.image, [classifier], until)
         answered = await unless_gone(request, work)
-    return {label: score for label, _, score in classifier.top(answered.answers[0][1], _TOP_K)}
+    return Scores({label: score for label, _, score in classifier.top(answered.answers[0][1], _TOP_K)})

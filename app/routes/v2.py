@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from app import VERSION
 from app.bodies import opened, whole
+from app.direct import Direct
 from app.disconnect import unless_gone
 from app.errors import BadParameter, TooManyImages, WorkerDied
 from app.oip import messages, tensors
@@ -25,7 +26,7 @@ from models.classifier import Classifier
 from models.errors import ModelNotFound
 from models.heads import Floats
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=Direct)
 
 PROBABILITIES = "probabilities"
 _EXTENSIONS = ["binary_tensor_data", "classification"]

@@ -59,7 +59,7 @@ _INFER: Any = {
     summary="Describe the server",
     responses={**responses.answer(server=examples.V2_SERVER), **responses.v2_errors(*GUARDED)},
 )
-async def server_metadata() -> V2Server:
+async def server_metadata(_request: Request) -> V2Server:
     """Its name, and what it knows beyond the protocol."""
     return V2Server(name="image-classification-service", version=VERSION, extensions=_EXTENSIONS)
 

@@ -17,7 +17,6 @@ from limits.aio.storage import RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from limits.limits import RateLimitItem
-from starlette.datastructures import Headers
 
 from app.counters import Counters
 from app.errors import Forbidden, RateLimited, TooManyAtOnce, Unauthorized
@@ -82,7 +81,7 @@ class Access:
 
     def stranger(self, address: str | None) -> Caller:
         """Who has this address, whatever key may come later."""
-        return Caller(f"address:{_subscriber(address)}")
+        return _at(address)
 
     @asynccontextmanager
     async def admitted(self, caller: Caller) -> AsyncIterator[dict[str, str]]:
@@ -130,12 +129,6 @@ class Access:
         return is_time
 
 
-def presented(headers: Headers) -> str | None:
-    """The key in `Authorization: Bearer` or `X-API-Key`, if there is one."""
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
-
-
 async def _hit(limiter: FixedWindowRateLimiter, items: list[RateLimitItem], caller: Caller) -> dict[str, str]:
     """Count a request against each limit; the RateLimit headers (IETF draft-ietf-httpapi-ratelimit-headers-10).
 
@@ -175,6 +168,10 @@ def _redis(url: str) -> Storage:
 
 
 @functools.lru_cache(4096)
+def _at(address: str | None) -> Caller:
+    return Caller(f"address:{_subscriber(address)}")
+
+
 def _subscriber(address: str | None) -> str:
     """Whose address it is: one of IPv6 is 64 bits of somebody's, who can change the others at will (RFC 6177)."""
     try:

@@ -26,21 +26,25 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         ClientDisconnect: the client hung up first.
     """
-    answer = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_hang_up(request))
+    patience = asyncio.timeout(None)  # tells its own cancellation from that of others, whenever they come
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise ClientDisconnect
-        return answer.result()
-    finally:
-        answer.cancel()
-        gone.cancel()
+        async with patience:
+            watcher = asyncio.create_task(_watch(request, patience))
+            try:
+                return await work
+            finally:
+                watcher.cancel()
+    except TimeoutError as error:
+        if patience.expired():
+            raise ClientDisconnect from error
+        raise
 
 
-async def _hang_up(request: Request) -> None:
+async def _watch(request: Request, patience: asyncio.Timeout) -> None:
+    """End the patience when the client hangs up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    patience.reschedule(asyncio.get_running_loop().time())
 
 
 @asynccontextmanager

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 import sys
 import warnings
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -89,7 +90,12 @@ def picture(image: bytes) -> dict[str, str | int]:
 def _as_json() -> list[Processor]:
     # without the values of variables, which may be someone's picture
     tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    return [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
+    encode = json.JSONEncoder(default=repr).encode  # once: json.dumps would make one for every line
+
+    def render(entry: dict[str, Any], **_: Any) -> str:
+        return encode(entry)
+
+    return [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer(render)]
 
 
 def _for_people() -> list[Processor]:

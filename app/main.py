@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from app import problems
 from app.access import Access
+from app.direct import Direct, Shortcut
 from app.held import Bodies
 from app.loading import Loaded, Loader, load, load_catalog
 from app.middleware import Identify, Record
@@ -73,13 +74,16 @@ def create_app(
 
     app = DocumentedApp(is_closed, docs_url=None, redoc_url=None, lifespan=lifespan, telemetry=_NO_TELEMETRY)
     app.state.held = state
+    families = (classify, batch, embed, predictions, v2, models, admin, health, docs, page, cards)
+    direct = [route for family in families for route in family.router.routes if isinstance(route, Direct)]
+    app.add_middleware(Shortcut, routes=direct)
     app.add_middleware(Guard, state=state)
     if settings.cors_origins:
         app.add_middleware(Cors, settings=settings)
     app.add_middleware(Record, state=state)
     app.add_middleware(Identify, state=state)  # the last one added is the outermost
     problems.install(app)
-    for family in (classify, batch, embed, predictions, v2, models, admin, health, docs, page, cards):
+    for family in families:
         app.include_router(family.router)
     if settings.metrics_public or state.access.needs_key:
         app.include_router(metrics.router)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from prometheus_client import (
@@ -53,10 +54,20 @@ class Metrics:
         self.model_info = Gauge(
             "model_info", "Models that are served.", _MODEL_LABELS, namespace=_NAMESPACE, registry=registry
         )
+        self._of = functools.cache(self._labelled)  # to look them up takes longer than to count
 
     def describe(self, model: str, version: int, extractor: str, engine: str) -> None:
         """Say that a model is served, and on what."""
         self.model_info.labels(model, version, extractor, engine).set(1)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request, and how long it took."""
+        requests, durations = self._of(method, route, status)
+        requests.inc()
+        durations.observe(seconds)
+
+    def _labelled(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        return self.requests.labels(method, route, status), self.request.labels(method, route)
 
     def batch_observer(self, extractor: str) -> Callable[[int, float], None]:
         """What a batcher calls after each batch: size, seconds."""

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import structlog
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
 from app.errors import Draining
-from app.state import State, own_path
+from app.state import State, own_path, sent_header
 
 _PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
@@ -54,22 +53,25 @@ class Identify:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        request_id = _request_id(headers.get("x-request-id"))
+        request_id = _request_id(sent_header(scope, b"x-request-id"))
         scope.setdefault("state", {}).update(
             request_id=request_id, began=time.monotonic(), is_probe=own_path(scope) in _PROBES
         )
+        added = (*_SECURITY, (b"x-request-id", request_id.encode()))
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_SECURITY, (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], *added]
                 if self._lifecycle.draining and _CLOSE not in message["headers"]:
                     message["headers"].append(_CLOSE)  # the client's next request finds another server
             await send(message)
 
-        named = {"request_id": request_id, **_trace(headers.get("traceparent"))}
-        with structlog.contextvars.bound_contextvars(**named):
+        trace = _trace(sent_header(scope, b"traceparent"))
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id, **trace)
+        try:
             await self._app(scope, receive, send_with_headers)
+        finally:
+            structlog.contextvars.reset_contextvars(**bound)
 
 
 class Record:
@@ -108,8 +110,7 @@ class Record:
         method = scope["method"] if scope["method"] in problems.METHODS else "other"
         caller = scope["state"].get("caller")
         route = getattr(scope.get("route"), "path", "unmatched")
-        self._metrics.requests.labels(method, route, exchange.status).inc()
-        self._metrics.request.labels(method, route).observe(seconds)
+        self._metrics.answered(method, route, exchange.status, seconds)
         (access.debug if is_probe else access.info)(
             "request",
             method=method,

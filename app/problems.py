@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http
 import math
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -52,6 +52,9 @@ STATUS: dict[type[Exception], int] = {
 
 EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed, MemoryError)
 """Every error with a place in `app.errors` or `models.errors`, and a machine that has too little memory just now."""
+
+HANDLED: tuple[type[Exception], ...] = (*EXPECTED, RequestValidationError, HTTPException, ClientDisconnect)
+"""Every error that becomes an answer where its route was called."""
 
 FAULT = "Something went wrong here; the log has it by its request id."
 """All that a caller is told of a fault of ours."""
@@ -101,8 +104,9 @@ def respond(request: Request, error: Exception) -> Response:
     problem = note(request, error)
     headers = headers_of(problem.status, error)
     if f"{own_path(request.scope)}/".startswith("/v2/"):
-        return JSONResponse(V2Error(error=problem.detail).model_dump(), problem.status, headers)
-    return JSONResponse(problem.model_dump(), problem.status, headers, MEDIA_TYPE)
+        told = V2Error(error=problem.detail)
+        return Response(told.model_dump_json(), problem.status, headers, "application/json")
+    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
 
 
 def headers_of(status: int, error: Exception) -> dict[str, str]:
@@ -128,13 +132,16 @@ def retry_after_s(error: Exception | None = None) -> int:
 
 def install(app: FastAPI) -> None:
     """Answer every error of the table, and FastAPI's and Starlette's own, as problem+json."""
-    for kind in (*EXPECTED, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, _handle)
+    for kind in HANDLED:
+        app.add_exception_handler(kind, handle)
     app.add_exception_handler(http.HTTPStatus.METHOD_NOT_ALLOWED, _wrong_method)
-    app.add_exception_handler(ClientDisconnect, _nobody_there)
 
 
-async def _handle(request: Request, error: Exception) -> Response:
+async def handle(request: Request, error: Exception) -> Response:
+    """The answer to an error that is one of `HANDLED`."""
+    if isinstance(error, ClientDisconnect):
+        get_state(request).metrics.cancelled.inc()
+        return Response(status_code=_CLIENT_GONE)
     return respond(request, error)
 
 
@@ -151,17 +158,12 @@ def _has_route(request: Request, method: str) -> bool:
     return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
-async def _nobody_there(request: Request, _error: Exception) -> Response:
-    get_state(request).metrics.cancelled.inc()
-    return Response(status_code=_CLIENT_GONE)
-
-
 def _problem(request: Request, status: int, code: str, detail: str) -> Problem:
     return Problem(
         title=http.HTTPStatus(status).phrase,
         status=status,
         detail=detail,
-        instance=request.url.path,
+        instance=quote(request.scope["path"]),
         code=code,
         request_id=request.state.request_id,
     )

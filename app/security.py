@@ -14,11 +14,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
-from app.access import Access, Caller, presented
+from app.access import Access, Caller
 from app.errors import ServiceError, Unauthorized
 from app.keys import Role
 from app.settings import Settings
-from app.state import State, own_path
+from app.state import State, own_path, sent_header
 
 _OPEN = frozenset(
     {"/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz", "/healthz"}
@@ -45,18 +45,17 @@ class Guard:
         if scope["type"] != "http" or is_open(own_path(scope), self._settings):
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
         refusal = None
         try:
-            caller = recognised(request, self._access)
+            caller = recognised(scope, self._access)
         except Unauthorized as error:  # counts for the address, so that nobody tries keys as fast as they like
-            caller, refusal = stranger(request, self._access), error
+            caller, refusal = stranger(scope, self._access), error
         try:
             async with self._access.admitted(caller) as left:
-                answer = problems.respond(request, refusal) if refusal else self._app
+                answer = problems.respond(Request(scope), refusal) if refusal else self._app
                 await answer(scope, receive, self._with(left, send))
         except ServiceError as error:  # its own: those of the app have become answers
-            await problems.respond(request, error)(scope, receive, send)
+            await problems.respond(Request(scope), error)(scope, receive, send)
 
     def _with(self, left: dict[str, str], send: Send) -> Send:
         extra = {**left, **({"Cache-Control": "no-store"} if self._access.needs_key else {})}
@@ -83,20 +82,27 @@ class Cors(CORSMiddleware):
         )
 
 
-def recognised(request: Request, access: Access, key_field: str | None = None) -> Caller:
+def recognised(scope: Scope, access: Access, key_field: str | None = None) -> Caller:
     """Who asks, by the key in a header, or in a field of the page's form; raises Unauthorized."""
-    caller = access.caller(presented(request.headers) or key_field, _address(request))
-    request.state.caller = caller
+    caller = access.caller(_presented(scope) or key_field, _address(scope))
+    scope["state"]["caller"] = caller
     return caller
 
 
-def stranger(request: Request, access: Access) -> Caller:
+def stranger(scope: Scope, access: Access) -> Caller:
     """Who asks, by the address alone."""
-    return access.stranger(_address(request))
+    return access.stranger(_address(scope))
 
 
-def _address(request: Request) -> str | None:
-    return request.client.host if request.client else None
+def _presented(scope: Scope) -> str | None:
+    """The key in `Authorization: Bearer` or `X-API-Key`, if there is one."""
+    kind, _, credentials = (sent_header(scope, b"authorization") or "").partition(" ")
+    return credentials.strip() if kind.lower() == "bearer" else sent_header(scope, b"x-api-key")
+
+
+def _address(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 async def _admin(request: Request) -> Caller:

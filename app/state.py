@@ -76,6 +76,11 @@ def own_path(scope: Scope) -> str:
     return path.removeprefix(scope.get("app_root_path", scope.get("root_path", "")))
 
 
+def sent_header(scope: Scope, name: bytes) -> str | None:
+    """The first value of a header, of a request of which nothing else is read yet; its name in lower case."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
 def elapsed_s(request: Request) -> float:
     """Seconds since the request's first byte."""
     return time.monotonic() - cast(float, request.state.began)

@@ -69,9 +69,9 @@ async def favicon(request: Request) -> Response:
 async def _upload(request: Request, state: State, admitted: AsyncExitStack, left: dict[str, str]) -> Upload:
     """The form, whose key is known only when it was read: until then its address is what counts."""
     access = state.access
-    left |= await admitted.enter_async_context(access.admitted(stranger(request, access)))
+    left |= await admitted.enter_async_context(access.admitted(stranger(request.scope, access)))
     upload = await uploads.read(request, state.settings.max_body_bytes)
-    caller = recognised(request, access, next(iter(upload.all("key")), None))
+    caller = recognised(request.scope, access, next(iter(upload.all("key")), None))
     if access.needs_key:
         left |= await admitted.enter_async_context(access.admitted(caller))
     return upload

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -35,6 +34,7 @@ from models.errors import HeadFailed
 from models.heads import Floats
 
 R = TypeVar("R", bound=Reader)
+T = TypeVar("T")
 
 access = structlog.get_logger("access")
 
@@ -118,8 +118,7 @@ class Service:
         """
         groups, sender = catalogs.group(readers), Sender(len(images))
         with self._held(groups, len(images), deadline) as places:
-            work = (self._classify(image, sender, groups, places, deadline) for image in images)
-            found = await asyncio.gather(*work, return_exceptions=True)
+            found = await _each([self._classify(image, sender, groups, places, deadline) for image in images])
         return [_ordered(readers, each) for each in found]
 
     def check_room(self, readers: Sequence[R], deadline: float | None = None) -> None:
@@ -130,7 +129,9 @@ class Service:
     @contextmanager
     def _held(self, groups: Groups[R], images: int, deadline: float | None) -> Iterator[Mapping[Extractor, Place]]:
         """Places for so many images, each of which has a row for every group."""
-        rows = Counter(extractor for extractor, _ in groups)
+        rows: dict[Extractor, int] = {}
+        for extractor, _ in groups:
+            rows[extractor] = rows.get(extractor, 0) + 1
         most = self._queue_size // max(rows.values())
         if not most:
             raise BadParameter("model: these models need more places than the server has. Name fewer at a time.")
@@ -217,6 +218,16 @@ def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batche
 
 def _depth(batcher: Batcher[Row, Answers]) -> int:
     return batcher.depth
+
+
+async def _each(work: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+    """What each gives or raises; a single one needs no task of its own."""
+    if len(work) != 1:
+        return await asyncio.gather(*work, return_exceptions=True)
+    try:
+        return [await work[0]]
+    except Exception as error:
+        return [error]
 
 
 def _ordered(readers: Sequence[R], outcome: Answered[R] | BaseException) -> Answered[R] | Exception:

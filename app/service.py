@@ -123,12 +123,21 @@ class Service:
 
     def check_room(self, readers: Sequence[R], deadline: float | None = None) -> None:
         """Refuse an image before its body is read, where it would be refused afterwards; raises as `classify` does."""
-        with self._held(catalogs.group(readers), 1, deadline):
-            pass
+        for extractor, count in self._rows(catalogs.group(readers), 1).items():
+            with self._batchers[extractor].reserve(count, deadline):
+                pass
 
     @contextmanager
     def _held(self, groups: Groups[R], images: int, deadline: float | None) -> Iterator[Mapping[Extractor, Place]]:
         """Places for so many images, each of which has a row for every group."""
+        with ExitStack() as held:
+            yield {
+                extractor: held.enter_context(self._batchers[extractor].reserve(count, deadline))
+                for extractor, count in self._rows(groups, images).items()
+            }
+
+    def _rows(self, groups: Groups[R], images: int) -> Mapping[Extractor, int]:
+        """How many so many images need of each extractor; raises BadParameter and TooManyImages."""
         rows: dict[Extractor, int] = {}
         for extractor, _ in groups:
             rows[extractor] = rows.get(extractor, 0) + 1
@@ -137,11 +146,7 @@ class Service:
             raise BadParameter("model: these models need more places than the server has. Name fewer at a time.")
         if images > most:
             raise TooManyImages(most)
-        with ExitStack() as held:
-            yield {
-                extractor: held.enter_context(self._batchers[extractor].reserve(count * images, deadline))
-                for extractor, count in rows.items()
-            }
+        return {extractor: count * images for extractor, count in rows.items()}
 
     async def _classify(
         self,

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import BodyTooLarge, EmptyBody, SlowBody, UnsupportedType
 from app.held import Share
-from app.state import get_state
+from app.state import get_state, sent_header
 
 LEAST_RATE = 10_000
 """Bytes a second, beyond APP_READ_TIMEOUT_S: slower is not a poor line but an attempt to hold connections."""
@@ -33,10 +33,10 @@ def opened(request: Request, max_bytes: int) -> tuple[str, AsyncGenerator[bytes,
         UnsupportedType: the Content-Type is absurdly long.
         EmptyBody, SlowBody, Overloaded, ClientDisconnect: while it is read.
     """
-    declared = request.headers.get("content-length", "")
+    declared = sent_header(request.scope, b"content-length") or ""
     if _NUMBER.fullmatch(declared) and int(declared) > max_bytes:
         raise too_large(max_bytes)
-    content_type = request.headers.get("content-type", "")
+    content_type = sent_header(request.scope, b"content-type") or ""
     if len(content_type) > _LONGEST_TYPE:
         raise UnsupportedType("The Content-Type is longer than any that is read.")
     kind = parse_options_header(content_type)[0].decode("latin-1").lower()

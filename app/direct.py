@@ -7,7 +7,7 @@ loop, and most of what it costs to refuse one. It still makes the document, of t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import Request, Response
@@ -18,6 +18,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import problems
+from app.state import sent_header
 
 
 class Direct(APIRoute):
@@ -33,7 +34,7 @@ class Direct(APIRoute):
         super().__init__(path, endpoint, **documented)
         known = self.dependant
         self._queries = [field.alias for field in known.query_params]
-        self._headers = [field.alias for field in known.header_params]
+        self._headers = {field.alias: field.alias.lower().encode() for field in known.header_params}
         described = (*known.path_params, *known.query_params, *known.header_params)
         fields: dict[str, Any] = {each.name: (each.field_info.annotation, each.field_info) for each in described}
         self._parameters = create_model(self.name, **fields)
@@ -51,12 +52,13 @@ class Direct(APIRoute):
         await response(scope, receive, send)
 
     def _validated(self, request: Request) -> dict[str, Any]:
-        sent = dict(request.path_params)
+        sent: dict[str, str | None] = dict(request.path_params)
         if request.scope["query_string"]:
-            sent |= _among(request.query_params, self._queries)
-        sent |= _among(request.headers, self._headers)
+            sent |= {name: request.query_params.get(name) for name in self._queries}
+        sent |= {name: sent_header(request.scope, key) for name, key in self._headers.items()}
         try:
-            validated: dict[str, Any] = vars(self._parameters.model_validate(sent))
+            given = {name: value for name, value in sent.items() if value is not None}
+            validated: dict[str, Any] = vars(self._parameters.model_validate(given))
             return validated
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from error
@@ -78,10 +80,6 @@ class Shortcut:
                 await route.handle(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-def _among(values: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    return {name: value for name in names if (value := values.get(name)) is not None}
 
 
 def _as_json(answer: BaseModel) -> Response:

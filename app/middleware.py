@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
 from app.errors import Draining
-from app.state import State, own_path, sent_header
+from app.state import State, sent_header
 
 _PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
@@ -53,9 +53,9 @@ class Identify:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(sent_header(scope, b"x-request-id"))
+        request_id, path = _request_id(sent_header(scope, b"x-request-id")), _own_path(scope)
         scope.setdefault("state", {}).update(
-            request_id=request_id, began=time.monotonic(), is_probe=own_path(scope) in _PROBES
+            request_id=request_id, began=time.monotonic(), own_path=path, is_probe=path in _PROBES
         )
         added = (*_SECURITY, (b"x-request-id", request_id.encode()))
 
@@ -114,7 +114,7 @@ class Record:
         (access.debug if is_probe else access.info)(
             "request",
             method=method,
-            path=quote(own_path(scope)),  # no control character reaches a terminal
+            path=quote(scope["state"]["own_path"]),  # no control character reaches a terminal
             status=exchange.status,
             duration_ms=round(seconds * 1000, 1),
             bytes_in=exchange.bytes_in,
@@ -154,3 +154,12 @@ def _request_id(sent: str | None) -> str:
 
 def _trace(traceparent: str | None) -> dict[str, str]:
     return {"traceparent": traceparent} if traceparent and _TRACEPARENT.fullmatch(traceparent) else {}
+
+
+def _own_path(scope: Scope) -> str:
+    """The path of a request without the prefix that a proxy put before it.
+
+    A mount adds its own path to `root_path`, for everybody who looks later, and keeps the proxy's as `app_root_path`.
+    """
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("app_root_path", scope.get("root_path", "")))

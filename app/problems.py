@@ -16,7 +16,7 @@ from starlette.routing import Match
 
 from app import errors
 from app.schemas import Problem, V2Error
-from app.state import get_state, own_path
+from app.state import get_state
 from models import errors as models_errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -103,7 +103,7 @@ def respond(request: Request, error: Exception) -> Response:
     """An error as problem+json, or as the Open Inference Protocol wants it below its address."""
     problem = note(request, error)
     headers = headers_of(problem.status, error)
-    if f"{own_path(request.scope)}/".startswith("/v2/"):
+    if f"{request.state.own_path}/".startswith("/v2/"):
         told = V2Error(error=problem.detail)
         return Response(told.model_dump_json(), problem.status, headers, "application/json")
     return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)

@@ -18,7 +18,7 @@ from app.access import Access, Caller
 from app.errors import ServiceError, Unauthorized
 from app.keys import Role
 from app.settings import Settings
-from app.state import State, own_path, sent_header
+from app.state import State, sent_header
 
 _OPEN = frozenset(
     {"/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz", "/healthz"}
@@ -42,7 +42,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, or answer it."""
-        if scope["type"] != "http" or is_open(own_path(scope), self._settings):
+        if scope["type"] != "http" or is_open(scope["state"]["own_path"], self._settings):
             await self._app(scope, receive, send)
             return
         refusal = None

@@ -67,15 +67,6 @@ def deadline(request: Request, timeout_ms: float | None) -> float | None:
     return began + allowed_ms / 1000 if allowed_ms else None
 
 
-def own_path(scope: Scope) -> str:
-    """The path of a request without the prefix that a proxy put before it.
-
-    A mount adds its own path to `root_path`, for everybody who looks later, and keeps the proxy's as `app_root_path`.
-    """
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("app_root_path", scope.get("root_path", "")))
-
-
 def sent_header(scope: Scope, name: bytes) -> str | None:
     """The first value of a header, of a request of which nothing else is read yet; its name in lower case."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

@@ -1,0 +1,101 @@
+"""Routes that are called without FastAPI: what they take, and what comes before them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.direct import Direct
+from app.keys import Role, add
+from app.routes import batch, classify, embed, predictions, v2
+from tests.app.conftest import Serve
+from tests.app.pictures import encoded
+from tests.app.raw_http import connected, post, read_answer
+from tests.app.test_load import hold
+from tests.app.tiny import ColourEngine
+
+pytestmark = pytest.mark.anyio
+
+PICTURE = encoded()
+
+
+@pytest.mark.parametrize(
+    ("query", "classes"),
+    [
+        ("top_k=1", 1),
+        ("top_k=x&top_k=1", 1),
+        ("top_k=1&top_k=2", 2),
+        ("top_k=+1", 1),
+        ("top_k=1&X-Request-Timeout-Ms=x&timeout_ms=x&request=x", 1),
+    ],
+)
+async def test_the_last_of_repeated_parameters_counts_and_unknown_ones_do_not(
+    client: httpx.AsyncClient, query: str, classes: int
+) -> None:
+    answer = await client.post(f"/v1/classify?{query}", content=PICTURE)
+    assert len(answer.json()["predictions"]) == classes
+
+
+async def test_everything_that_is_wrong_with_parameters_is_told_at_once(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/classify?threshold=2&top_k=x")
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_parameter")
+    assert answer.json()["detail"] == (
+        "top_k: Input should be a valid integer, unable to parse string as an integer; "
+        "threshold: Input should be less than or equal to 1."
+    )
+
+
+async def test_what_reads_a_body_is_called_directly(make_app: Callable[..., FastAPI]) -> None:
+    """So that whoever adds such an address does not leave it out."""
+    paths = make_app().openapi()["paths"]
+    reading = {path for path, operations in paths.items() if any("requestBody" in each for each in operations.values())}
+    routers = [each.router for each in (batch, classify, embed, predictions, v2)]
+    assert reading <= {route.path for router in routers for route in router.routes if isinstance(route, Direct)}
+
+
+async def test_a_key_is_asked_for_before_there_is_a_word_about_room(
+    serve: Serve, engine: ColourEngine, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    mine = {"X-API-Key": add(keys, "me", Role.USER)}
+    async with serve(queue_size=1, api_keys_file=keys) as client:
+        engine.go.clear()
+        first = asyncio.create_task(client.post("/v1/classify", content=PICTURE, headers=mine))
+        await asyncio.to_thread(engine.began.acquire)
+        assert (await client.post("/v1/classify", content=PICTURE)).status_code == 401
+        refused = await client.post("/v1/classify", content=PICTURE, headers=mine)
+        assert refused.status_code == 503
+        assert refused.headers["Cache-Control"] == "no-store"
+        engine.go.set()
+        assert (await first).status_code == 200
+
+
+async def test_who_is_refused_is_told_what_is_left(serve: Serve, engine: ColourEngine) -> None:
+    async with serve(queue_size=1, rate_limit="10/minute") as client:
+        first = await hold(engine, client)
+        refused = await client.post("/v1/classify", content=PICTURE)
+        assert (refused.status_code, refused.headers["RateLimit"]) == (503, '"60s";r=8;t=60')
+        engine.go.set()
+        await first
+
+
+async def test_metrics_know_the_address_of_a_refusal(serve: Serve, engine: ColourEngine) -> None:
+    async with serve(queue_size=1) as client:
+        first = await hold(engine, client)
+        await client.post("/predictions/colours", content=PICTURE)
+        told = (await client.get("/metrics")).text
+        engine.go.set()
+        await first
+    assert 'classifier_requests_total{method="POST",route="/predictions/{model}",status="503"} 1.0' in told
+
+
+def test_a_connection_can_be_used_on_after_a_refusal_that_read_no_body(tiny_address: str) -> None:
+    with connected(tiny_address) as connection:
+        for path, status in [("/v1/classify?model=none", 404), ("/v1/classify", 200)] * 2:
+            connection.sendall(post(PICTURE, "image/png", path))
+            assert read_answer(connection).status == status

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import problems
+from app import overload, problems
 from app.state import sent_header
 
 
@@ -45,6 +45,7 @@ class Direct(APIRoute):
             return
         request = Request(scope, receive, send)
         try:
+            overload.check(request)
             answer = await self.endpoint(request, **self._validated(request))
             response = answer if isinstance(answer, Response) else _as_json(answer)
         except problems.HANDLED as error:

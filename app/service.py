@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -17,10 +17,11 @@ from app.batcher import Batcher
 from app.decoders import Decoders
 from app.decoding import Sender
 from app.disconnect import until
-from app.errors import BadParameter, BatchFailed, TooManyImages
+from app.errors import BatchFailed
 from app.loading import Loaded
 from app.making import Answers, Batchers, Groups, Making, Picture
 from app.metrics import Metrics
+from app.places import Places
 from app.settings import Settings
 from models import catalog as catalogs
 from models.classifier import (
@@ -66,12 +67,13 @@ class Service:
         self._logs_pictures = settings.log_pictures
         self._users, self._unused = 0, asyncio.Event()
         self._unused.set()
-        self.limits, self._metrics, self._queue_size = settings.limits, metrics, settings.queue_size
+        self.limits, self._metrics = settings.limits, metrics
         self.decoders: Decoders = before.decoders if before else Decoders(settings.max_decoding_pixels)
         running: Batchers = before._batchers if before else {}
         self._batchers: Batchers = {
             each: running.get(each) or _start(each, settings, metrics) for each in self.catalog.extractors
         }
+        self.places = Places(self._batchers, settings.queue_size)
         metrics.model_info.clear()
         metrics.queue_depth.clear()
         for extractor, batcher in self._batchers.items():
@@ -117,36 +119,13 @@ class Service:
             Overloaded, DeadlineUnmeetable, Closed: refused as a whole.
         """
         groups, sender = catalogs.group(readers), Sender(len(images))
-        with self._held(groups, len(images), deadline) as places:
+        with self.places.held(groups, len(images), deadline) as places:
             found = await _each([self._classify(image, sender, groups, places, deadline) for image in images])
         return [_ordered(readers, each) for each in found]
 
     def check_room(self, readers: Sequence[R], deadline: float | None = None) -> None:
         """Refuse an image before its body is read, where it would be refused afterwards; raises as `classify` does."""
-        for extractor, count in self._rows(catalogs.group(readers), 1).items():
-            with self._batchers[extractor].reserve(count, deadline):
-                pass
-
-    @contextmanager
-    def _held(self, groups: Groups[R], images: int, deadline: float | None) -> Iterator[Mapping[Extractor, Place]]:
-        """Places for so many images, each of which has a row for every group."""
-        with ExitStack() as held:
-            yield {
-                extractor: held.enter_context(self._batchers[extractor].reserve(count, deadline))
-                for extractor, count in self._rows(groups, images).items()
-            }
-
-    def _rows(self, groups: Groups[R], images: int) -> Mapping[Extractor, int]:
-        """How many so many images need of each extractor; raises BadParameter and TooManyImages."""
-        rows: dict[Extractor, int] = {}
-        for extractor, _ in groups:
-            rows[extractor] = rows.get(extractor, 0) + 1
-        most = self._queue_size // max(rows.values())
-        if not most:
-            raise BadParameter("model: these models need more places than the server has. Name fewer at a time.")
-        if images > most:
-            raise TooManyImages(most)
-        return {extractor: count * images for extractor, count in rows.items()}
+        self.places.check(catalogs.group(readers), deadline)
 
     async def _classify(
         self,

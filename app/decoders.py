@@ -62,8 +62,8 @@ class Decoders:
     def withdraw(self, job: Job) -> None:
         """Nobody waits for it any more, and nobody is told of it; what has begun goes on."""
         job.is_wanted = False
-        if not self._small.turns.leave(job.sender, job):
-            self._large.turns.leave(job.sender, job)
+        if self._small.turns.leave(job.sender, job) or self._large.turns.leave(job.sender, job):
+            job.data = b""  # a timer may know the job for a while
 
     async def thumbnail(self, image: bytes, side: int, limits: Limits) -> bytes:
         """A JPEG of an image, upright and of at most `side` pixels a side.
@@ -97,7 +97,7 @@ class Decoders:
         except IsLarge:
             self._hand_over(job)
         except (ImageError, MemoryError) as error:
-            job.fail(error)
+            job.refuse(error)
         else:
             job.tell(header, body)
 
@@ -108,8 +108,10 @@ class Decoders:
             self._loop.call_later(PATIENCE_S, self._lose_patience, job)
 
     def _lose_patience(self, job: Job) -> None:
-        if self._large.turns.leave(job.sender, job):
-            job.fail(
+        if job.is_wanted and not self._large.is_up:  # it waits for the process, and for no other picture
+            self._loop.call_later(PATIENCE_S, self._lose_patience, job)
+        elif self._large.turns.leave(job.sender, job):
+            job.refuse(
                 Overloaded(
                     f"JPEGs of more than {self._most_small:,} pixels, and other pictures of more than "
                     f"{self._most_small // _SLOWNESS:,}, are decoded one at a time, and others are before this one. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import socket
 import subprocess
 from collections import deque
@@ -16,7 +17,7 @@ from models import apart
 from models.apart import LENGTHS, Header, Wish
 
 WALL_S = 30.0
-"""For an answer, whatever the process does meanwhile."""
+"""For an answer, whatever the process does meanwhile, and for its start."""
 _AHEAD_BYTES = 128 * 1024  # of its jobs: more than that is work enough, whatever the event loop does meanwhile
 _MOST_HEADER, _MOST_BODY = 64 * 1024, 64 * 1024 * 1024  # of an answer
 
@@ -41,8 +42,15 @@ class Job:
     """Called with an answer that is no error."""
     fail: Callable[[BaseException], None]
     is_wanted: bool = True
+    """Whether somebody still waits for it, who was not refused."""
     was_lost: bool = False
     """Whether a process ended over it."""
+
+    def refuse(self, error: BaseException) -> None:
+        """There will be no answer; who waits, if anybody does, is told so and nothing else afterwards."""
+        if self.is_wanted:
+            self.is_wanted = False
+            self.fail(error)
 
 
 class Process(asyncio.Protocol):
@@ -69,13 +77,14 @@ class Process(asyncio.Protocol):
         """Whether it has said that it is."""
         self.up: asyncio.Future[None] = self._loop.create_future()
         """Done when it is ready, or has ended without having been."""
-        self.returncode: int | None = None
-        """Once it has ended, as `subprocess` has it."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.was_killed = False
+        """Whether it was ended from outside, as by a system that needs its memory."""
         self.load = 0
         """Bytes of its jobs."""
         self._on_answer, self._on_room, self._on_end, self._ahead = on_answer, on_room, on_end, ahead
-        self._since = 0.0  # when it began with the first of its jobs
+        self._since = 0.0  # when it began to start, or with the first of its jobs
+        self._is_given_up = False
         self._received = bytearray()
         self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.WriteTransport | None = None
@@ -90,7 +99,7 @@ class Process(asyncio.Protocol):
             await self._loop.create_unix_connection(lambda: self, sock=ours)
         except BaseException:
             ours.close()
-            self.kill()
+            self._end()
             raise
 
     @property
@@ -111,42 +120,50 @@ class Process(asyncio.Protocol):
             self._watch = self._loop.call_later(WALL_S, self._look)
 
     def kill(self) -> None:
-        """End it, whatever it is at."""
+        """End it, whatever it is at; what it may still say is not heard."""
+        self._is_given_up = True
         if self._process:
             self._process.kill()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by inheritance
+        self._since = self._loop.time()
+        self._watch = self._loop.call_later(WALL_S, self._look)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_given_up:
+            return
         self._received += data
         try:
             while (answer := self._next_answer()) is not None:
                 self._take(*answer)
-        except ValueError:
+        except Exception:  # whatever it is that cannot be read: whoever waits must hear of it
             logger.exception("A process that decodes pictures sent what is no answer.")
             self.kill()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         if self._watch:
             self._watch.cancel()
+        self._end()
+        self._on_end(self)
+
+    def _end(self) -> None:
         if self._process:
             self._process.kill()  # where it closed the connection and lives on
-            self.returncode = self._process.wait()
+            code = self._process.wait()
+            self.was_killed = code == -signal.SIGKILL and not self._is_given_up
             if self.jobs or not self.is_ready:
-                logger.warning("A process that decodes pictures has ended: exit code %s", self.returncode)
+                logger.warning("A process that decodes pictures has ended: exit code %s", code)
         if not self.up.done():
             self.up.set_result(None)
         self.ended.set_result(None)
-        self._on_end(self)
 
     def _take(self, header: Header, body: bytes) -> None:
         if self.is_ready:
-            job = self.jobs.popleft()
-            self.load -= len(job.data)
+            self._on_answer(self.jobs[0], header, body)  # still there, and refused, where this raises
+            self.load -= len(self.jobs.popleft().data)
             self._since = self._loop.time()
-            self._on_answer(job, header, body)
-        elif not self.up.done():
+        else:
             self.is_ready = True
             self.up.set_result(None)
         self._on_room()
@@ -169,7 +186,7 @@ class Process(asyncio.Protocol):
 
     def _look(self) -> None:
         self._watch = None
-        if not self.jobs:
+        if self.is_ready and not self.jobs:
             return
         left_s = self._since + WALL_S - self._loop.time()
         if left_s > 0:

@@ -70,6 +70,7 @@ class Making(Generic[R]):
         """Nobody waits for what is not there yet."""
         if self._job:
             self.decoders.withdraw(self._job)
+            self._job = None  # the two know each other
         self.image = None  # whoever still knows of this making, a timer at most, keeps no picture
         for want in self.wants:
             want.batcher.give_up(want.asked)

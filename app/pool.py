@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
 
 from app.asked import shutting_down
@@ -39,14 +38,18 @@ class Pool:
     @property
     def is_alive(self) -> bool:
         """Whether processes come up."""
-        return self._failed_starts < _MOST_FAILED_STARTS
+        return self.is_up or self._failed_starts < _MOST_FAILED_STARTS
+
+    @property
+    def is_up(self) -> bool:
+        """Whether one of them at least is."""
+        return any(process.is_ready for process in self._processes)
 
     async def warm(self) -> None:
         """Start all of them, and wait until they are ready."""
         while len(self._processes) < self._most:
             self._begin()
-        await asyncio.gather(*self._starting)
-        await asyncio.gather(*(process.up for process in self._processes))
+        await asyncio.wait([process.up for process in self._processes])  # which, cancelled, cancels none of them
 
     def join(self, job: Job) -> None:
         """Put a job behind the others of its sender; raises Closed."""
@@ -62,7 +65,7 @@ class Pool:
         self._is_closed = True
         left = self.turns.clear() + [job for process in self._processes for job in process.jobs]
         for job in left:
-            _fail(job, shutting_down())
+            job.refuse(shutting_down())
         await asyncio.gather(*self._starting)
         running = list(self._processes)
         for process in running:
@@ -86,11 +89,11 @@ class Pool:
     async def _start(self, process: Process) -> None:
         try:
             await process.start()
-        except OSError as error:  # too many processes, or too little memory for one more
+        except Exception as error:  # too many processes or threads, or too little memory for one more
             logger.warning("A process that decodes pictures cannot be started: %s", error)
             self._processes.discard(process)
             if not self._processes:
-                self._fail_all(MemoryError())
+                self._refuse_all(MemoryError)
 
     def _on_end(self, process: Process) -> None:
         self._processes.discard(process)
@@ -98,32 +101,27 @@ class Pool:
             return
         self._failed_starts = 0 if process.is_ready else self._failed_starts + 1
         if process.jobs:
-            self._try_again(process.jobs.popleft(), process.returncode)
+            self._try_again(process.jobs.popleft(), process.was_killed)
         for job in process.jobs:
             if job.is_wanted:
                 self.turns.join(job.sender, job)
         if not self.is_alive:
-            self._fail_all(shutting_down())
+            self._refuse_all(shutting_down)
         elif self.turns:
             self._begin()
             self._serve()
 
-    def _try_again(self, job: Job, returncode: int | None) -> None:
+    def _try_again(self, job: Job, was_killed: bool) -> None:
         """A process ended over this one: for what it is, or because the system needed its memory for others."""
-        if job.was_lost or returncode != -signal.SIGKILL:
-            _fail(job, UndecodableImage(TOO_MUCH))
+        if job.was_lost or not was_killed:
+            job.refuse(UndecodableImage(TOO_MUCH))
         elif job.is_wanted:
             job.was_lost = True
             self.turns.join(job.sender, job)
 
-    def _fail_all(self, error: BaseException) -> None:
+    def _refuse_all(self, error: Callable[[], BaseException]) -> None:
         for job in self.turns.clear():
-            _fail(job, error)
-
-
-def _fail(job: Job, error: BaseException) -> None:
-    if job.is_wanted:
-        job.fail(error)
+            job.refuse(error())
 
 
 def _load(process: Process) -> int:

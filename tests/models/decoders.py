@@ -1,0 +1,121 @@
+"""Processes that decode pictures, for tests: asked without an event loop, or with something changed in them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from models import apart
+from models.apart import LENGTHS, READY, Header, Prepared, Wish
+from models.image import DEFAULT_LIMITS, Limits
+from models.preprocess import PreprocessSpec
+
+ROOT = Path(__file__).parents[2]
+WAIT_S = 60
+SPECS = (PreprocessSpec(size=96, source=32, crop="center"), PreprocessSpec(size=64, crop="none"))
+Start = Callable[[socket.socket], "subprocess.Popen[bytes]"]
+
+
+class Decoder:
+    """One process, and our end of its connection."""
+
+    def __init__(self, start: Start) -> None:
+        """Start it, and wait until it is ready."""
+        self.end, its = socket.socketpair()
+        self.end.settimeout(WAIT_S)
+        with its:
+            self.process = start(its)
+        assert self.receive() == (READY, b"")
+
+    def send(self, wish: Wish, data: bytes) -> None:
+        self.end.sendall(LENGTHS.pack(len(wish.header), len(data)) + wish.header + data)
+
+    def receive(self) -> tuple[Header, bytes]:
+        """The next answer; raises EOFError if the process has ended."""
+        header, body = LENGTHS.unpack(self._read(LENGTHS.size))
+        return json.loads(self._read(header)), self._read(body)
+
+    def ask(self, wish: Wish, data: bytes) -> bytes:
+        """What came of it; raises what the process raised, and EOFError if it has ended."""
+        self.send(wish, data)
+        header, body = self.receive()
+        apart.check(header)
+        assert header["seconds"] >= 0
+        return body
+
+    def prepare(
+        self,
+        data: bytes,
+        specs: Sequence[PreprocessSpec] = SPECS,
+        limits: Limits = DEFAULT_LIMITS,
+        most: int | None = None,
+    ) -> Prepared:
+        return apart.taken_apart(self.ask(Wish(tuple(specs), limits, most), data), specs)
+
+    def thumbnail(self, data: bytes, side: int) -> bytes:
+        return self.ask(Wish((), DEFAULT_LIMITS, side=side), data)
+
+    def _read(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                more = self.end.recv(size - len(data))
+            except ConnectionResetError:
+                more = b""
+            if not more:
+                raise EOFError
+            data += more
+        return bytes(data)
+
+
+@contextmanager
+def started(start: Start = apart.start) -> Iterator[Decoder]:
+    """A process that ends with the test."""
+    decoder = Decoder(start)
+    try:
+        yield decoder
+    finally:
+        decoder.end.close()
+        decoder.process.kill()
+        decoder.process.wait(WAIT_S)
+
+
+def changed(change: str) -> Start:
+    """How to start processes in which this is done first."""
+    code = f"from models import apart\n{change}\napart.main()"
+
+    def start(end: socket.socket) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=end.fileno(),
+            stdout=end.fileno(),
+            stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+        )
+
+    return start
+
+
+def children(pid: int | str = "self") -> set[int]:
+    """Processes that a process has started and that have not been waited for."""
+    listed = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
+    return {int(child) for each in listed for child in each.read_text(encoding="ascii").split()}
+
+
+def runs(pid: int) -> bool:
+    """Whether a process has not ended, waited for or not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def descriptors() -> int:
+    """How many files and sockets this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -89,9 +89,6 @@ class Decoders:
         await asyncio.gather(self._small.close(), self._large.close())
 
     def _take(self, job: Job, header: Header, body: bytes) -> None:
-        """Pass an answer on; of one that nobody waits for any more, nothing."""
-        if not job.is_wanted:
-            return
         try:
             check(header)
         except IsLarge:

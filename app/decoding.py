@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from models.apart import LENGTHS, Header, Wish
 WALL_S = 30.0
 """For an answer, whatever the process does meanwhile, and for its start."""
 _AHEAD_BYTES = 128 * 1024  # of its jobs: more than that is work enough, whatever the event loop does meanwhile
+_CHUNK = 64 * 1024
 _MOST_HEADER, _MOST_BODY = 64 * 1024, 64 * 1024 * 1024  # of an answer
 
 logger = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class Process(asyncio.Protocol):
         """Nothing runs yet; `start` must follow.
 
         Args:
-            on_answer: told the job, and the header and the body of its answer.
+            on_answer: told a job that is wanted, and the header and the body of its answer.
             on_room: told when it may have room for more.
             on_end: told when it has ended; `jobs` are those that it still had, the first one being what it was at.
             ahead: jobs that it has at a time at most.
@@ -87,12 +89,14 @@ class Process(asyncio.Protocol):
         self._is_given_up = False
         self._received = bytearray()
         self._watch: asyncio.TimerHandle | None = None
+        self._socket: socket.socket | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
         """Start it; raises OSError."""
         ours, its = socket.socketpair()
+        self._socket = ours
         try:
             with its:
                 self._process = await asyncio.to_thread(apart.start, its)
@@ -105,7 +109,14 @@ class Process(asyncio.Protocol):
     @property
     def has_room(self) -> bool:
         """Whether it can be given one more."""
-        return self.is_ready and (not self.jobs or (len(self.jobs) < self._ahead and self.load < _AHEAD_BYTES))
+        is_full = self.jobs and (len(self.jobs) >= self._ahead or self.load >= _AHEAD_BYTES)
+        return self.is_ready and not is_full and self._runs
+
+    @property
+    def _runs(self) -> bool:
+        """Whether it does, although nobody has heard of its end yet: a system that kills one may kill all."""
+        is_connected = self._transport is not None and not self._transport.is_closing()
+        return is_connected and self._process is not None and self._process.poll() is None
 
     def give(self, job: Job) -> None:
         """Have a picture decoded, after those that it was given before."""
@@ -151,6 +162,7 @@ class Process(asyncio.Protocol):
         if self._process:
             self._process.kill()  # where it closed the connection and lives on
             code = self._process.wait()
+            self.data_received(self._unread())
             self.was_killed = code == -signal.SIGKILL and not self._is_given_up
             if self.jobs or not self.is_ready:
                 logger.warning("A process that decodes pictures has ended: exit code %s", code)
@@ -158,9 +170,19 @@ class Process(asyncio.Protocol):
             self.up.set_result(None)
         self.ended.set_result(None)
 
+    def _unread(self) -> bytes:
+        """What it had answered before it ended: if more could not be sent to it, the event loop has read no further."""
+        unread = bytearray()
+        with suppress(OSError):  # there is no more
+            while self._socket and (data := self._socket.recv(_CHUNK, socket.MSG_DONTWAIT)):
+                unread += data
+        return bytes(unread)
+
     def _take(self, header: Header, body: bytes) -> None:
         if self.is_ready:
-            self._on_answer(self.jobs[0], header, body)  # still there, and refused, where this raises
+            job = self.jobs[0]
+            if job.is_wanted:
+                self._on_answer(job, header, body)  # where this raises, it is still there, and refused
             self.load -= len(self.jobs.popleft().data)
             self._since = self._loop.time()
         else:

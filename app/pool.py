@@ -26,7 +26,7 @@ class Pool:
         Args:
             most: processes.
             ahead: jobs that each of them has at a time.
-            on_answer: told the job, and the header and the body of its answer.
+            on_answer: told a job that is wanted, and the header and the body of its answer.
         """
         self.turns: Turns[Job] = Turns()
         self._most, self._ahead, self._on_answer = most, ahead, on_answer

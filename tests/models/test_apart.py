@@ -119,7 +119,9 @@ def test_one_with_more_pixels_than_are_wanted_is_known_by_its_header(shared: Dec
 
 
 def test_formats_whose_decoders_can_be_outwitted_are_bounded() -> None:
-    assert [apart.is_bounded(encode(blocks(), kind)) for kind in ("TIFF", "JPEG", "PNG", "WebP")] == [True] + [False] * 3
+    assert [apart.is_bounded(encode(blocks(), kind)) for kind in ("TIFF", "JPEG", "PNG", "WebP")] == [True] + [
+        False
+    ] * 3
     assert not apart.is_bounded(b"")
 
 
@@ -193,7 +195,9 @@ def test_signals_for_the_whole_service_leave_it_at_work(shared: Decoder, number:
 
 
 def test_what_a_library_prints_is_no_answer() -> None:
-    with started(changed("real = apart.prepare\napart.prepare = lambda *a: print('!', flush=True) or real(*a)")) as decoder:
+    with started(
+        changed("real = apart.prepare\napart.prepare = lambda *a: print('!', flush=True) or real(*a)")
+    ) as decoder:
         assert decoder.prepare(encode(noise(40, 40), "PNG"))
 
 

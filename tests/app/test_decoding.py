@@ -19,6 +19,7 @@ from app.decoding import Job, Sender
 from app.errors import Overloaded
 from models import apart
 from models.apart import Wish
+from models.classifier import prepare_pixels
 from models.errors import UndecodableImage
 from models.image import DEFAULT_LIMITS
 from tests.app.conftest import Serve
@@ -169,7 +170,7 @@ def pixels(side: int = 40) -> dict[str, Any]:
 async def test_what_is_decoded_already_is_resized_in_a_thread(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads, real = list[int](), making.prepare_pixels
+    threads, real = list[int](), prepare_pixels
 
     def resize(*arguments: Any) -> Any:
         threads.append(threading.get_ident())

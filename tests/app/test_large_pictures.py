@@ -85,7 +85,6 @@ def test_many_large_pictures_are_answered_or_refused_soon_and_hold_up_nobody(
             return list(pool.map(lambda _: timed(address, large), range(2 * CLIENTS)))
 
     answers, small = undisturbed(
-        address,
         lambda: beside(address, all_at_once),
         lambda found: slowest(found[0]) < SLOWEST_LARGE_S and slowest(found[1]) < SLOWEST_SMALL_S,
     )
@@ -103,7 +102,6 @@ def test_a_batch_that_takes_many_seconds_holds_up_nobody(process: ServerProcess,
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n' + picture + b"\r\n"
     batch = post(part * CLIENTS + b"--b--\r\n", "multipart/form-data; boundary=b", "/v1/classify/batch")
     (answer,), small = undisturbed(
-        address,
         lambda: beside(address, lambda: [timed(address, batch)]),
         lambda found: slowest(found[1]) < SLOWEST_SMALL_S,
     )

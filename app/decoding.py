@@ -109,12 +109,11 @@ class Process(asyncio.Protocol):
     @property
     def has_room(self) -> bool:
         """Whether it can be given one more."""
-        is_full = self.jobs and (len(self.jobs) >= self._ahead or self.load >= _AHEAD_BYTES)
-        return self.is_ready and not is_full and self._runs
+        return self.is_ready and (not self.jobs or (len(self.jobs) < self._ahead and self.load < _AHEAD_BYTES))
 
     @property
-    def _runs(self) -> bool:
-        """Whether it does, although nobody has heard of its end yet: a system that kills one may kill all."""
+    def runs(self) -> bool:
+        """Whether it does, as far as the system knows: of its end nobody may have heard yet."""
         is_connected = self._transport is not None and not self._transport.is_closing()
         return is_connected and self._process is not None and self._process.poll() is None
 

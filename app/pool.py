@@ -73,11 +73,13 @@ class Pool:
         await asyncio.gather(*(process.ended for process in running))
 
     def _serve(self) -> None:
-        while self.turns:
-            free = [process for process in self._processes if process.has_room]
-            if not free:
-                return
-            min(free, key=_load).give(self.turns.next())
+        while self.turns and (process := self._free()):
+            process.give(self.turns.next())
+
+    def _free(self) -> Process | None:
+        """The one with the least to do; where a system has killed several at once, none of those."""
+        free = sorted((process for process in self._processes if process.has_room), key=_load)
+        return next((process for process in free if process.runs), None)
 
     def _begin(self) -> None:
         process = Process(self._on_answer, self._serve, self._on_end, self._ahead)

@@ -1,8 +1,18 @@
-"""Processes that decode nothing, but do as they are told: the real ones, with another answer to what is asked."""
+"""Processes that decode nothing, but do as they are told, and who asks them."""
 
 from __future__ import annotations
 
-from tests.models.decoders import changed
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from app.decoding import Job, Process, Sender
+from app.pool import Pool
+from models import apart
+from models.apart import Header, Wish
+from models.image import DEFAULT_LIMITS
+from tests.models.decoders import WAIT_S, changed
 
 OBEDIENT = changed("""
 import os, signal, time
@@ -31,3 +41,56 @@ def answer(wish, data):
 apart._answer = answer
 """)
 """Start one that sends back what it was sent, unless that says something else."""
+
+
+@dataclass(eq=False)
+class Asked:
+    """A job, and all that was told of it."""
+
+    data: bytes
+    sender: Sender = field(default_factory=Sender)
+    answers: list[bytes | BaseException] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._done = asyncio.Event()
+        self.job = Job(self.sender, Wish((), DEFAULT_LIMITS), self.data, lambda _, body: self._put(body), self._put)
+
+    def _put(self, answer: bytes | BaseException) -> None:
+        self.answers.append(answer)
+        self._done.set()
+
+    async def answer(self) -> bytes:
+        """The only one; raises it where it is an error."""
+        await asyncio.wait_for(self._done.wait(), WAIT_S)
+        (answer,) = self.answers
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+@asynccontextmanager
+async def pool_of(most: int = 1, ahead: int = 8, *, warm: bool = True) -> AsyncIterator[Pool]:
+    """Processes that share what they are asked, until the block ends."""
+
+    def tell(job: Job, header: Header, body: bytes) -> None:
+        apart.check(header)
+        job.tell(header, body)
+
+    pool = Pool(most, ahead, tell)
+    try:
+        if warm:
+            await pool.warm()
+        yield pool
+    finally:
+        await pool.close()
+
+
+def ask(pool: Pool, *pictures: bytes) -> list[Asked]:
+    asked = [Asked(data) for data in pictures]
+    for each in asked:
+        pool.join(each.job)
+    return asked
+
+
+def processes(pool: Pool) -> list[Process]:
+    return list(pool._processes)

@@ -1,4 +1,4 @@
-"""A thread that runs a network dies, or nothing decodes: probes say so, accepted work finishes, the process ends with 1."""
+"""A thread that runs a network dies, or nothing decodes: probes say so, what was accepted finishes, the end is 1."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import asyncio
 import random
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -15,21 +14,18 @@ import pytest
 
 from app import making
 from app.decoders import Decoders
-from app.decoding import Job, Sender
+from app.decoding import Sender
 from app.errors import Overloaded
 from models import apart
-from models.apart import Wish
 from models.classifier import prepare_pixels
 from models.errors import UndecodableImage
-from models.image import DEFAULT_LIMITS
 from tests.app.conftest import Serve
-from tests.app.decoders import OBEDIENT
+from tests.app.decoders import OBEDIENT, Asked
 from tests.app.pictures import encoded
 from tests.models.decoders import WAIT_S, changed
 
 pytestmark = pytest.mark.anyio
 
-WISH = Wish((), DEFAULT_LIMITS)
 PICTURE = encoded()
 
 
@@ -41,50 +37,26 @@ async def decoders(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Decoders]:
     await decoders.close()
 
 
-@dataclass(eq=False)
-class Asked:
-    """A job, and what was told of it."""
-
-    decoders: Decoders
-    sender: Sender
-    data: bytes
-    answers: list[bytes | BaseException] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.done = asyncio.Event()
-        self.job = Job(self.sender, WISH, self.data, lambda _, body: self._put(body), self._put)
-        self.decoders.start(self.job)
-
-    def _put(self, answer: bytes | BaseException) -> None:
-        self.answers.append(answer)
-        self.done.set()
-
-    def withdraw(self) -> None:
-        self.decoders.withdraw(self.job)
-        self.done.set()
-
-
-async def all_done(asked: list[Asked]) -> None:
-    await asyncio.wait_for(asyncio.gather(*(each.done.wait() for each in asked)), WAIT_S)
+def ask(decoders: Decoders, data: bytes, sender: Sender) -> Asked:
+    asked = Asked(data, sender)
+    decoders.start(asked.job)
+    return asked
 
 
 async def test_a_large_picture_is_handed_over_and_answered(decoders: Decoders) -> None:
-    asked = [Asked(decoders, Sender(9), data) for data in (b"large 1", b"a", b"large 2", b"b", b"large 3")]
-    await all_done(asked)
-    assert [each.answers for each in asked] == [[each.data] for each in asked]
+    asked = [ask(decoders, data, Sender(9)) for data in (b"large 1", b"a", b"large 2", b"b", b"large 3")]
+    assert [await each.answer() for each in asked] == [each.data for each in asked]
 
 
 async def test_nobody_is_told_of_what_was_withdrawn(decoders: Decoders) -> None:
     await decoders.warm()
-    sender = Sender(9)
-    withdrawn = [Asked(decoders, sender, data) for data in (b"nap", b"a", b"abort", b"large", b"number")]
-    asked = [Asked(decoders, Sender(), b"b") for _ in range(4)]
+    withdrawn = [ask(decoders, data, Sender(9)) for data in (b"nap", b"a", b"abort", b"large", b"number")]
+    asked = [ask(decoders, b"b", Sender()) for _ in range(4)]
     for each in withdrawn:
-        each.withdraw()
-    await all_done(asked)
+        decoders.withdraw(each.job)
+    assert [await each.answer() for each in asked] == [b"b"] * 4
     await asyncio.sleep(0.5)
     assert [each.answers for each in withdrawn] == [[]] * 5
-    assert [each.answers for each in asked] == [[b"b"]] * 4
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -96,25 +68,24 @@ async def test_each_is_told_its_own_once_whatever_the_others_are(decoders: Decod
         kind = chance.choices([b"", b"large", b"abort", b"nothing"], [90, 10, 0.5, 0.5])[0]
         size = chance.choice([0, 10, 1000, 50_000, 150_000])
         data = kind if kind in (b"abort", b"nothing") else kind + b"%d " % number + chance.randbytes(size)
-        asked.append(Asked(decoders, chance.choice(senders), data))
-        if chance.random() < 0.2:
-            each = chance.choice(asked)
-            if not each.answers:
-                each.withdraw()
-                withdrawn.add(each)
+        asked.append(ask(decoders, data, chance.choice(senders)))
+        each = chance.choice(asked)
+        if chance.random() < 0.2 and not each.answers:
+            decoders.withdraw(each.job)
+            withdrawn.add(each)
         if chance.random() < 0.2:
             await asyncio.sleep(chance.choice([0, 0.001, 0.01]))
-    await all_done(asked)
     for each in asked:
         if each in withdrawn:
             assert not each.answers
         elif each.data in (b"abort", b"nothing"):
-            assert [type(answer) for answer in each.answers] == [UndecodableImage]
-        elif isinstance(each.answers[0], Overloaded):
-            assert each.data.startswith(b"large")
-            assert each.sender.pictures == 1
+            with pytest.raises(UndecodableImage):
+                await each.answer()
         else:
-            assert each.answers == [each.data]
+            try:
+                assert await each.answer() == each.data
+            except Overloaded:
+                assert (each.data[:5], each.sender.pictures) == (b"large", 1)
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/"])
@@ -162,7 +133,7 @@ async def test_where_no_process_can_be_started_pictures_come_again_later(
     assert (await client.post("/v1/classify", content=PICTURE)).status_code == 200
 
 
-def pixels(side: int = 40) -> dict[str, Any]:
+def pixels(side: int = 8) -> dict[str, Any]:
     grid = np.full((1, side, side, 3), (220, 20, 30))
     return {"inputs": [{"name": "pixels", "shape": grid.shape, "datatype": "UINT8", "data": grid.ravel().tolist()}]}
 

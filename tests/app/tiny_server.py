@@ -45,5 +45,5 @@ if __name__ == "__main__":
     if os.environ.get("TINY_DIES"):
         make_mortal()
     if os.environ.get("TINY_DECODES_NOTHING"):
-        apart.start = changed("raise SystemExit(1)")
+        apart.start = changed("raise SystemExit(1)")  # type: ignore[assignment]
     end(main(load))

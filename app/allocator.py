@@ -1,8 +1,7 @@
 """What the C library keeps of memory that was freed: given back to the system when the server comes to rest.
 
 glibc takes the first large block that is freed for a reason to keep all later ones, of up to 32 MiB, in the heap of
-each thread. That makes the next large picture cheap: without it (M_MMAP_THRESHOLD), decoding 12 megapixels takes a
-third more of a core, since every page is new. So nothing is changed while there is work.
+each thread. That makes the next large body cheap, since no page is new. So nothing is changed while there is work.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from dataclasses import replace
 from app.decoding import Job, Sender
 from app.errors import Overloaded
 from app.pool import Pool
-from models.apart import Header, IsLarge, Wish, check
 from models.cores import available_cores
 from models.errors import ImageError
 from models.image import Limits
+from models.wishes import Header, IsLarge, Wish, check
 
 PATIENCE_S = 0.5
 """How long a large picture waits for its turn, where it is the only one of its request."""
@@ -62,8 +62,8 @@ class Decoders:
     def withdraw(self, job: Job) -> None:
         """Nobody waits for it any more, and nobody is told of it; what has begun goes on."""
         job.is_wanted = False
-        if not self._small.turns.leave(job.sender, job):
-            self._large.turns.leave(job.sender, job)
+        if self._small.turns.leave(job.sender, job) or self._large.turns.leave(job.sender, job):
+            job.data = b""  # a timer may know the job for a while
 
     async def thumbnail(self, image: bytes, side: int, limits: Limits) -> bytes:
         """A JPEG of an image, upright and of at most `side` pixels a side.
@@ -89,15 +89,12 @@ class Decoders:
         await asyncio.gather(self._small.close(), self._large.close())
 
     def _take(self, job: Job, header: Header, body: bytes) -> None:
-        """Pass an answer on; of one that nobody waits for any more, nothing."""
-        if not job.is_wanted:
-            return
         try:
             check(header)
         except IsLarge:
             self._hand_over(job)
         except (ImageError, MemoryError) as error:
-            job.fail(error)
+            job.refuse(error)
         else:
             job.tell(header, body)
 
@@ -108,8 +105,10 @@ class Decoders:
             self._loop.call_later(PATIENCE_S, self._lose_patience, job)
 
     def _lose_patience(self, job: Job) -> None:
-        if self._large.turns.leave(job.sender, job):
-            job.fail(
+        if job.is_wanted and not self._large.is_up:  # it waits for the process, and for no other picture
+            self._loop.call_later(PATIENCE_S, self._lose_patience, job)
+        elif self._large.turns.leave(job.sender, job):
+            job.refuse(
                 Overloaded(
                     f"JPEGs of more than {self._most_small:,} pixels, and other pictures of more than "
                     f"{self._most_small // _SLOWNESS:,}, are decoded one at a time, and others are before this one. "

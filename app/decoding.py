@@ -6,19 +6,22 @@ import asyncio
 import json
 import logging
 import mmap
+import signal
 import socket
 import subprocess
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from models import apart
-from models.apart import ANSWER, INLINE, PLACE_BYTES, REQUEST, Header, Wish
+from models import wishes
+from models.wishes import ANSWER, INLINE, PLACE_BYTES, REQUEST, Header, Wish
 
 WALL_S = 30.0
-"""For an answer, whatever the process does meanwhile."""
+"""For an answer, whatever the process does meanwhile, and for its start."""
 _AHEAD_BYTES = 128 * 1024  # of its jobs: more than that is work enough, whatever the event loop does meanwhile
+_CHUNK = 64 * 1024
 _MOST_HEADER, _MOST_BODY = 64 * 1024, 64 * 1024 * 1024  # of an answer
 
 logger = logging.getLogger(__name__)
@@ -42,10 +45,17 @@ class Job:
     """Called with an answer that is no error."""
     fail: Callable[[BaseException], None]
     is_wanted: bool = True
+    """Whether somebody still waits for it, who was not refused."""
     was_lost: bool = False
     """Whether a process ended over it."""
     place: int = INLINE
     """In the memory that is shared with the process that has it."""
+
+    def refuse(self, error: BaseException) -> None:
+        """There will be no answer; who waits, if anybody does, is told so and nothing else afterwards."""
+        if self.is_wanted:
+            self.is_wanted = False
+            self.fail(error)
 
 
 class Process(asyncio.Protocol):
@@ -61,7 +71,7 @@ class Process(asyncio.Protocol):
         """Nothing runs yet; `start` must follow.
 
         Args:
-            on_answer: told the job, and the header and the body of its answer.
+            on_answer: told a job that is wanted, and the header and the body of its answer.
             on_room: told when it may have room for more.
             on_end: told when it has ended; `jobs` are those that it still had, the first one being what it was at.
             ahead: jobs that it has at a time at most.
@@ -72,16 +82,18 @@ class Process(asyncio.Protocol):
         """Whether it has said that it is."""
         self.up: asyncio.Future[None] = self._loop.create_future()
         """Done when it is ready, or has ended without having been."""
-        self.returncode: int | None = None
-        """Once it has ended, as `subprocess` has it."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.was_killed = False
+        """Whether it was ended from outside, as by a system that needs its memory."""
         self.load = 0
         """Bytes of its jobs."""
         self._on_answer, self._on_room, self._on_end, self._ahead = on_answer, on_room, on_end, ahead
-        self._since = 0.0  # when it began with the first of its jobs
+        self._since = 0.0  # when it began to start, or with the first of its jobs
+        self._is_given_up = False
         self._received = bytearray()
         self._turn = 0  # in the shared memory: no place is used again before its answer has been taken
         self._watch: asyncio.TimerHandle | None = None
+        self._socket: socket.socket | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._memory: mmap.mmap | None = None
@@ -89,10 +101,11 @@ class Process(asyncio.Protocol):
     async def start(self) -> None:
         """Start it; raises OSError."""
         ours, its = socket.socketpair()
+        self._socket = ours
         try:
-            with its, apart.shared(self._ahead) as memory:
+            with its, wishes.shared(self._ahead) as memory:
                 self._memory = mmap.mmap(memory.fileno(), 0)
-                self._process = await asyncio.to_thread(apart.start, its, memory)
+                self._process = await asyncio.to_thread(wishes.start, its, memory)
             await self._loop.create_unix_connection(lambda: self, sock=ours)
         except BaseException:
             ours.close()
@@ -103,6 +116,12 @@ class Process(asyncio.Protocol):
     def has_room(self) -> bool:
         """Whether it can be given one more."""
         return self.is_ready and (not self.jobs or (len(self.jobs) < self._ahead and self.load < _AHEAD_BYTES))
+
+    @property
+    def runs(self) -> bool:
+        """Whether it does, as far as the system knows: of its end nobody may have heard yet."""
+        is_connected = self._transport is not None and not self._transport.is_closing()
+        return is_connected and self._process is not None and self._process.poll() is None
 
     def give(self, job: Job) -> None:
         """Have a picture decoded, after those that it was given before."""
@@ -117,7 +136,8 @@ class Process(asyncio.Protocol):
             self._watch = self._loop.call_later(WALL_S, self._look)
 
     def kill(self) -> None:
-        """End it, whatever it is at."""
+        """End it, whatever it is at; what it may still say is not heard."""
+        self._is_given_up = True
         if self._process:
             self._process.kill()
 
@@ -129,13 +149,17 @@ class Process(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by inheritance
+        self._since = self._loop.time()
+        self._watch = self._loop.call_later(WALL_S, self._look)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_given_up:
+            return
         self._received += data
         try:
             while (answer := self._next_answer()) is not None:
                 self._take(*answer)
-        except ValueError:
+        except Exception:  # whatever it is that cannot be read: whoever waits must hear of it
             logger.exception("A process that decodes pictures sent what is no answer.")
             self.kill()
 
@@ -143,29 +167,40 @@ class Process(asyncio.Protocol):
         if self._watch:
             self._watch.cancel()
         self._end()
-        if self.jobs or not self.is_ready:
-            logger.warning("A process that decodes pictures has ended: exit code %s", self.returncode)
-        if not self.up.done():
-            self.up.set_result(None)
-        self.ended.set_result(None)
         self._on_end(self)
 
     def _end(self) -> None:
         if self._process:
             self._process.kill()  # where it closed the connection and lives on
-            self.returncode = self._process.wait()
+            code = self._process.wait()
+            self.data_received(self._unread())
+            self.was_killed = code == -signal.SIGKILL and not self._is_given_up
+            if self.jobs or not self.is_ready:
+                logger.warning("A process that decodes pictures has ended: exit code %s", code)
         if self._memory:
             self._memory.close()
+        if not self.up.done():
+            self.up.set_result(None)
+        self.ended.set_result(None)
+
+    def _unread(self) -> bytes:
+        """What it had answered before it ended: if more could not be sent to it, the event loop has read no further."""
+        unread = bytearray()
+        with suppress(OSError):  # there is no more
+            while self._socket and (data := self._socket.recv(_CHUNK, socket.MSG_DONTWAIT)):
+                unread += data
+        return bytes(unread)
 
     def _take(self, header: Header, body: bytes) -> None:
         if self.is_ready:
-            job = self.jobs.popleft()
-            self.load -= len(job.data)
-            self._since = self._loop.time()
+            job = self.jobs[0]
             if job.place != INLINE and self._memory:
-                body = self._memory[job.place : job.place + job.wish.body]
-            self._on_answer(job, header, body)
-        elif not self.up.done():
+                body = self._memory[job.place : job.place + header["placed"]]
+            if job.is_wanted:
+                self._on_answer(job, header, body)  # where this raises, it is still there, and refused
+            self.load -= len(self.jobs.popleft().data)
+            self._since = self._loop.time()
+        else:
             self.is_ready = True
             self.up.set_result(None)
         self._on_room()
@@ -188,7 +223,7 @@ class Process(asyncio.Protocol):
 
     def _look(self) -> None:
         self._watch = None
-        if not self.jobs:
+        if self.is_ready and not self.jobs:
             return
         left_s = self._since + WALL_S - self._loop.time()
         if left_s > 0:

@@ -63,7 +63,7 @@ class Draining(ServiceError):
 
 
 class WorkerDied(ServiceError):
-    """A thread that runs a network, or its device, has died; the server ends."""
+    """A thread that runs a network, or its device, has died, or nothing decodes any more; the server ends."""
 
     code = "worker_died"
 

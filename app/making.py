@@ -12,12 +12,12 @@ from app.asked import Asked, Outcome, Place
 from app.batcher import Batcher
 from app.decoders import Decoders
 from app.decoding import Job, Sender
-from models.apart import Header, Prepared, Wish, taken_apart
 from models.classifier import Extractor, Reader, Row, prepare_pixels
 from models.errors import HeadFailed
 from models.heads import Floats
 from models.image import Limits, Pixels
 from models.preprocess import PreprocessSpec
+from models.wishes import Header, Prepared, Wish, taken_apart
 
 R = TypeVar("R", bound=Reader)
 Picture = bytes | Pixels
@@ -70,6 +70,7 @@ class Making(Generic[R]):
         """Nobody waits for what is not there yet."""
         if self._job:
             self.decoders.withdraw(self._job)
+            self._job = None  # the two know each other
         self.image = None  # whoever still knows of this making, a timer at most, keeps no picture
         for want in self.wants:
             want.batcher.give_up(want.asked)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
 
 from app.asked import shutting_down
 from app.decoding import Job, Process
 from app.turns import Turns
-from models.apart import TOO_MUCH, Header
 from models.errors import UndecodableImage
+from models.wishes import TOO_MUCH, Header
 
 _MOST_FAILED_STARTS = 5
 
@@ -27,7 +26,7 @@ class Pool:
         Args:
             most: processes.
             ahead: jobs that each of them has at a time.
-            on_answer: told the job, and the header and the body of its answer.
+            on_answer: told a job that is wanted, and the header and the body of its answer.
         """
         self.turns: Turns[Job] = Turns()
         self._most, self._ahead, self._on_answer = most, ahead, on_answer
@@ -39,14 +38,18 @@ class Pool:
     @property
     def is_alive(self) -> bool:
         """Whether processes come up."""
-        return self._failed_starts < _MOST_FAILED_STARTS
+        return self.is_up or self._failed_starts < _MOST_FAILED_STARTS
+
+    @property
+    def is_up(self) -> bool:
+        """Whether one of them at least is."""
+        return any(process.is_ready for process in self._processes)
 
     async def warm(self) -> None:
         """Start all of them, and wait until they are ready."""
         while len(self._processes) < self._most:
             self._begin()
-        await asyncio.gather(*self._starting)
-        await asyncio.gather(*(process.up for process in self._processes))
+        await asyncio.wait([process.up for process in self._processes])  # which, cancelled, cancels none of them
 
     def join(self, job: Job) -> None:
         """Put a job behind the others of its sender; raises Closed."""
@@ -62,7 +65,7 @@ class Pool:
         self._is_closed = True
         left = self.turns.clear() + [job for process in self._processes for job in process.jobs]
         for job in left:
-            _fail(job, shutting_down())
+            job.refuse(shutting_down())
         await asyncio.gather(*self._starting)
         running = list(self._processes)
         for process in running:
@@ -70,11 +73,13 @@ class Pool:
         await asyncio.gather(*(process.ended for process in running))
 
     def _serve(self) -> None:
-        while self.turns:
-            free = [process for process in self._processes if process.has_room]
-            if not free:
-                return
-            min(free, key=_load).give(self.turns.next())
+        while self.turns and (process := self._free()):
+            process.give(self.turns.next())
+
+    def _free(self) -> Process | None:
+        """The one with the least to do; where a system has killed several at once, none of those."""
+        free = sorted((process for process in self._processes if process.has_room), key=_load)
+        return next((process for process in free if process.runs), None)
 
     def _begin(self) -> None:
         process = Process(self._on_answer, self._serve, self._on_end, self._ahead)
@@ -86,11 +91,11 @@ class Pool:
     async def _start(self, process: Process) -> None:
         try:
             await process.start()
-        except OSError as error:  # too many processes, or too little memory for one more
+        except Exception as error:  # too many processes or threads, or too little memory for one more
             logger.warning("A process that decodes pictures cannot be started: %s", error)
             self._processes.discard(process)
             if not self._processes:
-                self._fail_all(MemoryError())
+                self._refuse_all(MemoryError)
 
     def _on_end(self, process: Process) -> None:
         self._processes.discard(process)
@@ -98,32 +103,27 @@ class Pool:
             return
         self._failed_starts = 0 if process.is_ready else self._failed_starts + 1
         if process.jobs:
-            self._try_again(process.jobs.popleft(), process.returncode)
+            self._try_again(process.jobs.popleft(), process.was_killed)
         for job in process.jobs:
             if job.is_wanted:
                 self.turns.join(job.sender, job)
         if not self.is_alive:
-            self._fail_all(shutting_down())
+            self._refuse_all(shutting_down)
         elif self.turns:
             self._begin()
             self._serve()
 
-    def _try_again(self, job: Job, returncode: int | None) -> None:
+    def _try_again(self, job: Job, was_killed: bool) -> None:
         """A process ended over this one: for what it is, or because the system needed its memory for others."""
-        if job.was_lost or returncode != -signal.SIGKILL:
-            _fail(job, UndecodableImage(TOO_MUCH))
+        if job.was_lost or not was_killed:
+            job.refuse(UndecodableImage(TOO_MUCH))
         elif job.is_wanted:
             job.was_lost = True
             self.turns.join(job.sender, job)
 
-    def _fail_all(self, error: BaseException) -> None:
+    def _refuse_all(self, error: Callable[[], BaseException]) -> None:
         for job in self.turns.clear():
-            _fail(job, error)
-
-
-def _fail(job: Job, error: BaseException) -> None:
-    if job.is_wanted:
-        job.fail(error)
+            job.refuse(error())
 
 
 def _load(process: Process) -> int:

@@ -41,7 +41,7 @@ class Timing(_Schema):
     """Where the time went, in milliseconds."""
 
     decode: Milliseconds = Field(description="decoding and resizing the picture")
-    queue: Milliseconds = Field(description="waiting for a thread to decode and for the network")
+    queue: Milliseconds = Field(description="waiting to be decoded and for the network")
     inference: Milliseconds = Field(description="the network and the heads, for the whole batch")
     total: Milliseconds = Field(description="from the first byte of the request to the answer")
 

@@ -117,7 +117,8 @@ class Server(uvicorn.Server):
 
     def _give_up(self) -> None:
         logger.critical(
-            "What runs a network has died, thread or device. What was accepted finishes, then the server ends with 1.",
+            "What runs a network (thread or device) or decodes pictures has died. What was accepted finishes, then the "
+            "server ends with 1.",
             in_flight=self._lifecycle.in_flight,
         )
         self.exit_code = 1

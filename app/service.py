@@ -1,4 +1,4 @@
-"""The catalog, a batcher for each extractor, and the threads that decode: bytes -> probabilities."""
+"""The catalog, a batcher for each extractor, and what decodes: bytes -> probabilities."""
 
 from __future__ import annotations
 

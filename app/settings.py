@@ -78,7 +78,8 @@ class Settings(BaseSettings):
         ge=1,
         description="Bounds what is decoded at a time, of all requests together. A JPEG of more than a quarter of it, "
         "or another picture of more than a sixteenth, is large: one of these at a time (of `APP_MAX_PIXELS` at most), "
-        "and beside it smaller ones of half of it together. Each pixel may need 20 bytes of memory.",
+        "in a process of its own. Beside it, each of the other processes, one for each core, decodes one small picture "
+        "at a time. Each pixel may need 20 bytes of memory.",
     )
     max_side: int = Field(DEFAULT_LIMITS.max_side, ge=1, description="Pixels that a picture's longer side may have.")
     max_batch: int = Field(32, ge=1, description="Pictures that one run of a network takes at most.")

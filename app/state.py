@@ -37,13 +37,13 @@ class State:
 
     @property
     def is_alive(self) -> bool:
-        """Whether nothing that runs a network has died; nothing has before there is any."""
+        """Whether nothing has died that runs a network or decodes; nothing has before there is any."""
         return self.service is None or self.service.is_alive
 
     def check_alive(self) -> None:
         """Raise WorkerDied where the server is past mending itself."""
         if not self.is_alive:
-            raise WorkerDied("What runs a network has died, so this server ends. Another one may answer.")
+            raise WorkerDied("A part of this server has died, so it ends. Another one may answer.")
 
     def working_service(self) -> Service:
         """The service, if new work is taken; raises WorkerDied, NotReady, Draining."""

@@ -1,6 +1,6 @@
 """From bytes to probabilities: what the server, the command line and the evaluation all call.
 
-    prepare(bytes, specs) -> pixels, one for each distinct spec          (a thread for each image)
+    prepare(bytes, specs) -> pixels, one for each distinct spec          (a thread or a process for each image)
     classify(engine, rows) -> probabilities                              (one call for each batch)
 
 An extractor runs once over the batch, whoever asked; then each head runs once over the rows that it reads.

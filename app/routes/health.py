@@ -27,7 +27,7 @@ _READY: Any = {
     responses={**responses.answer(ok=examples.HEALTH), **responses.errors("/livez", WorkerDied)},
 )
 async def livez(request: Request) -> Health:
-    """200 as long as the server answers at all; 503 once what runs a network has died."""
+    """200 as long as the server answers at all; 503 once a part has died that it cannot do without."""
     get_state(request).check_alive()
     return Health(status="ok")
 

@@ -4,62 +4,79 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import sys
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
-from app.decoders import PATIENCE_S, Before, Decoders
+from app import decoders
+from app.decoders import PATIENCE_S, Decoders
+from models import wishes
+from models.image import DEFAULT_LIMITS, Limits
 from tests.app.conftest import Serve, eventually
 from tests.app.pictures import encoded
 from tests.app.test_batch import files, labels, send
 from tests.app.test_load import app_of
+from tests.models.decoders import changed
 
 pytestmark = pytest.mark.anyio
 
 PIXELS = 64_000  # so that more than 16,000 are many, and of a PNG more than 4,000
-Run = Callable[[bytes, Callable[[Before], None]], Awaitable[None]]
 SMALL, LARGE = encoded("green"), encoded("red", size=(160, 120))
 
 
 def decoders_of(client: httpx.AsyncClient) -> Decoders:
-    decoders: Decoders = app_of(client).state.held.service.decoders
-    return decoders
+    found: Decoders = app_of(client).state.held.service.decoders
+    return found
 
 
 def waiting(client: httpx.AsyncClient) -> int:
     """Large pictures that wait for their turn."""
-    return sum(map(len, decoders_of(client)._large._waiting.values()))
+    return len(decoders_of(client)._large.turns)
 
 
 async def waits(client: httpx.AsyncClient, pictures: int) -> None:
     async def holds() -> bool:
         return waiting(client) == pictures
 
-    await asyncio.wait_for(eventually(holds), 10)
+    await asyncio.wait_for(eventually(holds), 20)
+
+
+class Go:
+    """Lets the process for large pictures go on."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def set(self) -> None:
+        os.kill(self._pid, signal.SIGCONT)
 
 
 @asynccontextmanager
-async def busy(client: httpx.AsyncClient, run: Run | None = None) -> AsyncIterator[threading.Event]:
-    """A large picture is being decoded, until the event is set."""
-    began, go = threading.Event(), threading.Event()
+async def busy(client: httpx.AsyncClient) -> AsyncIterator[Go]:
+    """A large picture is being decoded, until it is let go."""
+    own = decoders_of(client)
+    await own.thumbnail(LARGE, 10, DEFAULT_LIMITS)
+    (process,) = own._large._processes
+    assert process._process
+    os.kill(process._process.pid, signal.SIGSTOP)
+    first, go = asyncio.create_task(own.thumbnail(LARGE, 10, DEFAULT_LIMITS)), Go(process._process.pid)
 
-    def decode(before: Before) -> None:
-        before(PIXELS)
-        began.set()
-        assert go.wait(30)
+    async def is_at_it() -> bool:
+        return bool(process.jobs)
 
-    first = asyncio.ensure_future((run or decoders_of(client).run)(b"", decode))
-    assert await asyncio.to_thread(began.wait, 20)
     try:
+        await asyncio.wait_for(eventually(is_at_it), 20)
         yield go
     finally:
-        go.set()
-        await first
+        if not process.ended.done():
+            go.set()
+        await asyncio.gather(first, return_exceptions=True)
 
 
 def ask(client: httpx.AsyncClient, data: bytes, path: str = "/v1/classify", **headers: str) -> Any:
@@ -97,14 +114,15 @@ async def test_what_is_large_depends_on_how_long_its_pixels_take(
         assert (await ask(client, encoded("red", kind, size))).status_code == status
 
 
-async def test_one_whose_turn_comes_in_time_is_answered(serve: Serve) -> None:
+async def test_one_whose_turn_comes_in_time_is_answered(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoders, "PATIENCE_S", 1)  # a busy machine has its own
     async with serve(max_decoding_pixels=PIXELS) as client:
         async with busy(client) as go:
             request = ask(client, LARGE)
             await waits(client, 1)
             go.set()
             assert (await request).status_code == 200
-        await asyncio.sleep(PATIENCE_S)  # its patience ends, and it is answered already
+        await asyncio.sleep(1)  # its patience ends, and it is answered already
 
 
 async def test_small_pictures_go_on_meanwhile(serve: Serve) -> None:
@@ -126,7 +144,10 @@ async def test_those_of_one_request_wait_for_each_other(serve: Serve) -> None:
         assert labels(await batch) == ["red", "green", "red", "red"]
 
 
-async def test_a_request_of_many_does_not_keep_others_from_their_turn(serve: Serve) -> None:
+async def test_a_request_of_many_does_not_keep_others_from_their_turn(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "PATIENCE_S", 20)
     async with serve(max_decoding_pixels=PIXELS) as client:
         order: list[str] = []
 
@@ -135,7 +156,7 @@ async def test_a_request_of_many_does_not_keep_others_from_their_turn(serve: Ser
             order.append(name)
 
         async with busy(client) as go:
-            batch = asyncio.create_task(send(client, files(*[encoded("red", size=(900, 900))] * 60)))
+            batch = asyncio.create_task(send(client, files(*[encoded("red", size=(300, 200))] * 60)))
             await waits(client, 60)
             single = ask(client, LARGE)
             await waits(client, 61)
@@ -163,17 +184,24 @@ async def test_a_deadline_ends_the_wait(serve: Serve) -> None:
         assert waiting(client) == 0
 
 
+async def test_a_process_that_has_yet_to_start_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience is for other pictures, and there are none."""
+    async with serve(max_decoding_pixels=PIXELS) as client:
+        assert (await ask(client, SMALL)).status_code == 200
+        monkeypatch.setattr(wishes, "start", changed(f"import time; time.sleep({2 * PATIENCE_S})"))
+        assert (await asyncio.wait_for(ask(client, LARGE), 30)).status_code == 200
+
+
 async def test_nothing_is_pending_when_the_server_has_closed(serve: Serve) -> None:
-    async with serve(max_decoding_pixels=PIXELS) as client, busy(client) as go:
+    async with serve(max_decoding_pixels=PIXELS) as client, busy(client):
         batch = asyncio.create_task(send(client, files(*[LARGE] * 5)))
-        preview = asyncio.create_task(decoders_of(client).run(b"", lambda before: before(PIXELS)))
+        preview = asyncio.create_task(decoders_of(client).thumbnail(LARGE, 10, DEFAULT_LIMITS))
         await waits(client, 6)
-        await asyncio.to_thread(app_of(client).state.held.service.close, 5)
+        await decoders_of(client).close()
         response = await asyncio.wait_for(batch, 10)
         assert [item["error"]["code"] for item in response.json()["items"]] == ["draining"] * 5
         with pytest.raises(Exception, match="shutting down"):
             await asyncio.wait_for(preview, 10)
-        go.set()
 
 
 async def test_the_page_tells_what_a_large_picture_shows_even_where_it_cannot_show_it(
@@ -182,13 +210,14 @@ async def test_the_page_tells_what_a_large_picture_shows_even_where_it_cannot_sh
     async with serve(max_decoding_pixels=PIXELS) as client:
         shown = await client.post("/", files={"file": LARGE})
         assert "The picture that you sent" in shown.text
-        run = decoders_of(client).run
+        own, thumbnail = decoders_of(client), decoders_of(client).thumbnail
 
-        async def run_behind_another(image: bytes, preview: Callable[[Before], object]) -> object:
-            async with busy(client, run):
-                return await run(image, preview)
+        async def behind_another(image: bytes, side: int, limits: Limits) -> bytes:
+            monkeypatch.setattr(own, "thumbnail", thumbnail)
+            async with busy(client):
+                return await thumbnail(image, side, limits)
 
-        monkeypatch.setattr(decoders_of(client), "run", run_behind_another)
+        monkeypatch.setattr(own, "thumbnail", behind_another)
         told = await client.post("/", files={"file": LARGE})
         assert told.status_code == 200
         assert "Most likely: red" in told.text
@@ -208,3 +237,16 @@ async def test_nobody_keeps_a_picture_that_nobody_waits_for(serve: Serve) -> Non
         await asyncio.sleep(0)  # the event loop lets go of what was cancelled
         gc.collect()
         assert sys.getrefcount(data) == known
+
+
+async def test_nobody_keeps_a_picture_that_was_answered(client: httpx.AsyncClient) -> None:
+    service, data = app_of(client).state.held.service, bytes(bytearray(SMALL))
+    known = sys.getrefcount(data)
+    gc.collect()
+    gc.disable()  # what knows itself would be kept until somebody looks for it: for long where objects are few
+    try:
+        await service.classify(data, [service.default])
+        await asyncio.sleep(0)
+        assert sys.getrefcount(data) == known
+    finally:
+        gc.enable()

@@ -107,7 +107,7 @@ def test_no_file_hurts_the_server(tiny_store: Path, files: dict[str, bytes], rou
     with server("tests.app.tiny_server", APP_STORE=str(tiny_store)) as process:
         address = process.address()
         before = resident_bytes(address)
-        outcomes = undisturbed(address, lambda: all_asked(address, jobs, files), lambda found: not slow(found))
+        outcomes = undisturbed(lambda: all_asked(address, jobs, files), lambda found: not slow(found))
         assert [each for each in outcomes if each.status >= 500 and not each.is_deliberate] == []
         assert {each.status for each in outcomes} <= {200, 400, 413, 415, 422, 503}
         assert len({(each.file, each.status, each.code) for each in outcomes if each.status != 503}) == len(files)

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from models.cores import available_cores
 from tests.app.machine import undisturbed
 from tests.app.pictures import encoded, veiled_png
 from tests.app.processes import Answer, ServerProcess, server
 from tests.app.raw_http import exchange, post
+from tests.models.decoders import children, runs
 
 CLIENTS = 8
 SLOWEST_LARGE_S, SLOWEST_SMALL_S = 3.0, 1.0
@@ -83,7 +85,6 @@ def test_many_large_pictures_are_answered_or_refused_soon_and_hold_up_nobody(
             return list(pool.map(lambda _: timed(address, large), range(2 * CLIENTS)))
 
     answers, small = undisturbed(
-        address,
         lambda: beside(address, all_at_once),
         lambda found: slowest(found[0]) < SLOWEST_LARGE_S and slowest(found[1]) < SLOWEST_SMALL_S,
     )
@@ -101,7 +102,6 @@ def test_a_batch_that_takes_many_seconds_holds_up_nobody(process: ServerProcess,
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n' + picture + b"\r\n"
     batch = post(part * CLIENTS + b"--b--\r\n", "multipart/form-data; boundary=b", "/v1/classify/batch")
     (answer,), small = undisturbed(
-        address,
         lambda: beside(address, lambda: [timed(address, batch)]),
         lambda found: slowest(found[1]) < SLOWEST_SMALL_S,
     )
@@ -110,27 +110,27 @@ def test_a_batch_that_takes_many_seconds_holds_up_nobody(process: ServerProcess,
     assert slowest(small) < SLOWEST_SMALL_S
 
 
-def children(pid: int) -> set[int]:
-    listed = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
-    return {int(child) for each in listed for child in each.read_text(encoding="ascii").split()}
+def await_end(processes: set[int]) -> None:
+    until = time.monotonic() + 30
+    while any(map(runs, processes)):
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_a_decoder_apart_that_dies_costs_nobody_else_and_none_outlives_the_server(tiny_store: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_that_die_cost_no_picture_and_none_outlives_the_server(tiny_store: Path, end: signal.Signals) -> None:
     with server("tests.app.tiny_server", APP_STORE=str(tiny_store)) as process:
-        address, picture = process.address(), post(encoded("green", "TIFF"), "image/tiff")
-        assert exchange(address, picture).json["predictions"][0]["label"] == "green"
+        address, picture = process.address(), post(encoded("green"), "image/png")
         before = children(process.process.pid)
-        assert before, "a TIFF was decoded by the server itself"
+        assert len(before) == available_cores(), "it was ready before they were"
         for each in before:
             os.kill(each, signal.SIGKILL)
+        await_end(before)
         answers = [exchange(address, picture) for _ in range(4)]
-        assert [answer.status for answer in answers] == [200] * 4
+        assert [answer.json["predictions"][0]["label"] for answer in answers] == ["green"] * 4
         after = children(process.process.pid) - before
         assert after
-        process.terminate()
-        assert process.exit_code() == 0
-    until = time.monotonic() + 5
-    while any(Path(f"/proc/{each}").exists() for each in before | after) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not [each for each in before | after if Path(f"/proc/{each}").exists()]
+        process.process.send_signal(end)
+        assert process.exit_code() == (0 if end is signal.SIGTERM else -end)
+    await_end(before | after)

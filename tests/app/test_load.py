@@ -100,8 +100,9 @@ async def test_a_bad_picture_gives_its_place_back(serve: Serve) -> None:
 
 async def test_a_deadline_that_passes_while_waiting_is_504(serve: Serve, engine: ColourEngine) -> None:
     async with serve() as client:
+        await app_of(client).state.held.service.decoders.warm()  # else it is learned that pictures take so long
         first = await hold(engine, client)
-        late = await asyncio.wait_for(send(client, **{"X-Request-Timeout-Ms": "50"}), 10)
+        late = await asyncio.wait_for(send(client, **{"X-Request-Timeout-Ms": "500"}), 10)
         assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
         engine.go.set()
         assert (await first).status_code == 200

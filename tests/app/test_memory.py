@@ -10,23 +10,23 @@ import httpx
 from PIL import Image
 
 from tests.app.pictures import encoded
-from tests.app.processes import ServerProcess, server
+from tests.app.processes import server
+from tests.models.decoders import children
 
 SMALL = encoded("red")
 SIDE = 7000
 LEFT_BYTES = 100_000_000
 
 
-def large() -> bytes:
-    """Kilobytes that become 200 MB."""
+def large(side: int) -> bytes:
+    """Kilobytes that become, of 7,000 pixels a side, 200 MB."""
     buffer = io.BytesIO()
-    Image.new("RGB", (SIDE, SIDE), "blue").save(buffer, "PNG")
+    Image.new("RGB", (side, side), "blue").save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def leave_little_memory(process: ServerProcess) -> None:
+def leave_little_memory(pid: int) -> None:
     """Allow a process as much address space as it has, and less than the large picture needs."""
-    pid = process.process.pid
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + LEFT_BYTES
     resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
@@ -34,11 +34,12 @@ def leave_little_memory(process: ServerProcess) -> None:
 
 def test_a_picture_for_which_there_is_no_memory_comes_again_later(tiny_store: Path) -> None:
     with server("tests.app.tiny_server", APP_STORE=str(tiny_store)) as started:
-        picture, address = large(), started.address()
+        picture, address = large(SIDE), started.address()
         with httpx.Client(base_url=address, timeout=60) as client:
             parts = [("files", SMALL), ("files", picture), ("files", SMALL)]
-            assert client.post("/v1/classify/batch", files=parts[::2]).status_code == 200  # starts every thread
-            leave_little_memory(started)
+            assert client.post("/v1/classify", content=large(SIDE // 3)).status_code == 200  # starts every process
+            for process in children(started.process.pid):
+                leave_little_memory(process)
             alone = client.post("/v1/classify", content=picture)
             batch = client.post("/v1/classify/batch", files=parts)
             page = client.post("/", files={"file": picture})
@@ -51,3 +52,4 @@ def test_a_picture_for_which_there_is_no_memory_comes_again_later(tiny_store: Pa
     assert (page.status_code, "too little memory" in page.text) == (503, True)
     assert after.status_code == 200
     assert "MemoryError" in started.log
+    assert "has ended" not in started.log, "a process ended over it"

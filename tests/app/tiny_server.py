@@ -1,7 +1,7 @@
 """`python -m tests.app.tiny_server`: the real server process on the tiny store that APP_STORE names.
 
 TINY_LOAD_S slows the start down, TINY_DELAY_S every batch after it; with TINY_FAILS they all fail, and with TINY_DIES
-the thread dies that takes the second of them.
+the thread dies that takes the second of them. With TINY_DECODES_NOTHING, processes that decode end when they start.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 from app.__main__ import end, main
 from app.line import Batch, Line
 from app.settings import Settings
+from models import wishes
 from models.artifacts import Versions
 from models.catalog import Catalog
 from tests.app import tiny
+from tests.models.decoders import changed
 
 
 def load(settings: Settings, before: Catalog | None = None, hidden: Versions = frozenset()) -> Catalog:
@@ -42,4 +44,6 @@ def make_mortal() -> None:
 if __name__ == "__main__":
     if os.environ.get("TINY_DIES"):
         make_mortal()
+    if os.environ.get("TINY_DECODES_NOTHING"):
+        wishes.start = changed("raise SystemExit(1)")  # type: ignore[assignment]
     end(main(load))

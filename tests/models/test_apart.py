@@ -1,42 +1,63 @@
-"""Formats that are decoded in a process of their own: the same pixels, and bounds that no file can get around."""
+"""A process that decodes pictures: the same pixels and errors as here, and bounds that no file can get around."""
 
 from __future__ import annotations
 
+import os
+import platform
+import resource
 import signal
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from models import apart
-from models.apart import Apart
+from models import apart, wishes
 from models.classifier import prepare
-from models.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
-from models.image import FORMATS, Limits, decoded
-from models.preprocess import PreprocessSpec
+from models.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
+from models.image import DEFAULT_LIMITS, FORMATS, Limits, decoded
+from models.wishes import IsLarge
+from tests.models.decoders import ROOT, SPECS, WAIT_S, Decoder, changed, runs, started
 from tests.models.pictures import blocks, encode, noise
 
-SPECS = [PreprocessSpec(size=96, source=32, crop="center"), PreprocessSpec(size=64, crop="none")]
 needs_avif = pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow was built without AVIF")
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and limits of memory are Linux's")
+KINDS = [pytest.param("AVIF", marks=needs_avif), "JPEG", "PNG", "TIFF", "WebP"]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Decoder]:
+    """For tests that leave it as it is."""
+    with started() as decoder:
+        yield decoder
 
 
 @pytest.fixture
-def decoder() -> Iterator[Apart]:
-    decoder = Apart()
-    yield decoder
-    decoder.close()
+def decoder() -> Iterator[Decoder]:
+    with started() as decoder:
+        yield decoder
 
 
-def children() -> set[int]:
-    listed = (task / "children" for task in Path("/proc/self/task").iterdir())
-    return {int(child) for each in listed for child in each.read_text(encoding="ascii").split()}
+def eventually(holds: Callable[[], bool]) -> bool:
+    until = time.monotonic() + WAIT_S
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.02)
+    return holds()
+
+
+def kilobytes(decoder: Decoder, name: str) -> int:
+    status = Path(f"/proc/{decoder.process.pid}/status").read_text(encoding="ascii")
+    return int(status.partition(f"{name}:")[2].split()[0])
+
+
+def soft_limit(decoder: Decoder) -> int:
+    return resource.prlimit(decoder.process.pid, resource.RLIMIT_AS)[0]
 
 
 def hiding(side: int, said: int = 64) -> bytes:
@@ -47,74 +68,87 @@ def hiding(side: int, said: int = 64) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("AVIF", marks=needs_avif), "TIFF", "PNG"])
-def test_pixels_are_those_of_decoding_here(decoder: Apart, kind: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_are_those_of_decoding_here(shared: Decoder, kind: str) -> None:
     data = encode(noise(130, 90), kind)
-    found, expected = decoder.prepare(data, SPECS), prepare(data, SPECS)
+    found, expected = shared.prepare(data), prepare(data, SPECS)
     assert found.keys() == expected.keys()
     for spec, pixels in expected.items():
         assert np.array_equal(found[spec], pixels)
 
 
-def test_a_thumbnail_is_that_of_decoding_here(decoder: Apart) -> None:
-    data = encode(noise(300, 200), "TIFF")
-    expected = decoded(data)
-    expected.thumbnail((100, 100))
-    assert np.array_equal(np.array(decoder.thumbnail(data, 100)), np.array(expected))
-    with pytest.raises(UndecodableImage, match="may be cut short"):
-        decoder.thumbnail(data[:-1000], 100)
+def test_a_file_that_no_pipe_holds_at_once_arrives_whole(shared: Decoder) -> None:
+    data = encode(noise(1000, 1000), "PNG")
+    assert np.array_equal(shared.prepare(data)[SPECS[0]], prepare(data, SPECS)[SPECS[0]])
 
 
-def test_errors_are_those_of_decoding_here(decoder: Apart) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_thumbnail_is_a_jpeg_of_what_decoding_here_gives(shared: Decoder, kind: str) -> None:
+    data, expected = encode(noise(300, 200), kind), BytesIO()
+    picture = decoded(data, DEFAULT_LIMITS, 100)
+    picture.thumbnail((100, 100))
+    picture.save(expected, "JPEG", quality=85)
+    assert shared.thumbnail(data, 100) == expected.getvalue()
+
+
+def test_errors_are_those_of_decoding_here(shared: Decoder) -> None:
     data = encode(noise(60, 60), "TIFF")
     with pytest.raises(UndecodableImage, match="may be cut short"):
-        decoder.prepare(data[: len(data) // 2], SPECS)
+        shared.prepare(data[: len(data) // 2])
+    with pytest.raises(UndecodableImage, match="may be cut short"):
+        shared.thumbnail(data[: len(data) // 2], 30)
     with pytest.raises(ImageTooLarge, match="3,600 pixels; the limit is 100"):
-        decoder.prepare(data, SPECS, Limits(max_pixels=100))
+        shared.prepare(data, limits=Limits(max_pixels=100))
     with pytest.raises(UnsupportedImage):
-        decoder.prepare(b"<p>", SPECS)
-    assert decoder.prepare(data, SPECS)
+        shared.prepare(b"<p>")
+    with pytest.raises(EmptyImage):
+        shared.prepare(b"")
+    assert shared.prepare(data)
 
 
-def test_the_size_is_told_before_anything_is_decoded(decoder: Apart) -> None:
-    told = list[int]()
-    decoder.prepare(encode(noise(50, 40), "TIFF"), SPECS, before=told.append)
-    assert told == [2000]
-    assert [apart.is_for_apart(encode(blocks(), kind)) for kind in ("TIFF", "JPEG", "PNG")] == [True, False, False]
-    assert not apart.is_for_apart(b"")
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_with_more_pixels_than_are_wanted_is_known_by_its_header(shared: Decoder, kind: str) -> None:
+    data = encode(noise(50, 40), kind)
+    assert shared.prepare(data, most=2000)
+    with pytest.raises(IsLarge):
+        shared.prepare(data, most=1999)
+    if kind not in ("AVIF", "WebP"):  # whose headers are found in whole files only
+        with pytest.raises(IsLarge):
+            shared.prepare(data[:-20], most=1999)
+    assert shared.prepare(data)
 
 
+def test_formats_whose_decoders_can_be_outwitted_are_bounded() -> None:
+    assert [apart.is_bounded(encode(blocks(), kind)) for kind in ("TIFF", "JPEG", "PNG", "WebP")] == [True] + [
+        False
+    ] * 3
+    assert not apart.is_bounded(b"")
+
+
+@needs_linux
 @needs_avif
-def test_a_frame_that_needs_too_much_memory_is_refused_and_the_next_picture_is_not(
-    decoder: Apart, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(apart, "_started", lambda: _started_with("apart.BASE_BYTES = 16_000_000"))
-    assert decoder.prepare(hiding(256), SPECS), "a picture that hides little is decoded"
-    with pytest.raises(UndecodableImage):
-        decoder.prepare(hiding(4000), SPECS)
-    assert decoder.prepare(encode(noise(60, 60), "AVIF"), SPECS)
+def test_a_frame_that_needs_too_much_memory_is_refused() -> None:
+    with started(changed("apart.BASE_BYTES = 16_000_000")) as decoder:
+        assert decoder.prepare(hiding(256)), "a picture that hides little is decoded"
+        with pytest.raises((UndecodableImage, EOFError)):
+            decoder.prepare(hiding(4000))
 
 
-@needs_avif
-def test_a_picture_that_takes_too_long_is_refused_and_its_process_ends(
-    decoder: Apart, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(apart, "_started", lambda: _started_with("apart.BASE_S = apart.MORE_S = 0.05"))
-    data = encode(noise(2500, 2500), "AVIF", speed=10)
-    for _ in range(2):
-        with pytest.raises(UndecodableImage, match="takes too long"):
-            decoder.prepare(data, SPECS)
-    assert not decoder._all
-    assert decoder.prepare(encode(noise(20, 20), "AVIF"), SPECS)
-
-
-def test_a_decoder_that_crashes_costs_its_picture_only(decoder: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_linux
+def test_no_limit_is_left_for_the_picture_that_follows(decoder: Decoder) -> None:
     data = encode(noise(60, 60), "TIFF")
-    monkeypatch.setattr(apart, "_started", lambda: _started_with("apart.prepare = lambda *_: __import__('os').abort()"))
-    with pytest.raises(UndecodableImage, match="breaks the decoder"):
-        decoder.prepare(data, SPECS)
-    monkeypatch.undo()
-    assert decoder.prepare(data, SPECS)
+    assert decoder.prepare(data)
+    with pytest.raises(UndecodableImage):
+        decoder.prepare(data[:200])
+    assert soft_limit(decoder) == resource.RLIM_INFINITY
+
+
+@needs_avif
+def test_a_picture_that_takes_too_long_ends_its_process() -> None:
+    with started(changed("apart.BASE_S = apart.MORE_S = 0.05")) as decoder:
+        with pytest.raises(EOFError):
+            decoder.prepare(encode(noise(2500, 2500), "AVIF", speed=10))
+        assert decoder.process.wait(WAIT_S) == -signal.SIGPROF
 
 
 def avif_with_values(count: int) -> bytes:
@@ -125,91 +159,77 @@ def avif_with_values(count: int) -> bytes:
 
 
 @needs_avif
-def test_a_file_that_takes_long_to_open_is_opened_in_the_other_process(decoder: Apart) -> None:
-    data = avif_with_values(1_000_000)
-    decoder.prepare(encode(noise(9, 9), "TIFF"), SPECS)
-    began = time.process_time()
-    with pytest.raises(UndecodableImage):
-        decoder.prepare(data, SPECS, before=lambda _: None)
-    assert time.process_time() - began < 1
-    assert decoder.prepare(encode(noise(20, 20), "AVIF"), SPECS)
+def test_a_file_that_takes_long_to_open_is_bounded_before_it_has_said_its_size() -> None:
+    with started(changed("apart.BASE_S = 0.1")) as decoder:
+        with pytest.raises(EOFError):
+            decoder.prepare(avif_with_values(200_000), most=10)
+        assert decoder.process.wait(WAIT_S) == -signal.SIGPROF
 
 
-def test_an_answer_that_was_not_waited_for_is_nobody_else_s(decoder: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = encode(noise(40, 40), "TIFF"), encode(np.zeros((40, 40, 3), np.uint8), "TIFF")
-    decoder.prepare(first, SPECS)
-    with monkeypatch.context() as patched:
-        patched.setattr(apart, "_receive", raises_memory_error)
+@needs_linux
+def test_too_little_memory_is_no_fault_of_a_picture_and_a_limit_from_outside_stays(decoder: Decoder) -> None:
+    large, small = encode(Image.new("RGB", (5000, 5000)), "PNG"), encode(noise(60, 60), "TIFF")
+    assert decoder.prepare(small)
+    most = 1024 * kilobytes(decoder, "VmSize") + 50_000_000
+    resource.prlimit(decoder.process.pid, resource.RLIMIT_AS, (most, most))
+    for _ in range(2):
         with pytest.raises(MemoryError):
-            decoder.prepare(first, SPECS)
-    assert not decoder.prepare(second, SPECS)[SPECS[0]].any(), "the picture of somebody else"
+            decoder.prepare(large)
+        assert decoder.prepare(small)
+    assert soft_limit(decoder) == most
 
 
-def raises_memory_error(*_: object) -> None:
-    raise MemoryError
-
-
-def test_a_process_that_only_waits_is_given_up(decoder: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encode(noise(40, 40), "TIFF")
-    monkeypatch.setattr(
-        apart, "_started", lambda: _started_with("apart.prepare = lambda *_: __import__('time').sleep(60)")
-    )
-    monkeypatch.setattr(apart, "WALL_S", 3.0)
-    with pytest.raises(UndecodableImage, match="takes too long"):
-        decoder.prepare(data, SPECS)
-    assert not decoder._all
+@needs_linux
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_memory_is_given_back_at_rest(decoder: Decoder) -> None:
+    decoder.prepare(encode(noise(60, 60), "PNG"))
+    before = kilobytes(decoder, "VmRSS")
+    decoder.prepare(encode(Image.new("RGB", (9000, 5000), "red"), "PNG"))
+    assert kilobytes(decoder, "VmHWM") > before + 150_000
+    assert eventually(lambda: kilobytes(decoder, "VmRSS") < before + 20_000)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signals_for_the_whole_service_leave_it_at_work(decoder: Apart, number: signal.Signals) -> None:
-    data = encode(noise(40, 40), "TIFF")
-    decoder.prepare(data, SPECS)
-    (process,) = decoder._all
-    process.send_signal(number)
-    assert decoder.prepare(data, SPECS)
-    assert process.poll() is None
+def test_signals_for_the_whole_service_leave_it_at_work(shared: Decoder, number: signal.Signals) -> None:
+    shared.process.send_signal(number)
+    assert shared.prepare(encode(noise(40, 40), "TIFF"))
+    assert shared.process.poll() is None
 
 
-def test_one_that_was_ended_between_two_pictures_is_replaced_and_leaves_nothing_open(decoder: Apart) -> None:
-    data = encode(noise(40, 40), "TIFF")
-    decoder.prepare(data, SPECS)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(3):
-        (process,) = decoder._all
-        process.kill()
-        process.wait()
-        assert decoder.prepare(data, SPECS)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+def test_what_a_library_prints_is_no_answer() -> None:
+    with started(
+        changed("real = apart.prepare\napart.prepare = lambda *a: print('!', flush=True) or real(*a)")
+    ) as decoder:
+        assert decoder.prepare(encode(noise(40, 40), "PNG"))
 
 
-def test_each_thread_has_a_process_of_its_own_and_none_is_left(decoder: Apart) -> None:
-    before, data = children(), encode(noise(60, 60), "TIFF")
-    with ThreadPoolExecutor(2) as pool:
-        for _ in range(3):
-            list(pool.map(lambda _: decoder.prepare(data, SPECS), range(8)))
-        assert 1 <= len(children() - before) <= 2, "processes are kept from picture to picture"
-    decoder.close()
-    assert children() <= before
-    with pytest.raises(UndecodableImage, match="shutting down"):
-        Apart.prepare(decoder, data, SPECS)
+@needs_linux
+def test_what_a_server_was_told_is_not_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("APP_API_KEYS_FILE", "CLASSIFIER_API_KEY", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "a secret")
+    with started() as decoder:
+        environment = Path(f"/proc/{decoder.process.pid}/environ").read_bytes()
+    names = {each.partition(b"=")[0].decode() for each in environment.split(b"\0") if each}
+    assert "PATH" in names
+    assert names <= {*wishes._ENVIRONMENT, "OPENBLAS_NUM_THREADS"}
+    assert b"a secret" not in environment
 
 
-def test_a_process_ends_with_the_one_that_started_it() -> None:
+@needs_linux
+def test_where_memory_is_short_it_goes_before_the_server(shared: Decoder) -> None:
+    assert int(Path(f"/proc/{shared.process.pid}/oom_score_adj").read_text(encoding="ascii")) == 1000
+    assert os.getpgid(shared.process.pid) != os.getpgrp(), "Ctrl+C is for the server"
+
+
+@needs_linux
+@pytest.mark.parametrize("is_at_work", [False, True])
+def test_a_process_ends_with_the_one_that_started_it(is_at_work: bool) -> None:
     code = (
-        "import os, sys; from models.apart import Apart; from models.preprocess import PreprocessSpec\n"
-        "a = Apart(); a.prepare(sys.stdin.buffer.read(), [PreprocessSpec(size=64)])\n"
-        "print(*[p.pid for p in a._all], flush=True); os.kill(os.getpid(), 9)"
+        "import os, sys; from tests.models.decoders import *\n"
+        "decoder = Decoder(wishes.start); data = sys.stdin.buffer.read()\n"
+        "if data: decoder.send(Wish(SPECS, DEFAULT_LIMITS), data)\n"
+        "print(decoder.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
-    done = subprocess.run([sys.executable, "-c", code], input=encode(noise(9, 9), "TIFF"), capture_output=True)
-    (left,) = map(int, done.stdout.split())
-    until = time.monotonic() + 10
-    while Path(f"/proc/{left}").exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not Path(f"/proc/{left}").exists(), "it still waits for pictures"
-
-
-def _started_with(change: str) -> subprocess.Popen[bytes]:
-    code = f"from models import apart; {change}; apart.main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    picture = encode(Image.new("RGB", (4000, 4000)), "PNG") if is_at_work else b""
+    done = subprocess.run([sys.executable, "-c", code], input=picture, capture_output=True, cwd=ROOT)
+    assert eventually(lambda: not runs(int(done.stdout))), "it still waits for pictures"

@@ -36,9 +36,11 @@ class Batcher(Generic[Item, Result]):
     def __init__(
         self,
         *runs: Run[Item, Result],
+        beside: Run[Item, Result] | None = None,
         name: str,
         max_batch: int,
         places: int,
+        max_run_s: float = math.inf,
         max_delay_s: float = 0.0,
         shares_cores: bool = False,
         sizes: Sequence[int] = (),
@@ -48,19 +50,22 @@ class Batcher(Generic[Item, Result]):
 
         Args:
             runs: each makes a lane of its own: items -> as many results, in their order; one call at a time.
+            beside: runs a batch that leaves cores to others, in any lane; by default as any other one.
             name: of the threads.
             max_batch: items of one call at most.
             places: items that may be reserved, waiting or running at a time.
+            max_run_s: how long a batch may take, if it has more than one item.
             max_delay_s: how long the oldest item waits at most for its batch to fill; less where nobody comes.
             shares_cores: whether items are made on the cores that run the batches.
             sizes: of batches that run well; none means all.
             on_batch: told the size and the seconds of each batch, from a thread.
         """
-        self._on_batch = on_batch
+        self._on_batch, self._beside = on_batch, beside
         self._loop = asyncio.get_running_loop()
         self._line: Line[Asked[Item, Result]] = Line(
             places=places,
             max_batch=max_batch,
+            max_run_s=max_run_s,
             max_delay_s=max_delay_s,
             lanes=len(runs),
             shares_cores=shares_cores,
@@ -233,7 +238,8 @@ class Batcher(Generic[Item, Result]):
         size = len(batch.entries)
         try:
             with self._vitals.watched():
-                results = run([cast(Item, entry.item.item) for entry in batch.entries])
+                items = [cast(Item, entry.item.item) for entry in batch.entries]
+                results = (self._beside or run)(items) if batch.beside else run(items)
                 if len(results) != size:
                     raise RuntimeError(f"{size} items gave {len(results)} results")
         except BaseException as error:  # even SystemExit fails its batch only, not the thread

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from app.errors import DeadlineUnmeetable, Overloaded
-from app.pace import Error, Pace
+from app.pace import Error
+from app.sizes import Sizes
 
 Item = TypeVar("Item")
 
@@ -44,6 +45,8 @@ class Batch(Generic[Item]):
     entries: Sequence[Entry[Item]]
     late: Sequence[Entry[Item]]
     began: float
+    beside: bool = False
+    """Whether it leaves cores to others, so that it is done later."""
 
 
 @dataclass
@@ -65,6 +68,7 @@ class Line(Generic[Item]):
         *,
         places: int,
         max_batch: int,
+        max_run_s: float = math.inf,
         max_delay_s: float = 0.0,
         lanes: int = 1,
         shares_cores: bool = False,
@@ -75,16 +79,18 @@ class Line(Generic[Item]):
         Args:
             places: items that may be held at a time: announced, waiting or running.
             max_batch: items of one batch at most.
+            max_run_s: how long a batch may take, if it has more than one item.
             max_delay_s: how long the oldest item may wait for its batch to fill, while a lane is free.
             lanes: batches that may run at a time.
             shares_cores: whether the cores that run batches make the items too, so that a batch that waits for them
-                leaves nothing idle.
+                leaves nothing idle. Then full batches run beside each other, which takes least of the cores' time; any
+                other one is for all cores, and so is done soonest.
             sizes: of batches that run well, 1 among them; none means all.
         """
         self.free = self._places = places
-        self.pace = Pace()
-        self._max_batch, self._max_delay_s, self._lanes = max_batch, max_delay_s, lanes
-        self._shares_cores, self._sizes = shares_cores, tuple(sizes)
+        self._max_delay_s, self._lanes, self._shares_cores = max_delay_s, lanes, shares_cores
+        self._has_shares = shares_cores and lanes > 1
+        self.sizes = Sizes(max_batch, max_run_s=max_run_s, lanes=lanes if shares_cores else 1, well=sizes)
         self._idle_since = -math.inf
         self._waiting: deque[Entry[Item]] = deque()
         self._running: list[Batch[Item]] = []
@@ -152,17 +158,23 @@ class Line(Generic[Item]):
             now: the time.
             being_made: items that will join, unless they cannot be made.
         """
-        if not self._waiting:
+        if not self._waiting or not self._may_begin():
             return None
-        if len(self._waiting) >= self._max_batch:
+        if len(self._waiting) >= self.sizes.full:
             return 0.0
         begin = max(self._end_of_delay(), self._end_of_making(being_made))
         if begin <= now:
             return 0.0
         deadlines = [entry.deadline for entry in self._waiting if entry.deadline is not None]
         if deadlines:
-            begin = min(begin, min(deadlines) - self.pace.of(len(self._waiting)))
+            begin = min(begin, min(deadlines) - self.sizes.seconds(len(self._waiting), beside=False))
         return max(0.0, begin - now)
+
+    def _may_begin(self) -> bool:
+        """Whether a batch may begin beside those that run, as far as a lane is free for it."""
+        if not self._running or not self._shares_cores:
+            return True
+        return len(self._waiting) >= self.sizes.full and all(batch.beside for batch in self._running)
 
     def _end_of_delay(self) -> float:
         """Until when the first that waits has to, by the setting; the beginning of time for not at all."""
@@ -182,38 +194,42 @@ class Line(Generic[Item]):
         """
         if not self._shares_cores or not being_made:
             return -math.inf
-        size = min(self._max_batch, len(self._waiting) + being_made)
-        return max(self._waiting[0].since, self._idle_since) + self.pace.of(size)
+        size = min(self.sizes.full, len(self._waiting) + being_made)
+        return max(self._waiting[0].since, self._idle_since) + self.sizes.seconds(size, beside=False)
 
     def take(self, now: float) -> Batch[Item]:
         """Begin the next batch, which may be empty; it runs until it is finished."""
         entries: list[Entry[Item]] = []
         late: list[Entry[Item]] = []
-        size = self._next_size(now)
+        beside = self._is_beside()
+        size = self._next_size(now, beside=beside)
         while self._waiting and len(entries) < size:
             entry = self._waiting.popleft()
             is_late = entry.deadline is not None and now >= entry.deadline
             (late if is_late else entries).append(entry)
-        batch = Batch(entries, late, now)
+        batch = Batch(entries, late, now, beside)
         if entries:
             self._running.append(batch)
         return batch
 
-    def _next_size(self, now: float) -> int:
+    def _is_beside(self) -> bool:
+        """Whether the next batch leaves cores to others: a full one, or one beside others that do."""
+        return self._has_shares and (bool(self._running) or len(self._waiting) >= self.sizes.full)
+
+    def _next_size(self, now: float, *, beside: bool) -> int:
         """As many as wait, in a size that runs well, and that lets the first of them be in time."""
-        most = min(self._max_batch, len(self._waiting))
-        sizes = [size for size in self._sizes or range(1, most + 1) if size <= most]
+        most = min(self.sizes.full, len(self._waiting))
         ahead = [entry.deadline for entry in itertools.islice(self._waiting, most) if entry.deadline is not None]
         first = min((deadline for deadline in ahead if deadline > now), default=math.inf)
-        in_time = [size for size in sizes if now + _CAUTION * self.pace.of(size) <= first]
-        return max(in_time or sizes, default=0)
+        in_time = self.sizes.largest(most, (first - now) / _CAUTION, beside=beside)
+        return in_time or self.sizes.largest(most, beside=beside)
 
     def finish(self, batch: Batch[Item], now: float, *, learn: bool = True) -> None:
         """Note that a batch has run; `learn` if it ran as batches usually do."""
         self._running.remove(batch)
         self._idle_since = now
         if learn:
-            self.pace.observe(len(batch.entries), now - batch.began)
+            self.sizes.observe(len(batch.entries), now - batch.began, beside=batch.beside)
 
     def clear(self) -> list[Entry[Item]]:
         """Send away all that wait; gives them."""
@@ -225,8 +241,18 @@ class Line(Generic[Item]):
         """Seconds until the results of `count` more items can be expected, behind all that is held."""
         running = sum(len(batch.entries) for batch in self._running)
         before = max(len(self._waiting), self._places - self.free - running)  # some that run may have left their place
-        left = [max(0.0, self.pace.of(len(batch.entries)) - (now - batch.began)) for batch in self._running]
-        until_free = min(left) if len(left) >= self._lanes else 0.0
-        rounds = math.ceil((before + count) / self._max_batch)
-        own = self.pace.of((before + count) - (rounds - 1) * self._max_batch)
-        return until_free + (rounds - 1) * self.pace.of(self._max_batch) / self._lanes + own + (self._lead.value or 0.0)
+        full = self.sizes.full
+        rounds = math.ceil((before + count) / full)
+        beside = self._has_shares and rounds > 1
+        own = self.sizes.seconds((before + count) - (rounds - 1) * full, beside=beside)
+        others = (rounds - 1) * self.sizes.seconds(full, beside=beside) / self._lanes
+        return self._until_free_s(now) + others + own + (self._lead.value or 0.0)
+
+    def _until_free_s(self, now: float) -> float:
+        """Seconds until the next batch may begin, by what runs."""
+        if len(self._running) < self._lanes and not (
+            self._has_shares and any(not each.beside for each in self._running)
+        ):
+            return 0.0
+        took = [(self.sizes.seconds(len(each.entries), beside=each.beside), each.began) for each in self._running]
+        return max(0.0, min(seconds - (now - began) for seconds, began in took))

@@ -12,6 +12,7 @@ from models import catalog as catalogs
 from models.artifacts import Store, Versions, parse_name
 from models.catalog import Catalog
 from models.classifier import Classifier, Extractor, Row, classify
+from models.engines import Engine
 from models.engines.choice import Choice
 from models.errors import ModelNotFound
 
@@ -54,10 +55,15 @@ def load(
     default = _default(catalog, settings)
     running = set(before.extractors) if before else set()
     for extractor in set(catalog.extractors) - running:
-        extractor.engine.warm(settings.max_batch)
+        extractor.engine.warm(max_batch(settings, extractor.engine))
         readers = [classifier for classifier in catalog.classifiers if classifier.extractor is extractor]
         warm(extractor, readers)
     return Loaded(catalog, default)
+
+
+def max_batch(settings: Settings, engine: Engine) -> int:
+    """The most pictures of one run: on the cores that also decode, more would gain less than they have to wait."""
+    return settings.max_batch or (16 if engine.shares_cores else 32)
 
 
 def warm(extractor: Extractor, readers: Iterable[Classifier]) -> None:

@@ -43,6 +43,11 @@ class Pace:
             old * _MEMORY + new for old, new in zip(before, added, strict=True)
         )
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a batch has run."""
+        return self._weight > 0
+
     def of(self, size: int) -> float:
         """Seconds that a batch of `size` items is expected to take; 0 for none."""
         if not size or not self._weight:

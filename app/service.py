@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from app.decoders import Decoders
 from app.decoding import Sender
 from app.disconnect import until
 from app.errors import BatchFailed
-from app.loading import Loaded
+from app.loading import Loaded, max_batch
 from app.making import Answers, Batchers, Groups, Making, Picture
 from app.metrics import Metrics
 from app.places import Places
@@ -186,15 +187,18 @@ class Service:
 
 
 def _start(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[Row, Answers]:
-    name = extractor.manifest.name
+    name, engine = extractor.manifest.name, extractor.engine
+    most = max_batch(settings, engine)
     batcher: Batcher[Row, Answers] = Batcher(
-        *[functools.partial(classify_each, extractor.engine)] * extractor.engine.lanes,
+        *[functools.partial(classify_each, engine)] * engine.lanes,
+        beside=functools.partial(classify_each, engine.beside),
         name=f"engine-{name}",
-        max_batch=settings.max_batch,
+        max_batch=most,
         places=settings.queue_size,
+        max_run_s=settings.max_batch_ms / 1000 if engine.shares_cores else math.inf,
         max_delay_s=settings.max_delay_ms / 1000,
-        shares_cores=extractor.engine.shares_cores,
-        sizes=extractor.engine.warm_sizes(settings.max_batch),
+        shares_cores=engine.shares_cores,
+        sizes=engine.warm_sizes(most),
         on_batch=metrics.batch_observer(name),
     )
     return batcher

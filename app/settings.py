@@ -82,7 +82,15 @@ class Settings(BaseSettings):
         "at a time. Each pixel may need 20 bytes of memory.",
     )
     max_side: int = Field(DEFAULT_LIMITS.max_side, ge=1, description="Pixels that a picture's longer side may have.")
-    max_batch: int = Field(32, ge=1, description="Pictures that one run of a network takes at most.")
+    max_batch: int | None = Field(
+        None, ge=1, description="Pictures that one run of a network takes at most; empty: 16 on a CPU, 32 on a GPU."
+    )
+    max_batch_ms: float = Field(
+        80,
+        gt=0,
+        description="Milliseconds that a run on a CPU may take if it has more than one picture. What is being run is "
+        "computed even if nobody waits for it any more; shorter runs cost more time for each picture.",
+    )
     max_delay_ms: float = Field(
         0,
         ge=0,

@@ -20,7 +20,6 @@ from benchmarks.costs import best_batch, cost_of
 from models import catalog
 from models.artifacts import Store, parse_name
 from models.cores import available_cores
-from models.engines.choice import Choice
 from models.image import Pixels
 from models.quiet import without_greetings
 from models.streaming import Readable, prepared
@@ -82,14 +81,15 @@ def bare(store: Store, model: str, root: Path) -> Bare:
         return np.stack([pixels for _, pixels in prepared(enumerate(images), spec, _unreadable)])
 
     with without_greetings():
-        whole, spread = (catalog.load_extractor(below, Choice(spread=spread)).engine for spread in (False, True))
+        engine = catalog.load_extractor(below).engine
     pixels, decode = prepare(some), cost_of(prepare, some)
-    batch, on_all = best_batch(whole.run, pixels)
-    with ThreadPoolExecutor(spread.lanes) as threads:
-        spread_batch, on_each = best_batch(lambda rows: list(threads.map(spread.run, [rows] * spread.lanes)), pixels)
-    network_s = min(on_all.cpu_s, on_each.cpu_s / spread.lanes)
+    batch, on_all = best_batch(engine.run, pixels)
+    with ThreadPoolExecutor(engine.lanes) as lanes:
+        beside = engine.beside
+        spread_batch, on_each = best_batch(lambda rows: list(lanes.map(beside.run, [rows] * engine.lanes)), pixels)
+    network_s = min(on_all.cpu_s, on_each.cpu_s / engine.lanes)
     return Bare(
-        whole.name, batch, 1 / on_all.wall_s, spread_batch, spread.lanes / on_each.wall_s, network_s, decode.cpu_s
+        engine.name, batch, 1 / on_all.wall_s, spread_batch, engine.lanes / on_each.wall_s, network_s, decode.cpu_s
     )
 
 
@@ -102,7 +102,7 @@ def extraction(store: Store, model: str, root: Path, cache: Path) -> Extraction:
     artifact = store.classifier(*parse_name(model))
     manifest = artifact.manifest
     with without_greetings():
-        extractor = catalog.load_extractor(store.extractor_of(artifact), Choice(spread=True))
+        extractor = catalog.load_extractor(store.extractor_of(artifact))
     began = time.perf_counter()
     images = datasets.load(Data(path="", test=None), root).train
     found, processor = time.perf_counter(), time.process_time()

@@ -45,7 +45,7 @@ def load_extractor(artifact: ExtractorArtifact, choice: Choice = AUTO) -> Extrac
 def _proved(artifact: ExtractorArtifact, name: str, choice: Choice) -> Extractor:
     manifest = artifact.manifest
     try:
-        engine = create(name, manifest, artifact.read, choice.threads, spread=choice.spread)
+        engine = create(name, manifest, artifact.read, choice.threads)
         golden.replay_extractor(artifact.read(GOLDEN_FILE), engine, manifest.engines[name])
     except GoldenMismatch as error:
         raise GoldenMismatch(f"Refusing {artifact.label} in {artifact.folder}: {error}") from error

@@ -182,7 +182,7 @@ def _parts(images: Mapping[str, Stored], engine: Engine, output: str, spec: Prep
         pixels = np.stack(list(found.values()))
         mirrored = np.arange(len(pixels) if spec.mirror else 0)
         with turn:
-            return _Part(list(found), outputs(engine, pixels, mirrored)[output], broken)
+            return _Part(list(found), outputs(engine.beside, pixels, mirrored)[output], broken)
 
     todo = iter(images.items())
     batches = iter(lambda: tuple(islice(todo, BATCH)), ())

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from models.artifacts import ExtractorArtifact
 from models.catalog import load_extractor
 from models.classifier import Extractor
-from models.engines.choice import Choice
 from models.heads import Floats
 from models.preprocess import PreprocessSpec
 from models.quiet import without_greetings
@@ -65,7 +64,7 @@ def opened(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Inputs:
 def load(made: ExtractorArtifact) -> Extractor:
     """The extractor, ready to run; its engine may be the first to import TensorFlow. Raises ArtifactError."""
     with without_greetings():
-        return load_extractor(made, Choice(spread=True))
+        return load_extractor(made)
 
 
 def check(recipe: Recipe, spec: PreprocessSpec, made: ExtractorArtifact) -> None:

@@ -25,7 +25,7 @@ from models.cores import available_cores
 from models.image import Pixels
 from models.manifests import HEAD_FILE
 
-MAX_BATCH = 32  # as our server's
+MAX_BATCH = 32
 STORE, MODEL, FORM = "PEER_STORE", "PEER_MODEL", "PEER_FORM"
 
 Answer = dict[str, str | float]

@@ -37,6 +37,10 @@ class Engine(Runs, Protocol):
     def shares_cores(self) -> bool:
         """Whether it computes on the cores that decode images."""
 
+    @property
+    def beside(self) -> Runs:
+        """The same for batches that run beside each other, one in each lane: on its share of the cores."""
+
     def warm_sizes(self, max_batch: int) -> Sequence[int]:
         """The sizes of batches, ascending from 1 to `max_batch`, that run without delay after `warm`."""
 

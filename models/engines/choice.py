@@ -27,7 +27,6 @@ _CPU = (
     "tensorflow:bfloat16",
     "tensorflow:float32",
 )
-_MOST_LANES = 4  # each has memory of its own for a batch
 _GPU_DRIVERS = (Path("/dev/nvidia0"), Path("/dev/dxg"), Path("/dev/kfd"))
 _INSTALL = {"openvino": "requirements/serve.lock", "tensorflow": "requirements/cpu.lock"}
 
@@ -39,9 +38,6 @@ class Choice:
     engine: EngineName = "auto"
     precision: Precision = "auto"
     threads: int | None = None
-    spread: bool = False
-    """Whether cores run batches of their own, which costs least where many are at hand; else all work on one, which is
-    then done soonest."""
 
     def candidates(self, manifest: ExtractorManifest) -> list[str]:
         """`engine:precision` of all that may run an extractor, the fastest first.
@@ -75,9 +71,7 @@ class Choice:
         return f"{self.engine}:{self.precision}"
 
 
-def create(
-    name: str, manifest: ExtractorManifest, read: Read, threads: int | None = None, *, spread: bool = False
-) -> Engine:
+def create(name: str, manifest: ExtractorManifest, read: Read, threads: int | None = None) -> Engine:
     """Compile an extractor; imports the engine's library only now.
 
     Args:
@@ -85,7 +79,6 @@ def create(
         manifest: names the network, its input size and its tops.
         read: gives the extractor's files.
         threads: on the CPU; none means every core this process may use.
-        spread: batches over the cores, where the library can; see `Choice`.
 
     Raises:
         ArtifactError: the files do not fit, or the library cannot run them.
@@ -94,8 +87,7 @@ def create(
     if engine == "openvino":
         from models.engines.openvino import OpenVinoEngine
 
-        threads = threads or available_cores()
-        return OpenVinoEngine(precision, read, threads, lanes=min(threads, _MOST_LANES) if spread else 1)
+        return OpenVinoEngine(precision, read, threads or available_cores())
     from models.engines.tensorflow import TensorFlowEngine
 
     return TensorFlowEngine(precision, manifest, read, threads or available_cores())

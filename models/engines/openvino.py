@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import openvino as ov
@@ -18,6 +19,7 @@ from models.image import Pixels
 from models.manifests import engine_files
 
 _HINTS = {"int8": "f32", "bfloat16": "bf16", "float32": "f32"}
+_MOST_LANES = 4  # each has memory of its own for a batch
 
 
 class OpenVinoEngine:
@@ -25,52 +27,78 @@ class OpenVinoEngine:
 
     shares_cores = True
 
-    def __init__(self, precision: str, read: Read, threads: int, lanes: int = 1) -> None:
+    def __init__(self, precision: str, read: Read, threads: int) -> None:
         """Read the network and compile it.
 
         Args:
             precision: `int8`, for which the network has been quantised, `bfloat16` or `float32`.
             read: gives the extractor's files.
             threads: of all lanes together.
-            lanes: batches at a time, each on its share of the threads. More of them take longer, and less of the
-                cores' time, since fewer threads wait for each other at the end of each layer.
 
         Raises:
             CorruptArtifact: the files hold no network.
         """
-        self.name, self.lanes = f"openvino:{precision}", lanes
+        self.name, self.lanes = f"openvino:{precision}", min(threads, _MOST_LANES)
         files = engine_files(self.name)
         core = ov.Core()
         try:
             network = core.read_model(*(read(file) for file in files))
-            self._compiled = core.compile_model(
-                network,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": lanes,
-                    "ENABLE_CPU_PINNING": lanes == 1,  # else images are decoded meanwhile, on whatever core is free
-                    "PERFORMANCE_HINT": "LATENCY",
-                },
-            )
+            self._whole = _Compiled(self.name, core, network, threads, lanes=1)
+            self.beside = _Compiled(self.name, core, network, threads, lanes=self.lanes) if threads > 1 else self._whole
         except RuntimeError as error:
             raise CorruptArtifact(f"OpenVINO cannot read {files[0]}: {str(error).splitlines()[0]}") from error
-        self._own = threading.local()
 
     def warm_sizes(self, max_batch: int) -> Sequence[int]:
-        """1 to 8, 10, 12, 14, 16, 20, ...: the first run of a size takes some 50 ms, and its plan stays in memory."""
-        steps = {base << power for base in (4, 5, 6, 7) for power in range(max_batch.bit_length())}
-        return sorted({max_batch, *(size for size in {1, 2, 3, *steps} if size < max_batch)})
+        """1, 2, 3, 4, 6, 8, 12, 16, ...: the first run of a size takes some 50 ms, and its plan some megabytes."""
+        steps = {base << power for base in (2, 3) for power in range(max_batch.bit_length())}
+        steps |= {5 << power for power in range(2, max_batch.bit_length())}
+        return sorted({max_batch, *(size for size in {1, *steps} if size < max_batch)})
 
     def warm(self, max_batch: int) -> None:
-        """Run each of the sizes once."""
-        _, *shape = self._compiled.input(0).get_partial_shape()
+        """Run each of the sizes once, and full batches in every lane."""
         for size in self.warm_sizes(max_batch):
-            self.run(np.zeros((size, *(side.get_length() for side in shape)), np.uint8))
+            self.run(self._black(size))
+        if self.lanes > 1:
+            with ThreadPoolExecutor(self.lanes) as lanes:
+                list(lanes.map(self.beside.run, [self._black(max_batch)] * self.lanes))
 
     def run(self, batch: Pixels) -> Outputs:
-        """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]."""
+        """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]; on all threads."""
+        return self._whole.run(batch)
+
+    def _black(self, size: int) -> Pixels:
+        return np.zeros((size, *self._whole.shape), np.uint8)
+
+
+class _Compiled:
+    """A network for a number of batches at a time, each on its share of the threads.
+
+    More of them take longer, and less of the cores' time, since fewer threads wait for each other at the end of each
+    layer.
+    """
+
+    def __init__(self, name: str, core: ov.Core, network: ov.Model, threads: int, *, lanes: int) -> None:
+        self.name = name
+        self._compiled = core.compile_model(
+            network,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _HINTS[name.partition(":")[2]],
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": lanes,
+                "ENABLE_CPU_PINNING": lanes == 1,  # else images are decoded meanwhile, on whatever core is free
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
+        self._own = threading.local()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture."""
+        _, *sides = self._compiled.input(0).get_partial_shape()
+        return tuple(side.get_length() for side in sides)
+
+    def run(self, batch: Pixels) -> Outputs:
         request = self._request()
         found = request.infer({0: batch}, share_inputs=True)
         return {output.get_any_name(): np.array(values, np.float32) for output, values in found.items()}

@@ -26,7 +26,7 @@ import keras
 import tensorflow as tf
 
 from models import networks
-from models.engines import Outputs, Read
+from models.engines import Outputs, Read, Runs
 from models.engines.folding import fold_batch_normalization
 from models.image import Pixels
 from models.manifests import WEIGHTS_FILE, ExtractorManifest
@@ -92,6 +92,11 @@ class TensorFlowEngine:
     def graph(self) -> Any:
         """The first device's concrete function: uint8 [n, size, size, 3] -> the outputs by name."""
         return self._graphs[0].function
+
+    @property
+    def beside(self) -> Runs:
+        """Itself."""
+        return self
 
     def warm_sizes(self, max_batch: int) -> Sequence[int]:
         """All: a graph takes any."""

@@ -410,3 +410,25 @@ async def test_a_batch_on_shared_cores_begins_when_nothing_is_being_made_any_mor
             await batcher.outcome(never)
     assert sum(sizes) == 3
     batcher.close()
+
+
+async def test_a_full_batch_on_shared_cores_runs_in_its_own_way() -> None:
+    alone, beside = list[int](), list[int]()
+
+    def run(ran: list[int]) -> Callable[[Sequence[int]], Sequence[int]]:
+        return lambda items: ran.append(len(items)) or items  # type: ignore[func-returns-value]
+
+    batcher: Batcher[int, int] = Batcher(
+        *[run(alone)] * 2, beside=run(beside), name="test", max_batch=2, places=9, shares_cores=True
+    )
+    with batcher.reserve(2) as place:
+        both = [batcher.ask(place), batcher.ask(place)]
+        for number, asked in enumerate(both):
+            batcher.put(asked, number)
+        assert [(await batcher.outcome(asked)).result for asked in both] == [0, 1]
+    with batcher.reserve() as place:
+        asked = batcher.ask(place)
+        batcher.put(asked, 7)
+        assert (await batcher.outcome(asked)).result == 7
+    await asyncio.to_thread(batcher.close)
+    assert (alone, beside) == ([1], [2])

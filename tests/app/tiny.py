@@ -15,7 +15,7 @@ from models import golden, heads
 from models.artifacts import Store, Versions
 from models.catalog import Catalog, load_classifier
 from models.classifier import Extractor
-from models.engines import Outputs
+from models.engines import Outputs, Runs
 from models.heads import Floats, Head, Integers
 from models.image import Pixels
 from models.manifests import (
@@ -61,6 +61,11 @@ class ColourEngine:
     broken: bool = False
     lanes: int = 1
     shares_cores: bool = False
+
+    @property
+    def beside(self) -> Runs:
+        """Itself."""
+        return self
 
     def warm_sizes(self, max_batch: int) -> range:
         """All."""

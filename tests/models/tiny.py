@@ -12,7 +12,7 @@ import numpy as np
 from models import golden, heads, networks
 from models.artifacts import ClassifierArtifact, ExtractorArtifact, Store
 from models.classifier import Classifier, Extractor
-from models.engines import Outputs
+from models.engines import Outputs, Runs
 from models.engines.choice import create
 from models.heads import Estimator, Floats, Head, Integers, top_softmax
 from models.image import Pixels
@@ -56,6 +56,11 @@ class ColourEngine:
     sizes: list[int] = field(default_factory=list)
     lanes: int = 1
     shares_cores: bool = False
+
+    @property
+    def beside(self) -> Runs:
+        """Itself."""
+        return self
 
     def warm_sizes(self, max_batch: int) -> range:
         """All."""

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from models.classifier import Extractor
-from models.engines import Outputs
+from models.engines import Outputs, Runs
 from models.heads import Floats
 from models.image import Pixels
 from models.manifests import WEIGHTS_FILE, ExtractorManifest
@@ -79,6 +79,11 @@ class MeanColour:
     batches: list[int] = field(default_factory=list)
     lanes: int = 1
     shares_cores: bool = False
+
+    @property
+    def beside(self) -> Runs:
+        """Itself."""
+        return self
 
     def warm_sizes(self, max_batch: int) -> range:
         """All."""

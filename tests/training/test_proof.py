@@ -147,11 +147,11 @@ def test_batches_side_by_side_give_the_features_of_one_batch_on_all_cores(made: 
     pictures = golden.draw(32, 96)
     for name in ("openvino:int8", "openvino:float32"):
         proved = made.proved if name in made.proved.engines else prove(made.draft, made.weights, [], None, made.at)
-        one, spread = (create(name, made.draft, proved.files.__getitem__, 2, spread=spread) for spread in (False, True))
-        assert (one.lanes, spread.lanes) == (1, 2)
+        engine = create(name, made.draft, proved.files.__getitem__, 2)
+        assert engine.lanes == 2
         with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(spread.run, np.split(pictures, 3)))
-        for output, values in one.run(pictures).items():
+            found = list(pool.map(engine.beside.run, np.split(pictures, 4)))
+        for output, values in engine.run(pictures).items():
             np.testing.assert_array_equal(np.concatenate([part[output] for part in found]), values)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.closed_loop import served
 from benchmarks.load import Request
 from benchmarks.rounds import Figure, Measurement, machine, repeat
-from benchmarks.serving import Serving, check, classify, serving
+from benchmarks.serving import check, classify, serving
 from benchmarks.stores import HEADS, head_names, many_heads_store
 from benchmarks.workload import Workload
 from models.artifacts import Store
@@ -27,12 +27,12 @@ def measure(work: Workload, cache: Path, connections: int, seconds: float, round
     spread = [request for name in names for request in classify(work.pictures, f"?model={name}")]
     with serving(work) as single:
         check(single.url, one)
-        resident_one = _resident_mb(single)
+        resident_one = single.resident_mb
     with serving(replace(work, store=store, model=names[0])) as ours:
         facts["engine"] = ours.engine
         for requests in (one, three, spread[:: len(work.pictures)]):
             check(ours.url, requests)
-        each_mb = (_resident_mb(ours) - resident_one) / (HEADS - 1)
+        each_mb = (ours.resident_mb - resident_one) / (HEADS - 1)
 
         def once() -> dict[str, float]:
             return _once(ours.url, one, three, spread, connections, seconds)
@@ -65,7 +65,3 @@ def _once(
         "spread/one": rate_spread / rate_one,
         "three/one": p50_three / p50_one,
     }
-
-
-def _resident_mb(ours: Serving) -> float:
-    return ours.metric("process_resident_memory_bytes") / _MB

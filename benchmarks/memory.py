@@ -8,14 +8,13 @@ from benchmarks.serving import Serving, check, classify, serving
 from benchmarks.workload import Picture, Workload, draw
 
 TARGET_MB = 50.0
-_MB = 1e6
 _WARM_UP = 0.1  # of the requests
 _SPELL_S = 10.0
 _LARGE_EVERY = 8
 
 
 def measure(work: Workload, requests: int, connections: int, spell_s: float = _SPELL_S) -> Measurement:
-    """Resident memory before and after so many requests, a few of them with a camera's picture; a tenth warms up."""
+    """Memory before and after so many requests, a few of them with a camera's picture; a tenth warms up."""
     facts = work.facts | machine()
     cameras = draw(Picture.CAMERA)
     mixed = [
@@ -27,9 +26,9 @@ def measure(work: Workload, requests: int, connections: int, spell_s: float = _S
         facts["engine"] = ours.engine
         check(ours.url, classify(mixed))
         _answer(ours, mixed, round(requests * _WARM_UP), connections, spell_s)
-        before = ours.metric("process_resident_memory_bytes") / _MB
+        before = ours.resident_mb
         answered = _answer(ours, mixed, requests, connections, spell_s)
-        after = ours.metric("process_resident_memory_bytes") / _MB
+        after = ours.resident_mb
     return Measurement(
         f"Memory over {answered:,} requests: {work.title}",
         [

@@ -80,3 +80,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):  # whoever it left behind in its group
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and that run; none where /proc does not tell (it is Linux's)."""
+    listed = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for each in listed for child in each.read_text(encoding="ascii").split()]
+
+
+def private_bytes(pid: int) -> int:
+    """Memory that a process shares with no other one."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))

@@ -16,10 +16,11 @@ from prometheus_client.samples import Sample
 
 from app.health import is_ready
 from benchmarks.load import Request, send
-from benchmarks.process import Server, free_port, running
+from benchmarks.process import Server, children, free_port, private_bytes, running
 from benchmarks.workload import Workload
 
 CLASSIFY = "/v1/classify"
+_MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,12 @@ class Serving:
     def metric(self, name: str) -> float:
         """The sum of a metric over all its labels; 0 where it was never counted."""
         return sum(sample.value for sample in self._samples() if sample.name == name)
+
+    @property
+    def resident_mb(self) -> float:
+        """The server's memory, and what the processes that it has started share with no other."""
+        own = sum(private_bytes(child) for child in children(self.server.process.pid))
+        return (self.metric("process_resident_memory_bytes") + own) / _MB
 
     @property
     def engine(self) -> str:

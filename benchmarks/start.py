@@ -32,10 +32,10 @@ def measure(work: Workload, lock: Path | None, cache: Path, rounds: int) -> Meas
     def once() -> dict[str, float]:
         with serving(work, python) as ours:
             facts["engine"] = ours.engine
-            resident = ours.metric("process_resident_memory_bytes")
+            resident = ours.resident_mb
             check(ours.url, requests)
-            used = ours.metric("process_resident_memory_bytes")
-            return {"start": ours.server.start_s, "ready": resident / _MB, "used": used / _MB}
+            used = ours.resident_mb
+            return {"start": ours.server.start_s, "ready": resident, "used": used}
 
     once()
     found = repeat(rounds, once)

@@ -10,7 +10,6 @@ from benchmarks.rounds import Figure
 from benchmarks.serving import Serving
 
 GROWTH_MB = 50.0
-_MB = 1e6
 _CLOSE_S = 0.1  # until a connection that is over is closed on both sides
 _POLL_S = 0.2
 
@@ -68,8 +67,7 @@ def growth(before: Held, after: Held) -> list[Figure]:
 
 def _held(ours: Serving) -> Held:
     in_flight, queued = ours.metric("classifier_in_flight"), ours.metric("classifier_queue_depth")
-    resident = ours.metric("process_resident_memory_bytes")
     time.sleep(_CLOSE_S)
     process = Path("/proc", str(ours.server.process.pid))
     files, threads = (sum(1 for _ in (process / kind).iterdir()) for kind in ("fd", "task"))
-    return Held(in_flight, queued, files, threads, resident / _MB)
+    return Held(in_flight, queued, files, threads, ours.resident_mb)

@@ -123,10 +123,6 @@ class Batcher(Generic[Item, Result]):
             self._being_made.add(asked)
         return asked
 
-    def wants(self, asked: Asked[Item, Result]) -> bool:
-        """Whether somebody still waits for an item that is not made yet. From any thread."""
-        return asked in self._being_made
-
     def put(self, asked: Asked[Item, Result], item: Item) -> None:
         """The item is made and joins the line, unless nobody wants it any more. From any thread."""
         with self._changed:

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from app.decoding import Job, Sender
 from app.errors import Overloaded
 from app.pool import Pool
 from models.cores import available_cores
-from models.errors import ImageError
+from models.errors import ImageError, NoDecoder
 from models.image import Limits
-from models.wishes import Header, IsLarge, Wish, check
+from models.wishes import Fault, Header, IsLarge, Wish, check
 
 PATIENCE_S = 0.5
 """How long a large picture waits for its turn, where it is the only one of its request."""
@@ -42,6 +43,8 @@ class Decoders:
         """
         self._loop = asyncio.get_running_loop()
         self._most_small = pixels // 4
+        self.threads = ThreadPoolExecutor(available_cores(), "resize")
+        """For what is decoded already."""
         self._small = Pool(available_cores(), _AHEAD, self._take)
         self._large = Pool(1, 1, self._take)
 
@@ -51,8 +54,10 @@ class Decoders:
         return self._small.is_alive and self._large.is_alive
 
     async def warm(self) -> None:
-        """Start the processes for small pictures, and wait for them."""
+        """Start the processes for small pictures, and wait for them; raises NoDecoder where there is none then."""
         await self._small.warm()
+        if not self._small.is_up:
+            raise NoDecoder("No process that decodes pictures comes up. Allow more processes, files or memory.")
 
     def start(self, job: Job) -> None:
         """Have a picture decoded when its turn has come; `withdraw` must follow. Raises Closed."""
@@ -75,9 +80,14 @@ class Decoders:
         done: asyncio.Future[bytes] = self._loop.create_future()
 
         def tell(_: Header, jpeg: bytes) -> None:
-            done.set_result(jpeg)
+            if not done.done():  # cancelled: who asked is about to withdraw it
+                done.set_result(jpeg)
 
-        job = Job(Sender(), Wish((), limits, side=side), image, tell, done.set_exception)
+        def fail(error: BaseException) -> None:
+            if not done.done():
+                done.set_exception(error)
+
+        job = Job(Sender(), Wish((), limits, side=side), image, tell, fail)
         try:
             self.start(job)
             return await done
@@ -86,14 +96,17 @@ class Decoders:
 
     async def close(self) -> None:
         """End all processes; pictures that wait or are being decoded fail."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._small.close(), self._large.close())
 
     def _take(self, job: Job, header: Header, body: bytes) -> None:
         try:
             check(header)
         except IsLarge:
+            if job.wish.most is None:
+                raise  # it was asked for whatever its size
             self._hand_over(job)
-        except (ImageError, MemoryError) as error:
+        except (ImageError, MemoryError, Fault) as error:
             job.refuse(error)
         else:
             job.tell(header, body)

@@ -22,6 +22,8 @@ WALL_S = 30.0
 """For an answer, whatever the process does meanwhile, and for its start."""
 _AHEAD_BYTES = 128 * 1024  # of its jobs: more than that is work enough, whatever the event loop does meanwhile
 _CHUNK = 64 * 1024
+_GONE_S = 1.0  # until a process that was killed must have gone
+_AGAIN_S = 0.1
 _MOST_HEADER, _MOST_BODY = 64 * 1024, 64 * 1024 * 1024  # of an answer
 
 logger = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ class Process(asyncio.Protocol):
         """Bytes of its jobs."""
         self._on_answer, self._on_room, self._on_end, self._ahead = on_answer, on_room, on_end, ahead
         self._since = 0.0  # when it began to start, or with the first of its jobs
-        self._is_given_up = False
+        self._is_given_up = self._is_late = False
         self._received = bytearray()
         self._turn = 0  # in the shared memory: no place is used again before its answer has been taken
         self._watch: asyncio.TimerHandle | None = None
@@ -121,7 +123,8 @@ class Process(asyncio.Protocol):
     def runs(self) -> bool:
         """Whether it does, as far as the system knows: of its end nobody may have heard yet."""
         is_connected = self._transport is not None and not self._transport.is_closing()
-        return is_connected and self._process is not None and self._process.poll() is None
+        is_wanted = is_connected and not self._is_given_up
+        return is_wanted and self._process is not None and self._process.poll() is None
 
     def give(self, job: Job) -> None:
         """Have a picture decoded, after those that it was given before."""
@@ -140,6 +143,8 @@ class Process(asyncio.Protocol):
         self._is_given_up = True
         if self._process:
             self._process.kill()
+        if self._transport:  # something that it has started may hold the other end
+            self._loop.call_later(_GONE_S, self._transport.abort)
 
     def _place(self, size: int) -> int:
         if not 0 < size <= PLACE_BYTES:
@@ -199,7 +204,7 @@ class Process(asyncio.Protocol):
             if job.is_wanted:
                 self._on_answer(job, header, body)  # where this raises, it is still there, and refused
             self.load -= len(self.jobs.popleft().data)
-            self._since = self._loop.time()
+            self._since, self._is_late = self._loop.time(), False
         else:
             self.is_ready = True
             self.up.set_result(None)
@@ -228,5 +233,8 @@ class Process(asyncio.Protocol):
         left_s = self._since + WALL_S - self._loop.time()
         if left_s > 0:
             self._watch = self._loop.call_later(left_s, self._look)
+        elif not self._is_late:  # its answer may be there, unread: it is this process that stood still
+            self._is_late = True
+            self._watch = self._loop.call_later(_AGAIN_S, self._look)
         else:
             self.kill()

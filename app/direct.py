@@ -33,6 +33,8 @@ class Direct(APIRoute):
         """Take what FastAPI takes."""
         super().__init__(path, endpoint, **documented)
         known = self.dependant
+        if known.dependencies or known.body_params or known.cookie_params:
+            raise TypeError(f"{path} needs what only FastAPI does for a route: dependencies, a body, or cookies")
         self._queries = [field.alias for field in known.query_params]
         self._headers = {field.alias: field.alias.lower().encode() for field in known.header_params}
         described = (*known.path_params, *known.query_params, *known.header_params)

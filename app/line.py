@@ -214,7 +214,8 @@ class Line(Generic[Item]):
 
     def _is_beside(self) -> bool:
         """Whether the next batch leaves cores to others: a full one, or one beside others that do."""
-        return self._has_shares and (bool(self._running) or len(self._waiting) >= self.sizes.full)
+        is_full = len(self._waiting) >= max(2, self.sizes.full)
+        return self._has_shares and (bool(self._running) or is_full)
 
     def _next_size(self, now: float, *, beside: bool) -> int:
         """As many as wait, in a size that runs well, and that lets the first of them be in time."""
@@ -242,17 +243,16 @@ class Line(Generic[Item]):
         running = sum(len(batch.entries) for batch in self._running)
         before = max(len(self._waiting), self._places - self.free - running)  # some that run may have left their place
         full = self.sizes.full
-        rounds = math.ceil((before + count) / full)
-        beside = self._has_shares and rounds > 1
-        own = self.sizes.seconds((before + count) - (rounds - 1) * full, beside=beside)
-        others = (rounds - 1) * self.sizes.seconds(full, beside=beside) / self._lanes
-        return self._until_free_s(now) + others + own + (self._lead.value or 0.0)
+        rounds, rest = divmod(before + count - 1, full)
+        own_s = self.sizes.seconds(rest + 1, beside=self._has_shares and rest + 1 == full)
+        others_s = math.ceil(rounds / self._lanes) * self.sizes.seconds(full, beside=self._has_shares)
+        return self._until_free_s(now, before + count) + others_s + own_s + (self._lead.value or 0.0)
 
-    def _until_free_s(self, now: float) -> float:
-        """Seconds until the next batch may begin, by what runs."""
-        if len(self._running) < self._lanes and not (
-            self._has_shares and any(not each.beside for each in self._running)
-        ):
-            return 0.0
-        took = [(self.sizes.seconds(len(each.entries), beside=each.beside), each.began) for each in self._running]
-        return max(0.0, min(seconds - (now - began) for seconds, began in took))
+    def _until_free_s(self, now: float, will_wait: int) -> float:
+        """Seconds until the next batch may begin: where cores are shared, one that is not full has them for itself."""
+        left_s = [
+            self.sizes.seconds(len(batch.entries), beside=batch.beside) - (now - batch.began) for batch in self._running
+        ]
+        if self._has_shares and (will_wait < self.sizes.full or not all(batch.beside for batch in self._running)):
+            return max([0.0, *left_s])
+        return max(0.0, min(left_s)) if len(left_s) >= self._lanes else 0.0

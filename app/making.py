@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -60,7 +59,7 @@ class Making(Generic[R]):
             self._job = Job(sender, Wish(specs, self.limits), self.image, self._tell, self._fail)
             self.decoders.start(self._job)
         elif self.image is not None:
-            asyncio.get_running_loop().run_in_executor(None, self._resize, self.image, specs)
+            self.decoders.threads.submit(self._resize, specs)
 
     async def outcomes(self) -> list[Outcome[Answers]]:
         """What each group's readers answered, in the order of the groups; raises what `Batcher.outcome` raises."""
@@ -81,9 +80,11 @@ class Making(Generic[R]):
         self.on_decoded(self.decode_s)
         self._put(taken_apart(body, self._job.wish.specs if self._job else ()))
 
-    def _resize(self, image: Pixels, specs: tuple[PreprocessSpec, ...]) -> None:
+    def _resize(self, specs: tuple[PreprocessSpec, ...]) -> None:
         """What is decoded already: in a thread."""
-        began = time.monotonic()
+        image, began = self.image, time.monotonic()
+        if image is None or isinstance(image, bytes):  # nobody waits for it any more
+            return
         try:
             prepared = prepare_pixels(image, specs)
         except BaseException as error:  # whoever waits must hear of it, whatever it is

@@ -25,7 +25,8 @@ def check(request: Request) -> None:
 
 
 def _timeout_ms(request: Request) -> float | None:
-    """None also for what is no number: the address says what is wrong with it."""
+    """None also for what is no time: the address says what is wrong with it."""
     with suppress(ValueError):
-        return float(sent_header(request.scope, b"x-request-timeout-ms") or "")
+        sent_ms = float(sent_header(request.scope, b"x-request-timeout-ms") or "")
+        return sent_ms if sent_ms > 0 else None
     return None

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         None, ge=1, description="Pictures that one run of a network takes at most; empty: 16 on a CPU, 32 on a GPU."
     )
     max_batch_ms: float = Field(
-        80,
+        100,
         gt=0,
         description="Milliseconds that a run on a CPU may take if it has more than one picture. What is being run is "
         "computed even if nobody waits for it any more; shorter runs cost more time for each picture.",

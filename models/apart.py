@@ -22,6 +22,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO, FileIO, RawIOBase
@@ -44,6 +45,7 @@ _FIRST_TO_GO = "1000"
 _REST_MS = 500
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _NEVER = 1 << 30
+_AT_FIRST = resource.getrlimit(resource.RLIMIT_AS)[0]
 
 
 def is_bounded(data: bytes) -> bool:
@@ -73,6 +75,8 @@ def _answer(wish: Wish, data: bytes) -> tuple[Header, bytes]:
         return {"error": type(error).__name__, "message": str(error)}, b""
     except MemoryError:
         return {"error": "UndecodableImage", "message": TOO_MUCH} if bounded else {"no_memory": True}, b""
+    except Exception:
+        return {"fault": traceback.format_exc()}, b""
 
 
 def _made(wish: Wish, data: bytes, before: Callable[[int], None]) -> bytes:
@@ -87,13 +91,13 @@ def _made(wish: Wish, data: bytes, before: Callable[[int], None]) -> bytes:
 
 @contextmanager
 def _limits(size: int) -> Iterator[None]:
-    """What a picture of so many bytes may take before it has said its own size; nothing is limited afterwards."""
+    """What a picture of so many bytes may take before it has said its own size; nothing more is limited afterwards."""
     _allow(size, 0)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _allow_memory(resource.RLIM_INFINITY)
+        _allow_memory(_AT_FIRST)
 
 
 def _allow(size: int, pixels: int) -> None:

@@ -63,6 +63,12 @@ class ModelNotFound(ModelsError):
     code = "model_not_found"
 
 
+class NoDecoder(ModelsError):
+    """No process that decodes pictures comes up."""
+
+    code = "no_decoder"
+
+
 class ArtifactError(ModelsError):
     """An artifact of the store cannot be used."""
 

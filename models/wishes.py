@@ -43,6 +43,10 @@ class IsLarge(BaseException):
     """It has more pixels than are wanted; no Exception, which decoders would take for a damaged file."""
 
 
+class Fault(Exception):
+    """What a process met that is no fault of the picture's; with its traceback."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is wanted of a picture: pixels for specs, or, where there is none, a JPEG of at most `side` px a side."""
@@ -102,11 +106,13 @@ def start(end: socket, memory: IO[bytes]) -> subprocess.Popen[bytes]:
 
 
 def check(answer: Header) -> None:
-    """Raise what the process raised: an ImageError, MemoryError, or IsLarge."""
+    """Raise what the process raised: an ImageError, MemoryError, IsLarge, or Fault."""
     if "error" in answer:
         raise _ERRORS.get(answer["error"], UndecodableImage)(answer["message"])
     if "no_memory" in answer:
         raise MemoryError
+    if "fault" in answer:
+        raise Fault(answer["fault"])
     if "is_large" in answer:
         raise IsLarge
 

@@ -55,12 +55,12 @@ class OpenVinoEngine:
         return sorted({max_batch, *(size for size in {1, *steps} if size < max_batch)})
 
     def warm(self, max_batch: int) -> None:
-        """Run each of the sizes once, and full batches in every lane."""
-        for size in self.warm_sizes(max_batch):
-            self.run(self._black(size))
-        if self.lanes > 1:
-            with ThreadPoolExecutor(self.lanes) as lanes:
-                list(lanes.map(self.beside.run, [self._black(max_batch)] * self.lanes))
+        """Run each of the sizes once, and in every lane those of full batches, which run beside each other."""
+        with ThreadPoolExecutor(self.lanes) as lanes:
+            for size in self.warm_sizes(max_batch):
+                self.run(self._black(size))
+                if self.lanes > 1 and size >= max_batch // 2:
+                    list(lanes.map(self.beside.run, [self._black(size)] * self.lanes))
 
     def run(self, batch: Pixels) -> Outputs:
         """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]; on all threads."""

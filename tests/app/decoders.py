@@ -15,7 +15,7 @@ from models.wishes import Header, Wish
 from tests.models.decoders import WAIT_S, changed
 
 OBEDIENT = changed("""
-import os, signal, time
+import os, signal, subprocess, time
 
 def answer(wish, data):
     if data == b"abort":
@@ -24,6 +24,11 @@ def answer(wish, data):
         os.kill(os.getpid(), signal.SIGKILL)
     if data == b"sleep":
         time.sleep(1000)
+    if data == b"child":
+        subprocess.Popen(["sleep", "60"])
+        time.sleep(1000)
+    if data == b"fault":
+        raise TypeError("ours")
     if data == b"nap":
         time.sleep(0.3)
     if data == b"garbage":

@@ -146,3 +146,17 @@ async def test_an_answer_that_nobody_asked_for_ends_the_process() -> None:
         await asyncio.wait_for(process.ended, WAIT_S)
         (asked,) = ask(pool, b"a")
         assert await asked.answer() == b"a"
+
+
+async def test_one_that_leaves_something_behind_which_holds_its_connection_is_given_up_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoding, "WALL_S", 3.0)
+    async with pool_of() as pool:
+        first, second = ask(pool, b"child", b"a")
+        with pytest.raises(UndecodableImage):
+            await first.answer()
+        assert await second.answer() == b"a"
+        ask(pool, b"child")
+        await asyncio.sleep(0.5)
+    assert not processes(pool), "closed, although a child holds the connection"

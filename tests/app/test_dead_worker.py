@@ -37,12 +37,9 @@ def test_a_dead_worker_is_told_by_every_probe_and_ends_the_process(tiny_store: P
     assert line["in_flight"] >= 1
 
 
-def test_where_no_process_that_decodes_comes_up_the_server_ends(tiny_store: Path) -> None:
+def test_where_no_process_that_decodes_comes_up_the_server_is_never_ready_and_ends(tiny_store: Path) -> None:
     with server("tests.app.tiny_server", APP_STORE=str(tiny_store), TINY_DECODES_NOTHING="1") as started:
-        address = started.address()
-        assert get(address, "/livez").status == 200
-        answer = exchange(address, post(PICTURE, "image/png"))
-        assert (answer.status, answer.json["code"]) == (503, "draining")
         assert started.exit_code() == 1
     (line,) = (each for each in map(json.loads, started.lines) if each["level"] == "critical")
-    assert "has died" in line["event"]
+    assert "No process that decodes pictures comes up" in line["event"]
+    assert "Ready" not in started.log

@@ -14,14 +14,16 @@ import pytest
 
 from app import making
 from app.decoders import Decoders
-from app.decoding import Sender
+from app.decoding import Job, Sender
 from app.errors import Overloaded
 from models import wishes
 from models.classifier import prepare_pixels
-from models.errors import UndecodableImage
+from models.errors import NoDecoder, UndecodableImage
+from models.image import DEFAULT_LIMITS
 from tests.app.conftest import Serve
 from tests.app.decoders import OBEDIENT, Asked
 from tests.app.pictures import encoded
+from tests.app.test_load import app_of
 from tests.models.decoders import WAIT_S, changed
 
 pytestmark = pytest.mark.anyio
@@ -163,3 +165,51 @@ async def test_an_error_of_that_thread_is_told(client: httpx.AsyncClient, monkey
         answer = await asyncio.wait_for(client.post("/v2/models/colours/infer", json=pixels()), WAIT_S)
         assert answer.status_code == 503
     assert (await client.post("/v2/models/colours/infer", json=pixels())).status_code == 200
+
+
+async def test_a_thumbnail_that_comes_when_nobody_waits_any_more_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoders, jobs = Decoders(1000), list[Job]()
+    monkeypatch.setattr(decoders, "start", jobs.append)
+    asked = asyncio.create_task(decoders.thumbnail(PICTURE, 9, DEFAULT_LIMITS))
+    await asyncio.sleep(0)
+    asked.cancel()  # and before the event loop has told whoever asked:
+    jobs[0].tell({}, b"")
+    jobs[0].fail(MemoryError())
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await decoders.close()
+
+
+async def test_what_is_no_fault_of_the_picture_s_is_a_fault_of_ours(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wishes, "start", changed("apart.prepare = lambda *_: 1 / 0"))
+    async with serve() as client:
+        response = await client.post("/v1/classify", content=PICTURE)
+        assert (response.status_code, "division" in response.text) == (500, False)
+
+
+async def test_pixels_of_a_request_that_is_over_are_not_looked_at(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, looked = app_of(client).state.held.service, list[object]()
+    monkeypatch.setattr(making, "prepare_pixels", lambda *given: looked.append(given))
+    go = threading.Event()
+    for _ in range(service.decoders.threads._max_workers):
+        service.decoders.threads.submit(go.wait, WAIT_S)
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    asked = asyncio.create_task(service.classify_all([pixels] * 3, [service.default]))
+    await asyncio.sleep(0.05)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    go.set()
+    await asyncio.to_thread(service.decoders.threads.shutdown)
+    assert not looked
+
+
+async def test_where_no_process_comes_up_there_is_nothing_warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wishes, "start", changed("raise SystemExit(1)"))
+    decoders = Decoders(1000)
+    with pytest.raises(NoDecoder, match="Allow more processes"):
+        await decoders.warm()
+    await decoders.close()

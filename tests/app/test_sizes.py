@@ -111,4 +111,23 @@ def test_who_comes_later_is_expected_behind_all_lanes() -> None:
         some.sizes.observe(size, size * EACH_S, beside=True)
     join(some, 8)
     taken(some), taken(some)
-    assert some.expected_s(4, 0.0) == pytest.approx(4 * EACH_S + 4 * EACH_S / 2)
+    assert some.expected_s(4, 0.0) == pytest.approx(2 * 4 * EACH_S)
+
+
+def test_who_comes_while_one_runs_on_its_share_is_expected_behind_it_unless_a_batch_is_full() -> None:
+    some = line()
+    for size in (1, 2, 4):
+        some.sizes.observe(size, size * EACH_S, beside=True)
+        some.sizes.observe(size, size * EACH_S / 2, beside=False)
+    join(some, 4)
+    taken(some)
+    assert some.expected_s(1, 0.1) == pytest.approx(4 * EACH_S - 0.1 + EACH_S / 2)
+    assert some.expected_s(4, 0.1) == pytest.approx(4 * EACH_S)
+
+
+def test_a_single_item_has_all_cores_however_slow_it_is() -> None:
+    some = line(max_run_s=0.01)
+    some.sizes.observe(1, 1.0, beside=False)
+    assert some.sizes.full == 1
+    join(some, 1)
+    assert not taken(some).beside

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     max_decoding_pixels: int = Field(
         DEFAULT_LIMITS.max_pixels,
         ge=1,
-        description="Bounds what is decoded at a time, of all requests together. A JPEG of more than a quarter of it, "
+        description="Bounds what is decoded at a time by each process. A JPEG of more than a quarter of it, "
         "or another picture of more than a sixteenth, is large: one of these at a time (of `APP_MAX_PIXELS` at most), "
         "in a process of its own. Beside it, each of the other processes, one for each core, decodes one small picture "
         "at a time. Each pixel may need 20 bytes of memory.",
@@ -88,8 +88,9 @@ class Settings(BaseSettings):
     max_batch_ms: float = Field(
         100,
         gt=0,
-        description="Milliseconds that a run on a CPU may take if it has more than one picture. What is being run is "
-        "computed even if nobody waits for it any more; shorter runs cost more time for each picture.",
+        description="Milliseconds that a run on a CPU may take if it has more than one picture, as soon as it is known "
+        "how long runs take. What is being run is computed even if nobody waits for it any more; shorter runs cost "
+        "more time for each picture.",
     )
     max_delay_ms: float = Field(
         0,

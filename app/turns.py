@@ -62,7 +62,7 @@ class Turns(Generic[Job]):
         return left
 
     def _whose_turn(self) -> Hashable:
-        """Who is new goes before those who had a turn, and so waits for what runs only; now and then it is theirs."""
+        """Who is new goes before those who had a turn, so waits for what was given away; now and then it is theirs."""
         new = next((each for each in self._waiting if each not in self._served), None)
         if new is None or (self._served and self._new_in_a_row >= _MOST_NEW_IN_A_ROW):
             self._new_in_a_row = 0

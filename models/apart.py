@@ -42,6 +42,7 @@ _COPIES = 4  # of the file, that libraries make
 _MANY_PIXELS = 50_000_000
 
 _FIRST_TO_GO = "1000"
+_PATIENCE = 10  # the event loop goes first: who is refused, or answered, must not wait for pictures of others
 _REST_MS = 500
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _NEVER = 1 << 30
@@ -146,6 +147,7 @@ def main() -> None:
     """Answer until nobody asks any more."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # meant for the server, which may need it to drain
         signal.signal(number, signal.SIG_IGN)
+    os.nice(_PATIENCE)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
     with (

@@ -216,6 +216,12 @@ def test_what_a_server_was_told_is_not_in_its_environment(monkeypatch: pytest.Mo
 
 
 @needs_linux
+def test_it_lets_the_server_go_first(shared: Decoder) -> None:
+    ours, its = (os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, shared.process.pid))
+    assert its == min(19, ours + 10)
+
+
+@needs_linux
 def test_where_memory_is_short_it_goes_before_the_server(shared: Decoder) -> None:
     assert int(Path(f"/proc/{shared.process.pid}/oom_score_adj").read_text(encoding="ascii")) == 1000
     assert os.getpgid(shared.process.pid) != os.getpgrp(), "Ctrl+C is for the server"

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from app.asked import shutting_down
 from app.decoding import Job, Sender
 from app.errors import Overloaded
 from app.pool import Pool
@@ -43,8 +45,7 @@ class Decoders:
         """
         self._loop = asyncio.get_running_loop()
         self._most_small = pixels // 4
-        self.threads = ThreadPoolExecutor(available_cores(), "resize")
-        """For what is decoded already."""
+        self._threads = ThreadPoolExecutor(available_cores(), "resize")
         self._small = Pool(available_cores(), _AHEAD, self._take)
         self._large = Pool(1, 1, self._take)
 
@@ -63,6 +64,13 @@ class Decoders:
         """Have a picture decoded when its turn has come; `withdraw` must follow. Raises Closed."""
         job.wish = _small(job.wish, self._most_small // _slowness(job.data))
         self._small.join(job)
+
+    def in_thread(self, work: Callable[[], None]) -> None:
+        """Have something done with a picture that is decoded already; raises Closed."""
+        try:
+            self._threads.submit(work)
+        except RuntimeError as error:
+            raise shutting_down() from error
 
     def withdraw(self, job: Job) -> None:
         """Nobody waits for it any more, and nobody is told of it; what has begun goes on."""
@@ -96,7 +104,7 @@ class Decoders:
 
     async def close(self) -> None:
         """End all processes; pictures that wait or are being decoded fail."""
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._small.close(), self._large.close())
 
     def _take(self, job: Job, header: Header, body: bytes) -> None:

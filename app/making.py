@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class Making(Generic[R]):
             self._job = Job(sender, Wish(specs, self.limits), self.image, self._tell, self._fail)
             self.decoders.start(self._job)
         elif self.image is not None:
-            self.decoders.threads.submit(self._resize, specs)
+            self.decoders.in_thread(functools.partial(self._resize, specs))
 
     async def outcomes(self) -> list[Outcome[Answers]]:
         """What each group's readers answered, in the order of the groups; raises what `Batcher.outcome` raises."""

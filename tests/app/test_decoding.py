@@ -15,7 +15,7 @@ import pytest
 from app import making
 from app.decoders import Decoders
 from app.decoding import Job, Sender
-from app.errors import Overloaded
+from app.errors import Closed, Overloaded
 from models import wishes
 from models.classifier import prepare_pixels
 from models.errors import NoDecoder, UndecodableImage
@@ -195,16 +195,18 @@ async def test_pixels_of_a_request_that_is_over_are_not_looked_at(
     service, looked = app_of(client).state.held.service, list[object]()
     monkeypatch.setattr(making, "prepare_pixels", lambda *given: looked.append(given))
     go = threading.Event()
-    for _ in range(service.decoders.threads._max_workers):
-        service.decoders.threads.submit(go.wait, WAIT_S)
+    for _ in range(service.decoders._threads._max_workers):
+        service.decoders._threads.submit(go.wait, WAIT_S)
     pixels = np.zeros((8, 8, 3), np.uint8)
     asked = asyncio.create_task(service.classify_all([pixels] * 3, [service.default]))
     await asyncio.sleep(0.05)
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     go.set()
-    await asyncio.to_thread(service.decoders.threads.shutdown)
+    await asyncio.to_thread(service.decoders._threads.shutdown)
     assert not looked
+    (late,) = await service.classify_all([pixels], [service.default])
+    assert isinstance(late, Closed)
 
 
 async def test_where_no_process_comes_up_there_is_nothing_warm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from typing import Generic, cast
 from app.asked import Answer, Asked, Item, Outcome, Place, Result, clock, failed, resolve, shutting_down, too_late
 from app.errors import Closed
 from app.line import Batch, Entry, Line
+from app.threads import step_back
 from app.vitals import Vitals
 
 logger = logging.getLogger(__name__)
@@ -205,6 +206,7 @@ class Batcher(Generic[Item, Result]):
     def _work(self, run: Run[Item, Result]) -> None:
         batch: Batch[Asked[Item, Result]] | None = None
         try:
+            step_back()
             while (batch := self._next()) is not None:
                 self._deliver([(entry.item, too_late()) for entry in batch.late])
                 if batch.entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +11,14 @@ from app.asked import Asked, Outcome, Place
 from app.batcher import Batcher
 from app.decoders import Decoders
 from app.decoding import Job, Sender
-from models.classifier import Extractor, Reader, Row, prepare_pixels
+from models.classifier import Extractor, Reader, Row
 from models.errors import HeadFailed
 from models.heads import Floats
-from models.image import Limits, Pixels
-from models.preprocess import PreprocessSpec
-from models.wishes import Header, Prepared, Wish, taken_apart
+from models.image import Limits
+from models.pixels import Pixels
+from models.preprocess import PreprocessSpec, prepare_pixels, taken_apart
+from models.resizing import Steps
+from models.wishes import Header, Wish
 
 R = TypeVar("R", bound=Reader)
 Picture = bytes | Pixels
@@ -55,12 +56,12 @@ class Making(Generic[R]):
         for (extractor, spec), readers in groups.items():
             batcher = batchers[extractor]
             self.wants.append(_Want(batcher, batcher.ask(places[extractor]), spec, readers))
-        specs = tuple({want.spec for want in self.wants})
+        wanted = tuple({want.spec.steps for want in self.wants})
         if isinstance(self.image, bytes):
-            self._job = Job(sender, Wish(specs, self.limits), self.image, self._tell, self._fail)
+            self._job = Job(sender, Wish(wanted, self.limits), self.image, self._tell, self._fail)
             self.decoders.start(self._job)
         elif self.image is not None:
-            self.decoders.in_thread(functools.partial(self._resize, specs))
+            self.decoders.in_thread(self._resize)
 
     async def outcomes(self) -> list[Outcome[Answers]]:
         """What each group's readers answered, in the order of the groups; raises what `Batcher.outcome` raises."""
@@ -79,15 +80,15 @@ class Making(Generic[R]):
     def _tell(self, header: Header, body: bytes) -> None:
         self.decode_s = header["seconds"]
         self.on_decoded(self.decode_s)
-        self._put(taken_apart(body, self._job.wish.specs if self._job else ()))
+        self._put(taken_apart(body, self._job.wish.steps if self._job else ()))
 
-    def _resize(self, specs: tuple[PreprocessSpec, ...]) -> None:
+    def _resize(self) -> None:
         """What is decoded already: in a thread."""
         image, began = self.image, time.monotonic()
         if image is None or isinstance(image, bytes):  # nobody waits for it any more
             return
         try:
-            prepared = prepare_pixels(image, specs)
+            prepared = prepare_pixels(image, [want.spec.steps for want in self.wants])
         except BaseException as error:  # whoever waits must hear of it, whatever it is
             self._fail(error)
         else:
@@ -95,9 +96,9 @@ class Making(Generic[R]):
             self.on_decoded(self.decode_s)
             self._put(prepared)
 
-    def _put(self, prepared: Prepared) -> None:
+    def _put(self, prepared: Mapping[Steps, Pixels]) -> None:
         for want in self.wants:
-            want.batcher.put(want.asked, Row(prepared[want.spec], want.readers))
+            want.batcher.put(want.asked, Row(prepared[want.spec.steps], want.readers))
 
     def _fail(self, error: BaseException) -> None:
         """There will be no rows."""

@@ -163,6 +163,7 @@ def serve(settings: Settings, load_models: Loader) -> int:
         engines = ", ".join(sorted({extractor.engine.name for extractor in loaded.catalog.extractors}))
         line = f"Ready after {time.monotonic() - began:.1f} s with {names} on {engines}. Open {address}"
         gc.collect()
+        give_back()
         gc.freeze()  # full collections no longer look through models and libraries, while every request waits
         gc.set_threshold(_GARBAGE)
         logger.info(line)

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
+_PATIENCE = 3
+
+
+def step_back() -> None:
+    """The system serves this thread, and what it starts, after the event loop: who is refused waits for no network.
+
+    Only Linux has priorities of threads.
+    """
+    if sys.platform == "linux":
+        os.nice(_PATIENCE)
+
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Run a function in a thread that does not keep the process from ending, as an executor's would."""
+    """Run a function in a thread that keeps neither the event loop waiting, nor the process from ending."""
     done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def run() -> None:
         if not done.set_running_or_notify_cancel():
             return
+        step_back()
         try:
             done.set_result(function())
         except BaseException as error:

@@ -20,9 +20,10 @@ import numpy as np
 
 from models import catalog
 from models.artifacts import Store
-from models.classifier import Classifier, prepare
+from models.classifier import Classifier
 from models.cores import available_cores
-from models.image import Pixels
+from models.pixels import Pixels
+from models.preprocess import prepare
 from models.quiet import without_greetings
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)

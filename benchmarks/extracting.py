@@ -20,7 +20,7 @@ from benchmarks.costs import best_batch, cost_of
 from models import catalog
 from models.artifacts import Store, parse_name
 from models.cores import available_cores
-from models.image import Pixels
+from models.pixels import Pixels
 from models.quiet import without_greetings
 from models.streaming import Readable, prepared
 from training import datasets, features

@@ -18,10 +18,10 @@ from benchmarks.rounds import Measurement, Way, compare
 from models import catalog
 from models.answers import BATCH
 from models.artifacts import Store
-from models.classifier import prepare
 from models.cores import available_cores
 from models.engines import Engine
-from models.image import Pixels
+from models.pixels import Pixels
+from models.preprocess import prepare
 from models.quiet import without_greetings
 
 TARGET = 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from benchmarks import open_loop
@@ -10,6 +11,7 @@ from benchmarks.open_loop import Sample, percentile
 from benchmarks.rounds import Figure, Measurement, machine, repeat
 from benchmarks.serving import check, classify, serving
 from benchmarks.workload import Workload
+from models.cores import available_cores
 
 FACTORS = (2, 4)
 GOODPUT, REFUSAL_MS = 0.9, 50.0
@@ -32,7 +34,10 @@ def measure(work: Workload, connections: int, seconds: float, deadline_ms: int, 
             peak = served(ours.url, requests, connections, seconds).rate
             found = {"peak": peak}
             for factor in FACTORS:
+                began, cpu = time.perf_counter(), time.process_time()
                 samples = open_loop.drive(ours.url, impatient, factor * peak, seconds)
+                taken = (time.process_time() - cpu) / (time.perf_counter() - began) / available_cores()
+                found[f"{factor}x generator"] = taken
                 for name, value in judged(samples, seconds, deadline_ms / 1000).items():
                     found[f"{factor}x {name}"] = value
                 found[f"{factor}x goodput"] /= peak
@@ -68,4 +73,5 @@ def _figures(prefix: str, found: dict[str, list[float]]) -> list[Figure]:
         Figure(f"{prefix}refusals with Retry-After", found[f"{prefix}said when"], at_least=1.0),
         Figure(f"{prefix}p99 of refusals", found[f"{prefix}refusal"], "ms", at_most=REFUSAL_MS),
         Figure(f"{prefix}p99 of how late we sent", found[f"{prefix}lag"], "ms"),
+        Figure(f"{prefix}share of all cores that sending took", found[f"{prefix}generator"]),
     ]

@@ -28,9 +28,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO, FileIO, RawIOBase
 from pathlib import Path
 
-from models.classifier import prepare
 from models.errors import ImageError, UnsupportedImage
 from models.image import decoded, sniff
+from models.resizing import prepared
 from models.wishes import ANSWER, INLINE, READY, REQUEST, TOO_MUCH, Header, IsLarge, Wish
 
 BOUNDED = frozenset({"AVIF", "TIFF"})
@@ -81,9 +81,9 @@ def _answer(wish: Wish, data: bytes) -> tuple[Header, bytes]:
 
 
 def _made(wish: Wish, data: bytes, before: Callable[[int], None]) -> bytes:
-    if wish.specs:
-        prepared = prepare(data, wish.specs, wish.limits, before)
-        return b"".join(prepared[spec].tobytes() for spec in wish.specs)
+    if wish.steps:
+        rgb = prepared(data, wish.steps, wish.limits, before)
+        return b"".join(rgb[steps].tobytes() for steps in wish.steps)
     picture, made = decoded(data, wish.limits, wish.side, before), BytesIO()
     picture.thumbnail((wish.side, wish.side))
     picture.save(made, "JPEG", quality=85)

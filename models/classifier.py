@@ -1,14 +1,14 @@
 """From bytes to probabilities: what the server, the command line and the evaluation all call.
 
-    prepare(bytes, specs) -> pixels, one for each distinct spec          (a thread or a process for each image)
-    classify(engine, rows) -> probabilities                              (one call for each batch)
+    models.preprocess.prepare(bytes, specs) -> pixels, one for each distinct spec     (a process for each image)
+    classify(engine, rows) -> probabilities                                           (one call for each batch)
 
 An extractor runs once over the batch, whoever asked; then each head runs once over the rows that it reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,10 +17,10 @@ import numpy as np
 from models.engines import Engine, Runs
 from models.errors import HeadFailed
 from models.heads import Floats, Head
-from models.image import DEFAULT_LIMITS, Limits, Pixels, decoded
 from models.manifests import ClassifierManifest, ExtractorManifest
 from models.networks import POOLED
-from models.preprocess import PreprocessSpec, preprocess
+from models.pixels import Pixels
+from models.preprocess import PreprocessSpec
 from models.views import outputs
 
 
@@ -134,42 +134,6 @@ class Row:
     def mirror(self) -> bool:
         """Whether its readers want it averaged with its mirror image."""
         return any(reader.spec.mirror for reader in self.readers)
-
-
-def prepare(
-    data: bytes,
-    specs: Iterable[PreprocessSpec],
-    limits: Limits = DEFAULT_LIMITS,
-    before: Callable[[int], object] | None = None,
-) -> dict[PreprocessSpec, Pixels]:
-    """Decode an image and preprocess it once for each distinct spec.
-
-    It is decoded once, unless a spec allows that a JPEG is decoded smaller (`decode_margin`): then once more for that
-    spec, whose answer must not depend on who else is asked.
-
-    Args:
-        data: the encoded file.
-        specs: of which the pixels are wanted.
-        limits: of bytes and pixels.
-        before: called once, with width times height, before anything is decoded.
-
-    Returns:
-        spec -> uint8 [size, size, 3].
-
-    Raises:
-        ImageError: the image cannot be taken; see `models.errors`.
-    """
-    distinct = set(specs)
-    prepared: dict[PreprocessSpec, Pixels] = {}
-    for side in {spec.needed_side for spec in distinct}:  # one after another: a decoded picture may be large
-        picture, before = decoded(data, limits, side, before), None
-        prepared |= {spec: preprocess(picture, spec) for spec in distinct if spec.needed_side == side}
-    return prepared
-
-
-def prepare_pixels(rgb: Pixels, specs: Iterable[PreprocessSpec]) -> dict[PreprocessSpec, Pixels]:
-    """The same for an image that is decoded already: uint8 [height, width, 3]."""
-    return {spec: preprocess(rgb, spec) for spec in set(specs)}
 
 
 def classify(engine: Runs, rows: Sequence[Row]) -> list[tuple[Floats, ...]]:

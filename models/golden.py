@@ -17,9 +17,9 @@ from PIL import Image, ImageDraw, ImageFilter
 from models.engines import Outputs, Runs
 from models.errors import GoldenMismatch
 from models.heads import Floats, Head
-from models.image import Pixels
 from models.manifests import Agreement
 from models.networks import POOLED
+from models.pixels import Pixels
 
 IMAGES = 64
 HEAD_TOLERANCE = 1e-5

@@ -10,16 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFile, features
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from models.bounds import MAX_EXIF_BYTES, BoundedReader, check_structure, check_work
 from models.errors import EmptyImage, ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
-
-Pixels = npt.NDArray[np.uint8]
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -88,11 +84,6 @@ def _sniff_iso_media(data: bytes) -> str:
     if brands & _HEIC_BRANDS:
         raise UnsupportedImage("HEIC images are not read here. Save the photo as JPEG and send that.")
     raise UnsupportedImage(f"This is a video or an unknown kind of image. Send one of: {', '.join(FORMATS)}.")
-
-
-def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None = None) -> Pixels:
-    """The same as `decoded`, as uint8 array [height, width, 3]."""
-    return np.array(decoded(data, limits, needed_side))
 
 
 def decoded(
@@ -205,11 +196,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
-    samples = np.asarray(image).astype(np.uint16)
+    levels = [(level + 128) // 257 for level in range(1 << 16)]
     if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
-        samples = 65535 - samples  # Pillow does it for 8 bits only
-    grey = (samples // 257 + (samples % 257 > 128)).astype(np.uint8)  # rounds samples / 257 without wider numbers
+        levels.reverse()  # Pillow does it for 8 bits only
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        grey[samples == transparent] = 255
-    return Image.fromarray(grey).convert("RGB")
+        levels[transparent] = 255
+    return image.convert("I").point(levels, "L").convert("RGB")

@@ -6,19 +6,16 @@ manifest and is never taken from settings. Scaling to floats happens in the netw
 
 from __future__ import annotations
 
-from typing import Literal
+import functools
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.image import Pixels
-
-Filter = Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom edge in pixels."""
-
-_FILTERS = {name: Image.Resampling[name.upper()] for name in ("box", "bilinear", "hamming", "bicubic", "lanczos")}
+from models.image import DEFAULT_LIMITS, Limits
+from models.pixels import Pixels
+from models.resizing import Box, Crop, Filter, Steps, enlarged, prepared, resized, shrunk
 
 
 class PreprocessSpec(BaseModel):
@@ -32,7 +29,7 @@ class PreprocessSpec(BaseModel):
 
     size: int = Field(ge=32, le=1024, description="side of the network's input, px")
     source: int | None = Field(None, ge=8, le=1024, description="side of the training images, px; none: `size`")
-    crop: Literal["center", "none"] = Field("center", description="centre square, or the whole picture squeezed")
+    crop: Crop = Field("center", description="centre square, or the whole picture squeezed")
     shrink: Filter = Field("bicubic", description="antialiased filter of the first step")
     enlarge: Filter = Field("bilinear", description="filter of the second step")
     # A JPEG decoded at 1/2, 1/4 or 1/8 of its size comes out of the first step with every tenth sample changed by 1.
@@ -56,44 +53,50 @@ class PreprocessSpec(BaseModel):
         """Side in pixels after the first step."""
         return self.source or self.size
 
-    @property
-    def needed_side(self) -> int | None:
-        """Fewest pixels a side that a decoder has to deliver; none: all there are."""
-        return self.source_side * self.decode_margin if self.decode_margin else None
+    @functools.cached_property
+    def steps(self) -> Steps:
+        """What is done with each picture."""
+        source = self.source_side
+        needed = source * self.decode_margin if self.decode_margin else None
+        return Steps(source, self.size, self.crop, self.shrink, self.enlarge, needed)
 
 
 def preprocess(picture: Pixels | Image.Image, spec: PreprocessSpec) -> Pixels:
     """Both steps: RGB of any size, as uint8 [height, width, 3] or as Pillow holds it -> uint8 [size, size, 3]."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return np.array(_enlarged(_shrunk(image, spec), spec, None))
+    return np.array(resized(image, spec.steps))
 
 
 def to_source(rgb: Pixels, spec: PreprocessSpec) -> Pixels:
     """First step: crop and reduce to what the training images were, uint8 [source, source, 3]."""
-    return np.array(_shrunk(Image.fromarray(rgb), spec))
+    return np.array(shrunk(Image.fromarray(rgb), spec.steps))
 
 
 def to_input(source: Pixels, spec: PreprocessSpec, box: Box | None = None) -> Pixels:
     """Second step: to the network's input, uint8 [size, size, 3]; `box` is the part that is meant, if not all."""
-    return np.array(_enlarged(Image.fromarray(source), spec, box))
+    return np.array(enlarged(Image.fromarray(source), spec.steps, box))
 
 
-def _shrunk(image: Image.Image, spec: PreprocessSpec) -> Image.Image:
-    width, height = image.size
-    if spec.crop == "center":
-        side = min(height, width)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-    else:
-        box = (0.0, 0.0, float(width), float(height))
-    return _resize(image, spec.source_side, spec.shrink, box)
+def prepare(
+    data: bytes, specs: Iterable[PreprocessSpec], limits: Limits = DEFAULT_LIMITS
+) -> dict[PreprocessSpec, Pixels]:
+    """Decode an image and preprocess it, by each spec: -> uint8 [size, size, 3]; raises ImageError."""
+    distinct = set(specs)
+    made = prepared(data, [spec.steps for spec in distinct], limits)
+    return {spec: np.array(made[spec.steps]) for spec in distinct}
 
 
-def _enlarged(source: Image.Image, spec: PreprocessSpec, box: Box | None) -> Image.Image:
-    return _resize(source, spec.size, spec.enlarge, box or (0.0, 0.0, float(source.width), float(source.height)))
+def prepare_pixels(rgb: Pixels, wanted: Iterable[Steps]) -> dict[Steps, Pixels]:
+    """An image that is decoded already, uint8 [height, width, 3], after all these steps: -> uint8 [size, size, 3]."""
+    image = Image.fromarray(rgb)
+    return {steps: np.array(resized(image, steps)) for steps in set(wanted)}
 
 
-def _resize(image: Image.Image, side: int, name: Filter, box: Box) -> Image.Image:
-    if image.size == (side, side) and box == (0.0, 0.0, side, side):
-        return image
-    return image.resize((side, side), _FILTERS[name], box=box)
+def taken_apart(pixels: bytes, wanted: Iterable[Steps]) -> dict[Steps, Pixels]:
+    """Pixels of one image after all these steps, one after another -> uint8 [size, size, 3] each, not copied."""
+    taken, begin = dict[Steps, Pixels](), 0
+    for steps in wanted:
+        shape = (steps.size, steps.size, 3)
+        taken[steps] = np.frombuffer(pixels, np.uint8, steps.nbytes, begin).reshape(shape)
+        begin += steps.nbytes
+    return taken

@@ -11,11 +11,10 @@ from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
-from models.classifier import prepare
 from models.cores import available_cores
 from models.errors import ImageError
-from models.image import Pixels
-from models.preprocess import PreprocessSpec
+from models.pixels import Pixels
+from models.preprocess import PreprocessSpec, prepare
 
 BATCH = 64
 

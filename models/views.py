@@ -10,7 +10,7 @@ import numpy as np
 
 from models.engines import Outputs, Runs
 from models.heads import Floats, Integers
-from models.image import Pixels
+from models.pixels import Pixels
 
 
 def outputs(engine: Runs, pixels: Pixels, mirrored: Integers) -> Outputs:

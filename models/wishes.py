@@ -10,17 +10,14 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from socket import socket
 from typing import IO, Any
 
-import numpy as np
-
 from models.errors import ImageError, UndecodableImage
-from models.image import Limits, Pixels
-from models.preprocess import PreprocessSpec
+from models.image import Limits
+from models.resizing import Steps
 
 REQUEST, ANSWER = struct.Struct("!IIi"), struct.Struct("!II")
 """Before each message: bytes of its header in JSON, and of what follows; before a request, where its pixels go, too."""
@@ -36,7 +33,6 @@ TOO_MUCH = "Decoding this image takes too long, too much memory, or breaks the d
 _ENVIRONMENT = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 _ERRORS = {kind.__name__: kind for kind in ImageError.__subclasses__()}
 Header = dict[str, Any]
-Prepared = dict[PreprocessSpec, Pixels]
 
 
 class IsLarge(BaseException):
@@ -49,9 +45,9 @@ class Fault(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """What is wanted of a picture: pixels for specs, or, where there is none, a JPEG of at most `side` px a side."""
+    """What is wanted of a picture: pixels after steps, or, where there is none, a JPEG of at most `side` px a side."""
 
-    specs: tuple[PreprocessSpec, ...]
+    steps: tuple[Steps, ...]
     limits: Limits
     most: int | None = None
     """Pixels beyond which it is not decoded, and IsLarge is the answer."""
@@ -59,13 +55,13 @@ class Wish:
 
     @functools.cached_property
     def body(self) -> int:
-        """Bytes of the pixels for all specs."""
-        return sum(spec.size * spec.size * 3 for spec in self.specs)
+        """Bytes of all pixels."""
+        return sum(steps.nbytes for steps in self.steps)
 
     @functools.cached_property
     def header(self) -> bytes:
         """As it is sent."""
-        return json.dumps({**asdict(self), "specs": [spec.model_dump() for spec in self.specs]}).encode()
+        return json.dumps(asdict(self)).encode()
 
     @classmethod
     def of(cls, header: bytes) -> Wish:
@@ -76,8 +72,8 @@ class Wish:
 @functools.lru_cache(maxsize=100)
 def _read_back(header: bytes) -> Wish:
     values = json.loads(header)
-    specs = tuple(PreprocessSpec(**spec) for spec in values["specs"])
-    return Wish(**{**values, "specs": specs, "limits": Limits(**values["limits"])})
+    steps = tuple(Steps(*each) for each in values["steps"])
+    return Wish(**{**values, "steps": steps, "limits": Limits(**values["limits"])})
 
 
 def shared(places: int) -> IO[bytes]:
@@ -115,13 +111,3 @@ def check(answer: Header) -> None:
         raise Fault(answer["fault"])
     if "is_large" in answer:
         raise IsLarge
-
-
-def taken_apart(pixels: bytes, specs: Iterable[PreprocessSpec]) -> Prepared:
-    """What was made of a picture: spec -> uint8 [size, size, 3]."""
-    taken, begin = Prepared(), 0
-    for spec in specs:
-        shape = (spec.size, spec.size, 3)
-        taken[spec] = np.frombuffer(pixels, np.uint8, spec.size * spec.size * 3, begin).reshape(shape)
-        begin += taken[spec].nbytes
-    return taken

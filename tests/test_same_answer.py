@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from models.__main__ import app
 from models.artifacts import Store
-from models.image import Pixels, decode
+from models.pixels import Pixels, decode
 from tests.app.processes import server
 from tests.app.test_page import Elements
 from tests.models.pictures import encode

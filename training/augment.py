@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.image import Pixels
-from models.preprocess import Box
+from models.pixels import Pixels
+from models.resizing import Box
 
 Matrix = npt.NDArray[np.float64]
 

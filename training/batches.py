@@ -16,8 +16,9 @@ from typing import TypeVar
 import numpy as np
 
 from models.heads import Integers
-from models.image import Pixels
-from models.preprocess import Box, PreprocessSpec, to_input
+from models.pixels import Pixels
+from models.preprocess import PreprocessSpec, to_input
+from models.resizing import Box
 from training.augment import Warp, augment, random_boxes
 
 #: Batches made ahead of the step that needs them; one would do, a second evens out a slow disk.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models.image import Pixels
+from models.pixels import Pixels
 from models.progress import Track, silent
 from training.archives import unpack
 from training.cifar10_batches import Batch, read_batch, read_names

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from models.heads import Integers
-from models.image import Pixels
+from models.pixels import Pixels
 from training.errors import DatasetError
 
 SIDE = 32  # px

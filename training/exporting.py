@@ -17,7 +17,8 @@ from PIL import Image
 
 from models.cores import available_cores
 from models.errors import ImageError
-from models.image import decode, sniff
+from models.image import sniff
+from models.pixels import decode
 from models.progress import Advance, Track, silent
 from training import tfrecords
 from training.datasets import CACHE_FOLDER, unpacked

@@ -14,9 +14,9 @@ import numpy as np
 from models import networks
 from models.artifacts import ExtractorArtifact, Store
 from models.errors import ModelNotFound
-from models.image import Pixels
 from models.manifests import CARD_FILE, ExtractorManifest, sha256
 from models.networks import Tensors
+from models.pixels import Pixels
 from training import card, datasets, weights
 from training.datasets import Dataset
 from training.history import FITTED_HISTORY

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import ImageError
-from models.image import decode
+from models.pixels import decode
 from models.progress import Track, silent
 from training.archives import unpack
 from training.errors import DatasetError

@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from models import networks
 from models.heads import Integers
-from models.image import Pixels
 from models.networks import Tensors
+from models.pixels import Pixels
 from training.batches import Batch
 from training.history import Figures
 from training.normalization import with_fused_normalization

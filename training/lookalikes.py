@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 
 from models.heads import Integers
-from models.image import Pixels
+from models.pixels import Pixels
 
 _SIDE = 8
 #: Signs in which near duplicates may differ, of 64.

@@ -10,8 +10,8 @@ import nncf
 import openvino as ov
 
 from models.engines.tensorflow import TensorFlowEngine
-from models.image import Pixels
 from models.manifests import OPENVINO_FLOAT, OPENVINO_INT8
+from models.pixels import Pixels
 
 
 def convert(reference: TensorFlowEngine) -> ov.Model:

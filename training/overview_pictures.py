@@ -16,10 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-from models.classifier import prepare
 from models.errors import ImageError
-from models.image import Pixels
-from models.preprocess import PreprocessSpec
+from models.pixels import Pixels
+from models.preprocess import PreprocessSpec, prepare
 from training.overview import Header, Overview
 
 _CLASSES_IN_ONE_COLUMN = 20

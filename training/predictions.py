@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from models.answers import answer, pictures
-from models.classifier import Classifier, prepare
+from models.classifier import Classifier
 from models.heads import Floats
-from models.preprocess import PreprocessSpec
+from models.preprocess import PreprocessSpec, prepare
 from models.progress import Advance, ignore
 from training import datasets
 from training.errors import DatasetError

@@ -18,8 +18,8 @@ from models.engines import Engine
 from models.engines.choice import create
 from models.engines.tensorflow import TensorFlowEngine, gpus
 from models.heads import Integers
-from models.image import Pixels
 from models.manifests import GOLDEN_FILE, WEIGHTS_FILE, Agreement, ExtractorManifest
+from models.pixels import Pixels
 from models.preprocess import PreprocessSpec
 from models.progress import Track
 from training import datasets, openvino_files

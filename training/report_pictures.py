@@ -11,10 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from models.classifier import prepare
 from models.errors import ImageError
 from models.heads import Integers
-from models.preprocess import PreprocessSpec
+from models.preprocess import PreprocessSpec, prepare
 from models.streaming import Readable
 from training.metrics import Bin
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.image import Pixels
+from models.pixels import Pixels
 from models.preprocess import PreprocessSpec
 from models.progress import Advance, Track, silent
 from training.datasets import Split

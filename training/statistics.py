@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from models import networks
-from models.image import Pixels
+from models.pixels import Pixels
 
 
 def refresh_statistics(model: keras.Model, batches: Iterable[Pixels]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from models import streaming
-from models.image import Pixels
+from models.pixels import Pixels
 from models.preprocess import PreprocessSpec
 from models.streaming import Key, Readable
 from training.errors import DatasetError

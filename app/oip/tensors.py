@@ -15,7 +15,8 @@ import numpy as np
 
 from app.errors import BadParameter, BrokenBody, TooManyImages
 from app.oip.messages import InferInput, Received
-from models.image import Limits, Pixels, check_size
+from models.image import Limits, check_size
+from models.pixels import Pixels
 
 IMAGE, PIXELS = "image", "pixels"
 _END = object()

@@ -20,10 +20,11 @@ import numpy as np
 from benchmarks.keras_model import build
 from models import catalog, heads
 from models.artifacts import ClassifierArtifact, Store
-from models.classifier import Row, classify, prepare
+from models.classifier import Row, classify
 from models.cores import available_cores
-from models.image import Pixels
 from models.manifests import HEAD_FILE
+from models.pixels import Pixels
+from models.preprocess import prepare
 
 MAX_BATCH = 32
 STORE, MODEL, FORM = "PEER_STORE", "PEER_MODEL", "PEER_FORM"

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.image import Pixels
+from models.pixels import Pixels
 
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 Read = Callable[[str], bytes]

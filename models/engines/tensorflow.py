@@ -28,8 +28,8 @@ import tensorflow as tf
 from models import networks
 from models.engines import Outputs, Read, Runs
 from models.engines.folding import fold_batch_normalization
-from models.image import Pixels
 from models.manifests import WEIGHTS_FILE, ExtractorManifest
+from models.pixels import Pixels
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -61,6 +63,14 @@ async def test_each_caller_gets_its_own_result() -> None:
     outcomes = await asyncio.gather(*(ask(batcher, number) for number in range(100)))
     assert [outcome.result for outcome in outcomes] == [2 * number for number in range(100)]
     batcher.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+async def test_batches_run_after_the_event_loop() -> None:
+    batcher = make(lambda items: [os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) for _ in items])
+    found = await ask(batcher, 0)
+    assert found.result == min(19, os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + 3)
+    await asyncio.to_thread(batcher.close)
 
 
 async def test_what_arrives_while_a_batch_runs_makes_up_the_next() -> None:

@@ -17,9 +17,9 @@ from app.decoders import Decoders
 from app.decoding import Job, Sender
 from app.errors import Closed, Overloaded
 from models import wishes
-from models.classifier import prepare_pixels
 from models.errors import NoDecoder, UndecodableImage
 from models.image import DEFAULT_LIMITS
+from models.preprocess import prepare_pixels
 from tests.app.conftest import Serve
 from tests.app.decoders import OBEDIENT, Asked
 from tests.app.pictures import encoded
@@ -183,7 +183,7 @@ async def test_a_thumbnail_that_comes_when_nobody_waits_any_more_harms_nobody(mo
 async def test_what_is_no_fault_of_the_picture_s_is_a_fault_of_ours(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wishes, "start", changed("apart.prepare = lambda *_: 1 / 0"))
+    monkeypatch.setattr(wishes, "start", changed("apart.prepared = lambda *_: 1 / 0"))
     async with serve() as client:
         response = await client.post("/v1/classify", content=PICTURE)
         assert (response.status_code, "division" in response.text) == (500, False)

@@ -17,7 +17,6 @@ from models.catalog import Catalog, load_classifier
 from models.classifier import Extractor
 from models.engines import Outputs, Runs
 from models.heads import Floats, Head, Integers
-from models.image import Pixels
 from models.manifests import (
     CARD_FILE,
     GOLDEN_FILE,
@@ -31,6 +30,7 @@ from models.manifests import (
     Metrics,
     sha256,
 )
+from models.pixels import Pixels
 from models.preprocess import PreprocessSpec
 from training.heads import Logistic
 

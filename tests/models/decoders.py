@@ -14,8 +14,9 @@ from typing import IO
 
 from models import wishes
 from models.image import DEFAULT_LIMITS, Limits
-from models.preprocess import PreprocessSpec
-from models.wishes import ANSWER, INLINE, PLACE_BYTES, READY, REQUEST, Header, Prepared, Wish
+from models.pixels import Pixels
+from models.preprocess import PreprocessSpec, taken_apart
+from models.wishes import ANSWER, INLINE, PLACE_BYTES, READY, REQUEST, Header, Wish
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60
@@ -58,8 +59,10 @@ class Decoder:
         specs: Sequence[PreprocessSpec] = SPECS,
         limits: Limits = DEFAULT_LIMITS,
         most: int | None = None,
-    ) -> Prepared:
-        return wishes.taken_apart(self.ask(Wish(tuple(specs), limits, most), data), specs)
+    ) -> dict[PreprocessSpec, Pixels]:
+        wanted = tuple({spec.steps for spec in specs})
+        made = taken_apart(self.ask(Wish(wanted, limits, most), data), wanted)
+        return {spec: made[spec.steps] for spec in specs}
 
     def thumbnail(self, data: bytes, side: int) -> bytes:
         return self.ask(Wish((), DEFAULT_LIMITS, side=side), data)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from models.image import Pixels
+from models.pixels import Pixels
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6  # colour types of PNG
 Order = Literal["<", ">"]  # of bytes, as struct writes it

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from models import apart, wishes
-from models.classifier import prepare
 from models.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 from models.image import DEFAULT_LIMITS, FORMATS, Limits, decoded
+from models.preprocess import prepare
 from models.wishes import IsLarge
 from tests.models.decoders import ROOT, SPECS, WAIT_S, Decoder, changed, runs, started
 from tests.models.pictures import blocks, encode, noise
@@ -198,7 +198,7 @@ def test_signals_for_the_whole_service_leave_it_at_work(shared: Decoder, number:
 
 def test_what_a_library_prints_is_no_answer() -> None:
     with started(
-        changed("real = apart.prepare\napart.prepare = lambda *a: print('!', flush=True) or real(*a)")
+        changed("real = apart.prepared\napart.prepared = lambda *a: print('!', flush=True) or real(*a)")
     ) as decoder:
         assert decoder.prepare(encode(noise(40, 40), "PNG"))
 
@@ -233,7 +233,7 @@ def test_a_process_ends_with_the_one_that_started_it(is_at_work: bool) -> None:
     code = (
         "import os, sys; from tests.models.decoders import *\n"
         "decoder = Decoder(wishes.start); data = sys.stdin.buffer.read()\n"
-        "if data: decoder.send(Wish(SPECS, DEFAULT_LIMITS), data)\n"
+        "if data: decoder.send(Wish((SPECS[0].steps,), DEFAULT_LIMITS), data)\n"
         "print(decoder.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     picture = encode(Image.new("RGB", (4000, 4000)), "PNG") if is_at_work else b""

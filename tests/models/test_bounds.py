@@ -16,7 +16,7 @@ from PIL import Image
 
 from models.bounds import MAX_EXIF_BLOCKS, MAX_EXIF_BYTES, MAX_JPEG_SCANS, MAX_READS
 from models.errors import UndecodableImage
-from models.image import Pixels, decode
+from models.pixels import Pixels, decode
 from tests.models.pictures import Order, blocks, chunk, encode, noise, tiff
 
 SECONDS = 1.0  # of a core; a parser of very many reads comes close to it

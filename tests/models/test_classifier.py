@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from models import answers
 from models.catalog import Catalog, group
-from models.classifier import Classifier, Extractor, Row, classify, classify_each, known, prepare
+from models.classifier import Classifier, Extractor, Row, classify, classify_each, known
 from models.errors import EmptyImage, HeadFailed, ImageTooLarge, ModelNotFound
 from models.heads import Floats
 from models.image import Limits
-from models.preprocess import PreprocessSpec
+from models.preprocess import PreprocessSpec, prepare
 from tests.models.pictures import encode, noise
 from tests.models.tiny import CLASSES, ColourEngine, CountingHead, fixture_classifier, fixture_extractor, pictures
 

@@ -11,9 +11,9 @@ from models.engines import Engine
 from models.engines.choice import create
 from models.engines.tensorflow import TensorFlowEngine
 from models.errors import WeightsError
-from models.image import Pixels
 from models.manifests import WEIGHTS_FILE
 from models.networks import Tensors
+from models.pixels import Pixels
 from tests.models.pictures import noise
 from tests.models.test_networks import TOPS, randomised
 from tests.models.tiny import extractor_manifest

@@ -10,9 +10,9 @@ from models import golden
 from models.engines import Outputs, Runs
 from models.errors import GoldenMismatch
 from models.heads import Floats, Head
-from models.image import Pixels
 from models.manifests import Agreement
 from models.networks import POOLED
+from models.pixels import Pixels
 from tests.models.tiny import ColourEngine, mean_colours, pictures
 from training.heads import Logistic
 

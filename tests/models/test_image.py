@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.errors import EmptyImage, ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
-from models.image import FORMATS, Limits, Pixels, decode, sniff
+from models.image import FORMATS, Limits, sniff
+from models.pixels import Pixels, decode
 from tests.models.pictures import (
     GREY,
     PALETTE,

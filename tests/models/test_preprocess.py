@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models import streaming
-from models.classifier import prepare
-from models.image import Pixels, decode
-from models.preprocess import Filter, PreprocessSpec, preprocess, to_input, to_source
+from models.pixels import Pixels, decode
+from models.preprocess import PreprocessSpec, prepare, preprocess, to_input, to_source
+from models.resizing import Filter
 from tests.models.pictures import blocks, encode, noise
 from training.streaming import prepared_batches
 

@@ -20,11 +20,11 @@ from PIL import Image
 
 from models import catalog
 from models.artifacts import Store
-from models.classifier import Classifier, Row, classify, prepare
+from models.classifier import Classifier, Row, classify
 from models.cores import available_cores
 from models.heads import Floats
-from models.image import Pixels, decode
-from models.preprocess import PreprocessSpec, preprocess
+from models.pixels import Pixels, decode
+from models.preprocess import PreprocessSpec, prepare, preprocess
 from tests.models.pictures import encode, shared
 
 MARGIN = 8
@@ -57,7 +57,7 @@ def test_the_prepared_picture_hardly_changes(
 ) -> None:
     data = photo(height, width, seed, quality, orientation)
     spec = PreprocessSpec.model_validate({"size": 96, "source": source, "crop": crop, "decode_margin": MARGIN})
-    full, scaled = decode(data), decode(data, needed_side=spec.needed_side)
+    full, scaled = decode(data), decode(data, needed_side=spec.steps.needed_side)
     needed = min(source * MARGIN, *full.shape[:2])
     assert min(scaled.shape[:2]) >= needed, "decoded smaller than was needed"
     assert (full.shape[0] > full.shape[1]) == (scaled.shape[0] > scaled.shape[1]) or height == width
@@ -93,7 +93,7 @@ def test_what_is_no_jpeg_is_decoded_whole() -> None:
 
 def test_without_a_margin_a_photo_is_decoded_whole() -> None:
     data, spec = photo(900, 700, seed=1), PreprocessSpec(size=96, source=32)
-    assert spec.needed_side is None
+    assert spec.steps.needed_side is None
     assert np.array_equal(prepare(data, [spec])[spec], preprocess(decode(data), spec))
     other = spec.model_copy(update={"decode_margin": MARGIN})
     together = prepare(data, [spec, other])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models import views
 from models.classifier import Embedding, Extractor, Row, classify
 from models.engines import Outputs
-from models.image import Pixels
+from models.pixels import Pixels
 from models.preprocess import PreprocessSpec
 from tests.models.pictures import noise
 from tests.models.tiny import fixture_extractor

@@ -15,7 +15,6 @@ from models.classifier import Classifier, Extractor
 from models.engines import Outputs, Runs
 from models.engines.choice import create
 from models.heads import Estimator, Floats, Head, Integers, top_softmax
-from models.image import Pixels
 from models.manifests import (
     CARD_FILE,
     GOLDEN_FILE,
@@ -30,6 +29,7 @@ from models.manifests import (
     sha256,
 )
 from models.networks import POOLED
+from models.pixels import Pixels
 from models.preprocess import PreprocessSpec
 from training.heads import Logistic, XGBoost
 

@@ -14,8 +14,8 @@ from PIL import Image
 from models.classifier import Extractor
 from models.engines import Outputs, Runs
 from models.heads import Floats
-from models.image import Pixels
 from models.manifests import WEIGHTS_FILE, ExtractorManifest
+from models.pixels import Pixels
 from training.recipe import Recipe
 
 CLASSES = ("blue", "green", "grey", "red")

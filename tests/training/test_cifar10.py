@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.image import decode
+from models.pixels import decode
 from tests.training import official_cifar10 as official
 from tests.training.file_server import Served, serving
 from training import datasets

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from models.image import Pixels
+from models.pixels import Pixels
 from tests.training import official_cifar10 as official
 from training.cifar10 import import_cifar10
 from training.cifar10_batches import read_batch, read_names

@@ -17,11 +17,11 @@ import pytest
 
 from models.artifacts import Store
 from models.catalog import load_classifier
-from models.classifier import Classifier, Row, classify, prepare
+from models.classifier import Classifier, Row, classify
 from models.errors import ServerError
 from models.heads import Head
 from models.manifests import ClassifierManifest
-from models.preprocess import PreprocessSpec
+from models.preprocess import PreprocessSpec, prepare
 from tests.training import drawn
 from training import classifiers, datasets, evaluate, features
 from training.classifiers import Fitted

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.classifier import Embedding, Row, classify, prepare
+from models.classifier import Embedding, Row, classify
 from models.engines import Outputs
 from models.heads import Floats
-from models.image import Pixels
-from models.preprocess import PreprocessSpec
+from models.pixels import Pixels
+from models.preprocess import PreprocessSpec, prepare
 from models.streaming import BATCH as AHEAD
 from tests.training import drawn
 from tests.training.drawn import MeanColour

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from models.image import Pixels
+from models.pixels import Pixels
 from training.lookalikes import dhash, groups
 from training.sampling import spread
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from models.image import decode
+from models.pixels import decode
 from training.errors import DatasetError
 from training.overview import Overview, survey
 from training.overview_pictures import class_counts, draw, sample_grid, sizes

@@ -12,9 +12,9 @@ from PIL import Image
 
 from models.artifacts import Store
 from models.catalog import load_classifier
-from models.classifier import Classifier, prepare
+from models.classifier import Classifier
 from models.heads import Head
-from models.preprocess import PreprocessSpec
+from models.preprocess import PreprocessSpec, prepare
 from tests.training import drawn
 from training import classifiers, predictions
 from training.classifiers import Fitted

@@ -18,7 +18,6 @@ from models.engines import Outputs, Runs
 from models.engines.choice import Choice, create
 from models.engines.tensorflow import TensorFlowEngine
 from models.errors import CorruptArtifact, GoldenMismatch
-from models.image import Pixels
 from models.manifests import (
     GOLDEN_FILE,
     OPENVINO_FLOAT,
@@ -27,6 +26,7 @@ from models.manifests import (
     Agreement,
     ExtractorManifest,
 )
+from models.pixels import Pixels
 from models.progress import silent
 from tests.models.tiny import extractor_manifest
 from tests.training import tiny_fit

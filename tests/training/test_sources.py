@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.classifier import prepare
-from models.preprocess import PreprocessSpec, to_input
+from models.preprocess import PreprocessSpec, prepare, to_input
 from tests.training import tiny_fit
 from training.datasets import Split
 from training.errors import DatasetError

@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from models import networks
-from models.image import Pixels
+from models.pixels import Pixels
 from tests.training import tiny_fit
 from training import learner
 from training.history import Figures, History, Record

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from models.image import decode
+from models.pixels import decode
 from models.preprocess import PreprocessSpec
 from tests.training import drawn
 from training import datasets, features, tfrecords

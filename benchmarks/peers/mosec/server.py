@@ -10,7 +10,7 @@ from mosec import Server, ValidationError, Worker
 from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
 from models.cores import available_cores
 from models.errors import ImageError
-from models.image import Pixels
+from models.pixels import Pixels
 
 
 class Preprocess(Worker):  # type: ignore[misc]  # not installed where types are checked

@@ -41,7 +41,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """The costs of one image; `engine` and `head` in the batches that the engine is fastest with, `alone_s` singly."""
+    """The costs of one image; `engine` and `head` in the batches that the engine is fastest with.
+
+    On the clock, for one image at a time: `alone_s`, decoding, engine and head, each over and over by itself;
+    `in_turn_s`, one after another for each image, as for a client that waits: none finds its caches as it left them.
+    """
 
     engine_name: str
     batch: int
@@ -49,7 +53,7 @@ class Costs:
     engine: Cost
     head: Cost
     alone_s: float
-    """On the clock: decoding, engine and head for one image that comes alone."""
+    in_turn_s: float
 
     @property
     def bound(self) -> float:
@@ -93,7 +97,13 @@ def _measure(classifier: Classifier, pictures: Sequence[bytes]) -> Costs:
     head = cost_of(classifier.read, features)
     engine_alone, head_alone = cost_of(engine.run, batch[:1]), cost_of(classifier.read, features[:1])
     alone_s = decode.wall_s + engine_alone.wall_s + head_alone.wall_s
-    return Costs(engine.name, size, decode, cost, head, alone_s)
+    in_turn = cost_of(lambda some: [_answer(classifier, data) for data in some], pictures)
+    return Costs(engine.name, size, decode, cost, head, alone_s, in_turn.wall_s)
+
+
+def _answer(classifier: Classifier, data: bytes) -> object:
+    pixels = prepare(data, [classifier.spec])[classifier.spec]
+    return classifier.read(np.asarray(classifier.extractor.engine.run(pixels[None])[classifier.output]))
 
 
 def cost_of(run: Callable[..., object], batch: Sequence[Any] | np.ndarray, seconds: float = _SECONDS) -> Cost:

@@ -71,7 +71,7 @@ def test_a_start_is_timed_until_the_server_takes_work(tiny_work: Workload, monke
 
 
 def test_the_bound_is_the_cores_over_what_an_image_costs() -> None:
-    cost = Costs("engine", 8, Cost(1, 0.002), Cost(1, 0.007), Cost(1, 0.001), 0.1)
+    cost = Costs("engine", 8, Cost(1, 0.002), Cost(1, 0.007), Cost(1, 0.001), 0.1, 0.12)
     assert cost.bound == pytest.approx(available_cores() / 0.01)
 
 
@@ -109,6 +109,9 @@ def test_every_cost_is_measured_on_a_real_network(network_store: Store, tiny_wor
     assert served["served, share of the bound"] == pytest.approx(served["served"] / served["bound"])
     alone = medians(latency.measure(work, 1, 1))
     assert alone["p50 over that"] == pytest.approx(alone["p50"] / alone["decode + engine + head"])
+    assert alone["p50 over the three in turn"] == pytest.approx(
+        alone["p50"] / alone["the three in turn, image after image"]
+    )
     ratio = engine.measure(work.store, work.model, 1).figures[-1]
     assert ratio.median > 0
 

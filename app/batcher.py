@@ -223,7 +223,7 @@ class Batcher(Generic[Item, Result]):
                 now = clock()
                 due_in = self._line.due_in(now, len(self._being_made))
                 if due_in is not None and (self._closed or due_in <= 0):
-                    batch = self._line.take(now)
+                    batch = self._line.take(now, len(self._being_made))
                     self._wake(now)  # another one, for what is left
                     return batch
                 if self._closed:

@@ -11,22 +11,21 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from app.delay import Delay, Mean
 from app.errors import DeadlineUnmeetable, Overloaded
 from app.pace import Error
 from app.sizes import Sizes
 
 Item = TypeVar("Item")
 
-#: Shares of the newest observation in the running means of gaps and of lead times.
-_NEW = 0.1
-#: Gaps between arrivals after which a batch that could still fill begins as it is.
-_PATIENCE = 3.0
-
 #: How much longer than usual a batch is thought to take where a deadline hangs on it.
 _CAUTION = 1.25
+
+#: Share of a full batch from which on the parts of what is divided among lanes wait to become full ones.
+_NEARLY = 0.75
 
 
 @dataclass(eq=False)
@@ -47,17 +46,6 @@ class Batch(Generic[Item]):
     began: float
     beside: bool = False
     """Whether it leaves cores to others, so that it is done later."""
-
-
-@dataclass
-class Mean:
-    """A running mean in which what is older weighs less."""
-
-    value: float | None = field(default=None)
-
-    def add(self, observed: float) -> None:
-        """Take in an observation."""
-        self.value = observed if self.value is None else self.value + _NEW * (observed - self.value)
 
 
 class Line(Generic[Item]):
@@ -83,19 +71,18 @@ class Line(Generic[Item]):
             max_delay_s: how long the oldest item may wait for its batch to fill, while a lane is free.
             lanes: batches that may run at a time.
             shares_cores: whether the cores that run batches make the items too, so that a batch that waits for them
-                leaves nothing idle. Then full batches run beside each other, which takes least of the cores' time; any
-                other one is for all cores, and so is done soonest.
+                leaves nothing idle. Then what fills batches runs in several beside each other, each on its share of
+                the cores, which takes least of their time; less than that runs on all cores, and so is done soonest.
             sizes: of batches that run well, 1 among them; none means all.
         """
         self.free = self._places = places
-        self._max_delay_s, self._lanes, self._shares_cores = max_delay_s, lanes, shares_cores
+        self._lanes, self._shares_cores = lanes, shares_cores
         self._has_shares = shares_cores and lanes > 1
         self.sizes = Sizes(max_batch, max_run_s=max_run_s, lanes=lanes if shares_cores else 1, well=sizes)
         self._idle_since = -math.inf
         self._waiting: deque[Entry[Item]] = deque()
         self._running: list[Batch[Item]] = []
-        self._last_arrival: float | None = None
-        self._gap, self._lead = Mean(), Mean()
+        self._delay, self._lead = Delay(max_delay_s), Mean()
         self._error = Error()
 
     @property
@@ -138,10 +125,7 @@ class Line(Generic[Item]):
         """Put an item at the end; `lead_s` is how long it took from its reservation, where that tells of one item."""
         if lead_s is not None:
             self._lead.add(lead_s)
-        if self._last_arrival is not None:
-            # A pause is a pause, however long: it must not outweigh a hundred arrivals after it.
-            self._gap.add(min(entry.since - self._last_arrival, 2 * self._max_delay_s))
-        self._last_arrival = entry.since
+        self._delay.arrived(entry.since)
         self._waiting.append(entry)
 
     def leave(self, entry: Entry[Item]) -> bool:
@@ -158,51 +142,60 @@ class Line(Generic[Item]):
             now: the time.
             being_made: items that will join, unless they cannot be made.
         """
-        if not self._waiting or not self._may_begin():
+        if not self._waiting or not self._may_begin(len(self._waiting)):
             return None
         if len(self._waiting) >= self.sizes.full:
             return 0.0
-        begin = max(self._end_of_delay(), self._end_of_making(being_made))
+        begin = max(self._delay.end(self._waiting[0].since), self._end_of_making(being_made))
         if begin <= now:
             return 0.0
         deadlines = [entry.deadline for entry in self._waiting if entry.deadline is not None]
         if deadlines:
-            begin = min(begin, min(deadlines) - self.sizes.seconds(len(self._waiting), beside=False))
+            begin = min(begin, min(deadlines) - self.sizes.seconds(len(self._waiting), beside=bool(self._running)))
         return max(0.0, begin - now)
 
-    def _may_begin(self) -> bool:
-        """Whether a batch may begin beside those that run, as far as a lane is free for it."""
+    def _may_begin(self, waiting: int) -> bool:
+        """Whether a batch may begin beside those that run, as far as a lane is free for it: one that is no smaller."""
         if not self._running or not self._shares_cores:
             return True
-        return len(self._waiting) >= self.sizes.full and all(batch.beside for batch in self._running)
+        return waiting >= self._as_large and all(batch.beside for batch in self._running)
 
-    def _end_of_delay(self) -> float:
-        """Until when the first that waits has to, by the setting; the beginning of time for not at all."""
-        if not self._max_delay_s:
-            return -math.inf
-        end = self._waiting[0].since + self._max_delay_s
-        if self._gap.value is None or self._last_arrival is None:
-            return end
-        if self._gap.value > self._max_delay_s:
-            return -math.inf  # nobody is expected in time
-        return min(end, self._last_arrival + _PATIENCE * self._gap.value)
+    @property
+    def _as_large(self) -> int:
+        """As the largest that runs, but no larger than a batch may be now."""
+        return min(self.sizes.full, max(len(batch.entries) for batch in self._running))
+
+    def _part(self, here: int) -> tuple[int, bool]:
+        """Of so many items, those of the next batch, and whether it runs beside others on its share of the cores.
+
+        Fewer than fill a batch run on all cores, and so are done soonest. More are divided among the lanes: no thread
+        of one batch then waits for another one, and none of the cores for work.
+        """
+        full = self.sizes.full
+        if self._has_shares and self._running:
+            each = here // max(1, self._lanes - len(self._running))
+            return min(full, max(self._as_large, each)), True
+        if self._has_shares and len(self._waiting) >= full > 1:
+            each = max(1, here // self._lanes)
+            return (each if each < _NEARLY * full else full), True
+        return min(full, here), False
 
     def _end_of_making(self, being_made: int) -> float:
         """Until when a batch leaves the cores to items that are being made: a larger one costs less for each.
 
         For no longer than it then runs, so that to wait at most doubles what its items take.
         """
-        if not self._shares_cores or not being_made:
+        if not self._shares_cores or not being_made or self._running:
             return -math.inf
         size = min(self.sizes.full, len(self._waiting) + being_made)
         return max(self._waiting[0].since, self._idle_since) + self.sizes.seconds(size, beside=False)
 
-    def take(self, now: float) -> Batch[Item]:
+    def take(self, now: float, being_made: int = 0) -> Batch[Item]:
         """Begin the next batch, which may be empty; it runs until it is finished."""
         entries: list[Entry[Item]] = []
         late: list[Entry[Item]] = []
-        beside = self._is_beside()
-        size = self._next_size(now, beside=beside)
+        part, beside = self._part(len(self._waiting) + being_made)
+        size = self._next_size(min(part, len(self._waiting)), now, beside=beside)
         while self._waiting and len(entries) < size:
             entry = self._waiting.popleft()
             is_late = entry.deadline is not None and now >= entry.deadline
@@ -212,18 +205,17 @@ class Line(Generic[Item]):
             self._running.append(batch)
         return batch
 
-    def _is_beside(self) -> bool:
-        """Whether the next batch leaves cores to others: a full one, or one beside others that do."""
-        is_full = len(self._waiting) >= max(2, self.sizes.full)
-        return self._has_shares and (bool(self._running) or is_full)
+    def _next_size(self, most: int, now: float, *, beside: bool) -> int:
+        """As many as there may be, in a size that runs well and that lets the first of them be in time.
 
-    def _next_size(self, now: float, *, beside: bool) -> int:
-        """As many as wait, in a size that runs well, and that lets the first of them be in time."""
-        most = min(self.sizes.full, len(self._waiting))
+        A small rest on all cores would cost more than what is too much of a size that does not run well.
+        """
         ahead = [entry.deadline for entry in itertools.islice(self._waiting, most) if entry.deadline is not None]
         first = min((deadline for deadline in ahead if deadline > now), default=math.inf)
-        in_time = self.sizes.largest(most, (first - now) / _CAUTION, beside=beside)
-        return in_time or self.sizes.largest(most, beside=beside)
+        within_s = (first - now) / _CAUTION
+        if not beside and self.sizes.seconds(most, beside=False) <= within_s:
+            return most
+        return self.sizes.largest(most, within_s, beside=beside) or self.sizes.largest(most, beside=beside)
 
     def finish(self, batch: Batch[Item], now: float, *, learn: bool = True) -> None:
         """Note that a batch has run; `learn` if it ran as batches usually do."""
@@ -249,10 +241,10 @@ class Line(Generic[Item]):
         return self._until_free_s(now, before + count) + others_s + own_s + (self._lead.value or 0.0)
 
     def _until_free_s(self, now: float, will_wait: int) -> float:
-        """Seconds until the next batch may begin: where cores are shared, one that is not full has them for itself."""
+        """Seconds until the next batch may begin: not beside one that has all cores."""
         left_s = [
             self.sizes.seconds(len(batch.entries), beside=batch.beside) - (now - batch.began) for batch in self._running
         ]
-        if self._has_shares and (will_wait < self.sizes.full or not all(batch.beside for batch in self._running)):
+        if not self._may_begin(will_wait):
             return max([0.0, *left_s])
         return max(0.0, min(left_s)) if len(left_s) >= self._lanes else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import math
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import structlog
@@ -55,6 +56,10 @@ EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed, MemoryErro
 
 HANDLED: tuple[type[Exception], ...] = (*EXPECTED, RequestValidationError, HTTPException, ClientDisconnect)
 """Every error that becomes an answer where its route was called."""
+
+_PARTS = frozenset({"path", "query", "header", "body"})
+_NOT_SENT = "none_required"
+"""What pydantic says of None, which stands for what is not sent: no caller can be told to send that."""
 
 FAULT = "Something went wrong here; the log has it by its request id."
 """All that a caller is told of a fault of ours."""
@@ -170,4 +175,10 @@ def _problem(request: Request, status: int, code: str, detail: str) -> Problem:
 
 
 def _first_lines(error: RequestValidationError) -> str:
-    return "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()) + "."
+    wrong = [problem for problem in error.errors() if problem["type"] != _NOT_SENT]
+    return "; ".join(f"{_parameter(problem['loc'])}: {problem['msg']}" for problem in wrong) + "."
+
+
+def _parameter(where: Sequence[str | int]) -> str | int:
+    """Its name: FastAPI says before it in which part of a request it is, pydantic behind it which type was tried."""
+    return next((part for part in where if part not in _PARTS), where[-1])

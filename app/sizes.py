@@ -20,25 +20,23 @@ class Sizes:
             max_batch: items of one batch at most.
             max_run_s: how long a batch may take, if it has more than one item.
             lanes: batches that may run beside each other, each on its share of the cores.
-            well: sizes that run well, 1 among them; none means all.
+            well: sizes that take no longer than they must, 1 among them; none means all.
         """
-        self._well = sorted(size for size in well or range(1, max_batch + 1) if size <= max_batch)
-        self._max_run_s, self._lanes = max_run_s, lanes
+        self._well = [size for size in reversed(well or range(1, max_batch + 1)) if size <= max_batch]
+        self._max_batch, self._max_run_s, self._lanes = max_batch, max_run_s, lanes
         self._alone, self._beside = Pace(), Pace()
-
-    @property
-    def full(self) -> int:
+        self.full = max_batch
         """From how many items on a batch is as large as it may be."""
-        return self.largest(self._well[-1], self._max_run_s, beside=self._lanes > 1) or self._well[0]
 
     def largest(self, most: int, within_s: float = math.inf, *, beside: bool) -> int:
         """The largest size up to `most` that runs well and takes no longer; 0 where there is none."""
-        sizes = (size for size in reversed(self._well) if size <= most)
+        sizes = (size for size in self._well if size <= most)
         return next((size for size in sizes if self.seconds(size, beside=beside) <= within_s), 0)
 
     def observe(self, size: int, seconds: float, *, beside: bool) -> None:
         """Take in a batch that ran."""
         (self._beside if beside else self._alone).observe(size, seconds)
+        self.full = self.largest(self._max_batch, self._max_run_s, beside=self._lanes > 1) or 1
 
     def seconds(self, size: int, *, beside: bool) -> float:
         """How long a batch is expected to take; by the lanes, where none has run in this way."""

@@ -6,14 +6,9 @@ store/classifiers/NAME/VERSION/    manifest.json  head.pkl  golden.npz  holdout.
 
 from __future__ import annotations
 
-import fcntl
 import glob
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
@@ -28,11 +23,11 @@ from models.manifests import (
     render,
     sha256,
 )
+from models.writing import only_writer, write_folder
 
 DEFAULT_STORE = Path(__file__).parent / "store"
 MANIFEST_FILE = "manifest.json"
 
-_STAGING = ".writing-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _VERSION = re.compile(r"[0-9]{1,9}")
 _FOLDERS: dict[type, str] = {ExtractorManifest: "extractors", ClassifierManifest: "classifiers"}
@@ -152,9 +147,6 @@ class Store:
     def save(self, build: Callable[[int], tuple[M, Mapping[str, bytes]]], kind: type[M], name: str) -> Artifact[M]:
         """Write the next version of an artifact, whole or not at all.
 
-        The files are written beside their place and renamed into it, so that a crash leaves no half of one;
-        what a killed writer left is removed by the next.
-
         Args:
             build: version -> its manifest and its files by name.
             kind: ExtractorManifest or ClassifierManifest.
@@ -165,21 +157,11 @@ class Store:
         """
         check_name(name)
         parent = self.root / _FOLDERS[kind] / name
-        parent.mkdir(parents=True, exist_ok=True)
-        with _only_writer(parent):
-            for abandoned in parent.glob(f"{_STAGING}*"):
-                shutil.rmtree(abandoned)
+        with only_writer(parent):
             version = max((int(entry.name) for entry in parent.iterdir() if _is_version(entry)), default=0) + 1
             manifest, files = build(version)
-            staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=parent))
-            try:
-                for file, data in {**files, MANIFEST_FILE: render(manifest)}.items():
-                    _write_durably(staging / file, data)
-                staging.chmod(0o755)
-                place = staging.rename(parent / str(version))
-            except BaseException:
-                shutil.rmtree(staging)
-                raise
+            place = parent / str(version)
+            write_folder(place, {**files, MANIFEST_FILE: render(manifest)})
         return Artifact(place, manifest)
 
     def _all(self, kind: type[M], hidden: Versions = frozenset()) -> list[Artifact[M]]:
@@ -215,16 +197,6 @@ def parse_name(model: str) -> tuple[str, int | None]:
     return name, int(version) if at else None
 
 
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _traits(path: Path) -> tuple[str, int, int]:
     try:
         found = path.stat()
@@ -249,10 +221,3 @@ def _read_manifest(folder: Path, kind: type[M]) -> Artifact[M]:
     if isinstance(manifest, ExtractorManifest) and WEIGHTS_FILE not in manifest.files:
         raise CorruptArtifact(f"Refusing {folder}: its manifest names no {WEIGHTS_FILE}. Install this version again.")
     return Artifact(folder, manifest)
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

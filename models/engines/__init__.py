@@ -42,7 +42,7 @@ class Engine(Runs, Protocol):
         """The same for batches that run beside each other, one in each lane: on its share of the cores."""
 
     def warm_sizes(self, max_batch: int) -> Sequence[int]:
-        """The sizes of batches, ascending from 1 to `max_batch`, that run without delay after `warm`."""
+        """The sizes of batches, ascending from 1 to `max_batch`, that take no longer than they must, after `warm`."""
 
     def warm(self, max_batch: int) -> None:
-        """Do now what the first batch of each of these sizes would otherwise wait for."""
+        """Do now what the first batch of each size, up to `max_batch`, would otherwise wait for."""

@@ -49,25 +49,24 @@ class OpenVinoEngine:
             raise CorruptArtifact(f"OpenVINO cannot read {files[0]}: {str(error).splitlines()[0]}") from error
 
     def warm_sizes(self, max_batch: int) -> Sequence[int]:
-        """1, 2, 3, 4, 6, 8, 12, 16, ...: the first run of a size takes some 50 ms, and its plan some megabytes."""
-        steps = {base << power for base in (2, 3) for power in range(max_batch.bit_length())}
-        steps |= {5 << power for power in range(2, max_batch.bit_length())}
-        return sorted({max_batch, *(size for size in {1, *steps} if size < max_batch)})
+        """1, 2, 4, 8, 12, 16, 24, 32, 48, ..., and `max_batch` itself."""
+        powers = range(max_batch.bit_length())
+        steps = {1 << power for power in powers} | {12 << power for power in powers}
+        return sorted({max_batch, *(size for size in steps if size < max_batch)})
 
     def warm(self, max_batch: int) -> None:
-        """Run each of the sizes once, and in every lane those of full batches, which run beside each other."""
-        with ThreadPoolExecutor(self.lanes) as lanes:
-            for size in self.warm_sizes(max_batch):
-                self.run(self._black(size))
-                if self.lanes > 1 and size >= max_batch // 2:
-                    list(lanes.map(self.beside.run, [self._black(size)] * self.lanes))
+        """Run some sizes once, on all cores and in every lane; batches of others are padded to these from now on.
+
+        The first run of a size takes some 50 ms, and its plan some megabytes.
+        """
+        sizes = self.warm_sizes(max_batch)
+        self._whole.warm(sizes, lanes=1)
+        if self.lanes > 1:
+            self.beside.warm([size for size in sizes if size >= max_batch // (2 * self.lanes)], self.lanes)
 
     def run(self, batch: Pixels) -> Outputs:
         """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]; on all threads."""
         return self._whole.run(batch)
-
-    def _black(self, size: int) -> Pixels:
-        return np.zeros((size, *self._whole.shape), np.uint8)
 
 
 class _Compiled:
@@ -91,17 +90,24 @@ class _Compiled:
             },
         )
         self._own = threading.local()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one picture."""
+        self._warm: Sequence[int] = ()  # ascending
         _, *sides = self._compiled.input(0).get_partial_shape()
-        return tuple(side.get_length() for side in sides)
+        self._shape = tuple(side.get_length() for side in sides)  # of one picture
+
+    def warm(self, sizes: Sequence[int], lanes: int) -> None:
+        """Run each size once in as many threads."""
+        with ThreadPoolExecutor(lanes) as threads:
+            for size in sizes:
+                list(threads.map(self.run, [np.zeros((size, *self._shape), np.uint8)] * lanes))
+        self._warm = sizes
 
     def run(self, batch: Pixels) -> Outputs:
-        request = self._request()
-        found = request.infer({0: batch}, share_inputs=True)
-        return {output.get_any_name(): np.array(values, np.float32) for output, values in found.items()}
+        count = len(batch)
+        size = next((size for size in self._warm if size >= count), count)
+        if size > count:
+            batch = np.concatenate([batch, np.zeros((size - count, *self._shape), np.uint8)])
+        found = self._request().infer({0: batch}, share_inputs=True)
+        return {output.get_any_name(): np.array(values[:count], np.float32) for output, values in found.items()}
 
     def _request(self) -> ov.InferRequest:
         """Each thread's own, with its own memory."""

@@ -421,22 +421,18 @@ async def test_a_batch_on_shared_cores_begins_when_nothing_is_being_made_any_mor
 
 
 async def test_a_full_batch_on_shared_cores_runs_in_its_own_way() -> None:
-    alone, beside = list[int](), list[int]()
-
-    def run(ran: list[int]) -> Callable[[Sequence[int]], Sequence[int]]:
-        return lambda items: ran.append(len(items)) or items  # type: ignore[func-returns-value]
-
+    alone, beside = Held(), Held()
     batcher: Batcher[int, int] = Batcher(
-        *[run(alone)] * 2, beside=run(beside), name="test", max_batch=2, places=9, shares_cores=True
+        alone, alone, beside=beside, name="test", max_batch=2, places=9, shares_cores=True
     )
-    with batcher.reserve(2) as place:
-        both = [batcher.ask(place), batcher.ask(place)]
-        for number, asked in enumerate(both):
-            batcher.put(asked, number)
-        assert [(await batcher.outcome(asked)).result for asked in both] == [0, 1]
-    with batcher.reserve() as place:
-        asked = batcher.ask(place)
-        batcher.put(asked, 7)
-        assert (await batcher.outcome(asked)).result == 7
+    first = await busy(batcher, alone)
+    others = submit(batcher, 1, 2)
+    await asyncio.sleep(0)
+    assert batcher.depth == 2
+    alone.go.set()
+    await asyncio.to_thread(beside.began.acquire)
+    await asyncio.to_thread(beside.began.acquire)
+    beside.go.set()
+    assert [(await each).result for each in (first, *others)] == [0, 2, 4]
     await asyncio.to_thread(batcher.close)
-    assert (alone, beside) == ([1], [2])
+    assert (alone.batches, sorted(beside.batches)) == ([[0]], [[1], [2]]), "divided among the lanes"

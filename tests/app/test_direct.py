@@ -59,6 +59,20 @@ async def test_everything_that_is_wrong_with_parameters_is_told_at_once(client: 
     )
 
 
+@pytest.mark.parametrize(
+    ("query", "headers", "detail"),
+    [
+        ("model=cifar10&version=0", {}, "version: Input should be greater than or equal to 1."),
+        ("", {"X-Request-Timeout-Ms": "-5"}, "X-Request-Timeout-Ms: Input should be greater than 0."),
+    ],
+)
+async def test_what_is_wrong_with_an_optional_parameter_is_said_by_its_name_alone(
+    client: httpx.AsyncClient, query: str, headers: dict[str, str], detail: str
+) -> None:
+    answer = await client.post(f"/v1/classify?{query}", content=PICTURE, headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (422, detail)
+
+
 async def test_what_reads_a_body_is_called_directly(make_app: Callable[..., FastAPI]) -> None:
     """So that whoever adds such an address does not leave it out."""
     paths = make_app().openapi()["paths"]

@@ -278,13 +278,6 @@ def test_a_deadline_ends_the_wait_for_items_that_are_being_made() -> None:
     assert waiting.due_in(1, being_made=5) == pytest.approx(0.05)
 
 
-def test_batches_have_the_sizes_that_run_well() -> None:
-    waiting: Line[str] = Line(places=100, max_batch=8, sizes=[1, 2, 4, 8])
-    join(waiting, *range(15))
-    taken = [len(waiting.take(20).entries) for _ in range(4)]
-    assert taken == [8, 4, 2, 1]
-
-
 def test_a_line_that_promises_too_much_learns_to_allow_for_it() -> None:
     waiting = line(max_batch=1)
     for second in range(300):  # each result comes half a second later than the line expects

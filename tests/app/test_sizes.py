@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -20,8 +21,8 @@ def taught(sizes: Sizes, *, beside: bool = False) -> Sizes:
     return sizes
 
 
-def line(**settings: float) -> Line[int]:
-    return Line(places=100, max_batch=4, lanes=2, shares_cores=True, **settings)  # type: ignore[arg-type]
+def line(max_batch: int = 4, lanes: int = 2, max_run_s: float = math.inf) -> Line[int]:
+    return Line(places=100, max_batch=max_batch, max_run_s=max_run_s, lanes=lanes, shares_cores=True)
 
 
 def join(some: Line[int], count: int) -> None:
@@ -44,10 +45,6 @@ def test_a_batch_takes_no_longer_than_it_may_but_has_one_item(allowed_s: float, 
     assert taught(Sizes(16, max_run_s=allowed_s)).full == full
 
 
-def test_it_has_a_size_that_runs_well() -> None:
-    assert taught(Sizes(16, max_run_s=0.75, well=[1, 2, 4, 8, 16])).full == 4
-
-
 def test_what_has_not_run_yet_is_estimated_by_the_lanes() -> None:
     alone, beside = taught(Sizes(8, lanes=2)), taught(Sizes(8, lanes=2), beside=True)
     assert alone.seconds(4, beside=True) == pytest.approx(2 * alone.seconds(4, beside=False))
@@ -65,10 +62,10 @@ def test_how_long_it_may_take_is_that_beside_others() -> None:
     st.integers(1, 4),
 )
 def test_there_is_always_a_size(batches: Sequence[tuple[int, float, bool]], allowed_s: float, lanes: int) -> None:
-    sizes = Sizes(16, max_run_s=allowed_s, lanes=lanes, well=[1, 2, 4, 8, 16])
+    sizes = Sizes(16, max_run_s=allowed_s, lanes=lanes)
     for size, seconds, beside in batches:
         sizes.observe(size, seconds, beside=beside)
-        assert sizes.full in (1, 2, 4, 8, 16)
+        assert 1 <= sizes.full <= 16
         assert sizes.full == 1 or sizes.seconds(sizes.full, beside=lanes > 1) <= allowed_s
 
 
@@ -83,6 +80,42 @@ def test_full_batches_run_beside_each_other() -> None:
     some.finish(second, 1.0)
     assert some.due_in(1.0) == 0
     assert not taken(some).beside, "it has all cores for itself"
+
+
+@given(st.integers(8, 60), st.integers(2, 4))
+def test_what_fills_a_batch_is_divided_so_that_every_lane_has_some(count: int, lanes: int) -> None:
+    some = line(max_batch=8, lanes=lanes)
+    join(some, count)
+    sizes = list[int]()
+    while len(sizes) < lanes and some.due_in(0.0) == 0:
+        batch = taken(some)
+        assert batch.beside
+        sizes.append(len(batch.entries))
+    assert min(sizes) >= min(8, count // lanes)
+    assert max(sizes) <= 8
+    if count < 0.75 * 8 * lanes:
+        assert sum(sizes) == count
+
+
+def test_what_will_fill_every_lane_is_not_divided() -> None:
+    some = line(max_batch=8)
+    join(some, 8)
+    assert len(some.take(0.0, being_made=8).entries) == 8
+    join(some, 7)
+    assert some.due_in(0.0, being_made=1) is None, "the last one is being made"
+
+
+def test_a_batch_begins_beside_one_that_is_no_larger() -> None:
+    some = line(max_batch=8)
+    join(some, 8)
+    first, second = taken(some), taken(some)
+    assert (len(first.entries), len(second.entries)) == (4, 4)
+    some.finish(first, 1.0)
+    join(some, 3)
+    assert some.due_in(1.0) is None
+    join(some, 1)
+    assert some.due_in(1.0) == 0
+    assert taken(some).beside
 
 
 def test_nothing_runs_beside_one_that_has_all_cores() -> None:
@@ -119,8 +152,9 @@ def test_who_comes_while_one_runs_on_its_share_is_expected_behind_it_unless_a_ba
     for size in (1, 2, 4):
         some.sizes.observe(size, size * EACH_S, beside=True)
         some.sizes.observe(size, size * EACH_S / 2, beside=False)
-    join(some, 4)
+    join(some, 8)
     taken(some)
+    some.clear()
     assert some.expected_s(1, 0.1) == pytest.approx(4 * EACH_S - 0.1 + EACH_S / 2)
     assert some.expected_s(4, 0.1) == pytest.approx(4 * EACH_S)
 

@@ -15,9 +15,9 @@ class Example:
 
 EXAMPLES = (
     Example("cat.jpg", "Photograph of a cat's face"),
-    Example("horse.jpg", "Drawing of a horse"),
+    Example("dog.jpg", "Drawing of a puppy"),
     Example("gull.jpg", "Drawing of a gull"),
     Example("airplane.jpg", "Drawing of an airplane"),
-    Example("ship.jpg", "Drawing of a sailing ship"),
+    Example("ship.jpg", "Drawing of a sailing boat"),
     Example("truck.jpg", "Drawing of a dump truck"),
 )

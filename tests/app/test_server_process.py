@@ -16,7 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app import page
 from app.keys import Role, add
+from app.page.examples import EXAMPLES
 from models.artifacts import DEFAULT_STORE
 from tests.app.pictures import encoded
 from tests.app.processes import ROOT, free_port, get, post, server
@@ -24,6 +26,8 @@ from tests.app.raw_http import connected, head, read_answer
 
 TINY = "tests.app.tiny_server"
 PICTURE = encoded("green", "JPEG", (640, 480))
+EXAMPLE_FILES = Path(page.__file__).parent / "static" / "examples"
+SHOWN = {"gull.jpg": "bird"}
 SHIPPED = pytest.mark.skipif(
     not (DEFAULT_STORE / "classifiers" / "cifar10").is_dir(), reason="the shipped store is not there"
 )
@@ -189,6 +193,9 @@ def test_the_shipped_server_classifies_an_uploaded_picture() -> None:
         ).json()
         assert (answer["model"], len(answer["predictions"])) == ("cifar10", 5)
         assert post(address, PICTURE).json["predictions"] == answer["predictions"]
+        for example in EXAMPLES:
+            named = post(address, (EXAMPLE_FILES / example.file).read_bytes()).json["predictions"][0]
+            assert named["label"] == SHOWN.get(example.file, Path(example.file).stem), "the page offers it to newcomers"
         started.terminate()
         assert started.exit_code() == 0
 

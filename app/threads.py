@@ -31,8 +31,8 @@ async def in_thread(function: Callable[[], T]) -> T:
     def run() -> None:
         if not done.set_running_or_notify_cancel():
             return
-        step_back()
         try:
+            step_back()
             done.set_result(function())
         except BaseException as error:
             done.set_exception(error)

@@ -6,7 +6,6 @@ manifest and is never taken from settings. Scaling to floats happens in the netw
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -53,7 +52,7 @@ class PreprocessSpec(BaseModel):
         """Side in pixels after the first step."""
         return self.source or self.size
 
-    @functools.cached_property
+    @property
     def steps(self) -> Steps:
         """What is done with each picture."""
         source = self.source_side

@@ -33,10 +33,10 @@ def make_mortal() -> None:
     """Let a thread of a batcher meet what no error of an engine can do to it."""
     take, taken = Line.take, count(1)
 
-    def take_or_die(line: Line[Any], now: float) -> Batch[Any]:
+    def take_or_die(line: Line[Any], now: float, being_made: int = 0) -> Batch[Any]:
         if next(taken) == 2:
             raise ZeroDivisionError
-        return take(line, now)
+        return take(line, now, being_made)
 
     Line.take = take_or_die  # type: ignore[method-assign, assignment]
 

@@ -276,3 +276,10 @@ def test_the_second_step_may_enlarge_a_part() -> None:
     assert (to_input(source, spec, (5.0, 0.0, 8.0, 3.0)) == 200).all()
     assert (to_input(source, spec, (0.0, 0.0, 3.0, 8.0)) == 0).all()
     np.testing.assert_array_equal(to_input(source, spec, (0.0, 0.0, 8.0, 8.0)), to_input(source, spec))
+
+
+def test_a_changed_copy_of_a_spec_has_steps_of_its_own() -> None:
+    spec = PreprocessSpec(size=96, source=32, decode_margin=2)
+    assert (spec.steps.size, spec.steps.needed_side) == (96, 64)
+    changed = spec.model_copy(update={"size": 48, "source": 24})
+    assert (changed.steps.size, changed.steps.source, changed.steps.needed_side) == (48, 24, 48)

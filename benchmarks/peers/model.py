@@ -3,7 +3,7 @@
     documented   the network as a Keras model (`predict_on_batch`), the head as XGBoost gives it
     ours         models.classifier with the engine that our server takes, so that only the serving layer differs
 
-Pictures are decoded by models.classifier in both. Workers are processes that a peer starts in its own way, so all is
+Pictures are decoded by models.preprocess in both. Workers are processes that a peer starts in its own way, so all is
 said in environment variables.
 """
 

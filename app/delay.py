@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 #: Share of the newest observation in a running mean.
 _NEW = 0.1
@@ -15,7 +15,7 @@ _PATIENCE = 3.0
 class Mean:
     """A running mean in which what is older weighs less."""
 
-    value: float | None = field(default=None)
+    value: float | None = None
 
     def add(self, observed: float) -> None:
         """Take in an observation."""

@@ -206,16 +206,17 @@ class Line(Generic[Item]):
         return batch
 
     def _next_size(self, most: int, now: float, *, beside: bool) -> int:
-        """As many as there may be, in a size that runs well and that lets the first of them be in time.
+        """As many as there may be, or so few that the first of them is in time.
 
-        A small rest on all cores would cost more than what is too much of a size that does not run well.
+        Beside others in a size that runs well. On all cores, a small rest would cost more than a size that does not.
         """
         ahead = [entry.deadline for entry in itertools.islice(self._waiting, most) if entry.deadline is not None]
         first = min((deadline for deadline in ahead if deadline > now), default=math.inf)
         within_s = (first - now) / _CAUTION
-        if not beside and self.sizes.seconds(most, beside=False) <= within_s:
-            return most
-        return self.sizes.largest(most, within_s, beside=beside) or self.sizes.largest(most, beside=beside)
+        size = self.sizes.largest(most, beside=True) if beside else most
+        if self.sizes.seconds(size, beside=beside) <= within_s:
+            return size
+        return self.sizes.largest(size, within_s, beside=beside) or size
 
     def finish(self, batch: Batch[Item], now: float, *, learn: bool = True) -> None:
         """Note that a batch has run; `learn` if it ran as batches usually do."""

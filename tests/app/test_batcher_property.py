@@ -71,6 +71,7 @@ def test_whatever_becomes_of_items_in_the_making_nobody_is_left_waiting(fates: l
             max_batch=4,
             places=64,
             shares_cores=shares_cores,
+            sizes=[1, 2, 4],
         )
         with batcher.reserve(len(fates)) as place, ThreadPoolExecutor(3) as makers:
             asked = [batcher.ask(place) for _ in fates]

@@ -278,6 +278,29 @@ def test_a_deadline_ends_the_wait_for_items_that_are_being_made() -> None:
     assert waiting.due_in(1, being_made=5) == pytest.approx(0.05)
 
 
+def test_batches_beside_each_other_have_the_sizes_that_run_well() -> None:
+    waiting: Line[str] = Line(places=100, max_batch=8, lanes=2, shares_cores=True, sizes=[1, 2, 4, 8])
+    join(waiting, *range(15))
+    batches = [waiting.take(20) for _ in range(2)]
+    assert [(len(batch.entries), batch.beside) for batch in batches] == [(8, True), (4, True)]
+
+
+def test_a_batch_on_all_cores_leaves_no_small_rest_behind() -> None:
+    waiting: Line[str] = Line(places=100, max_batch=8, sizes=[1, 2, 4, 8])
+    join(waiting, *range(7))
+    assert len(waiting.take(20).entries) == 7
+
+
+def test_a_batch_on_all_cores_that_would_be_late_has_a_size_that_runs_well() -> None:
+    waiting: Line[str] = Line(places=100, max_batch=8, sizes=[1, 2, 4, 8])
+    for size in (1, 2, 4, 8):
+        join(waiting, *[0.0] * size)
+        run(waiting, 0, size / 10)
+    join(waiting, 1, deadline=1.7)
+    join(waiting, *[1.0] * 6)
+    assert len(waiting.take(1).entries) == 4
+
+
 def test_a_line_that_promises_too_much_learns_to_allow_for_it() -> None:
     waiting = line(max_batch=1)
     for second in range(300):  # each result comes half a second later than the line expects

@@ -45,6 +45,10 @@ def test_a_batch_takes_no_longer_than_it_may_but_has_one_item(allowed_s: float, 
     assert taught(Sizes(16, max_run_s=allowed_s)).full == full
 
 
+def test_it_has_a_size_that_runs_well() -> None:
+    assert taught(Sizes(16, max_run_s=0.75, well=[1, 2, 4, 8, 16])).full == 4
+
+
 def test_what_has_not_run_yet_is_estimated_by_the_lanes() -> None:
     alone, beside = taught(Sizes(8, lanes=2)), taught(Sizes(8, lanes=2), beside=True)
     assert alone.seconds(4, beside=True) == pytest.approx(2 * alone.seconds(4, beside=False))
@@ -62,10 +66,10 @@ def test_how_long_it_may_take_is_that_beside_others() -> None:
     st.integers(1, 4),
 )
 def test_there_is_always_a_size(batches: Sequence[tuple[int, float, bool]], allowed_s: float, lanes: int) -> None:
-    sizes = Sizes(16, max_run_s=allowed_s, lanes=lanes)
+    sizes = Sizes(16, max_run_s=allowed_s, lanes=lanes, well=[1, 2, 4, 8, 16])
     for size, seconds, beside in batches:
         sizes.observe(size, seconds, beside=beside)
-        assert 1 <= sizes.full <= 16
+        assert sizes.full in (1, 2, 4, 8, 16)
         assert sizes.full == 1 or sizes.seconds(sizes.full, beside=lanes > 1) <= allowed_s
 
 

@@ -45,15 +45,15 @@ check: $(DEV) ## lint, format, types, import contracts
 	.venv/bin/lint-imports --no-logo
 
 contract: $(DEV) ## some 2,000 requests made from the OpenAPI document, every answer held to it; more: make contract CASES=500
-	$(PY) -m tests.app.contract --max-examples $(or $(CASES),60)
+	$(PY) -m tests.support.contract --max-examples $(or $(CASES),60)
 
 fuzz: $(DEV) ## 10,000 requests, mutated at random, against a server; more: make fuzz CASES=100000 SEED=2
-	$(PY) -m tests.app.fuzz --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
+	$(PY) -m tests.support.fuzz --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
 
 fuzz-image: $(DEV) ## files that Atheris makes up, decoded; first pip install atheris==3.0.0; longer: make fuzz-image SECONDS=3600
 	@$(PY) -c 'import atheris' 2>/dev/null || \
 		{ echo 'Atheris is in no lock: $(PY) -m pip install atheris==3.0.0 (Linux on x86_64)' >&2; exit 1; }
-	$(PY) -m tests.models.fuzz_image -max_total_time=$(or $(SECONDS),300)
+	$(PY) -m tests.support.fuzz_image -max_total_time=$(or $(SECONDS),300)
 
 sbom: $(DEV) ## what the server is made of, as CycloneDX: sbom/serve.json, sbom/cpu.json and sbom/gpu.json
 	@mkdir -p sbom
@@ -87,7 +87,7 @@ soak: $(DEV) ## 30 minutes of mixed load, 10,000 disconnects, 20 restarts at ful
 	$(PY) -m benchmarks restarts
 
 screenshots: $(DEV) ## the pictures in docs/images, taken anew with an installed Chromium
-	$(PY) -m tests.app.screenshots
+	$(PY) -m tests.support.screenshots
 
 # All locks hold the same versions: dev.lock is resolved first, the others start from its pins. "fewest" keeps one
 # version of each library for all Pythons, because a pickled head is bound to the versions that wrote it.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import ValidationError
 
-from app import logs
 from app.settings import Settings, explain, unknown_variables
+from app.telemetry import logging as logs
 
 if TYPE_CHECKING:
-    from app.loading import Loader
+    from app.inference.model_loading import Loader
 
 
 def main(load_models: Loader | None = None) -> int:
@@ -31,8 +31,8 @@ def main(load_models: Loader | None = None) -> int:
     logs.configure(settings.log_level, settings.log_json)
     for line in unknown_variables():
         structlog.get_logger("app").warning(line)
-    from app.loading import load_catalog
-    from app.server import serve  # heavy; a wrong setting is told before
+    from app.inference.model_loading import load_catalog
+    from app.server.server import serve  # heavy; a wrong setting is told before
 
     return serve(settings, load_models or load_catalog)
 

@@ -9,21 +9,23 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import FastAPI
 
-from app import problems
-from app.access import Access
-from app.direct import Direct, Shortcut
-from app.held import Bodies
-from app.loading import Loaded, Loader, load, load_catalog
-from app.middleware import Identify, Record
+from app.api import problems
+from app.api.fast_route import Direct, Shortcut
+from app.auth.access import Access
+from app.inference.model_loading import Loaded, Loader, load, load_catalog
+from app.inference.model_manager import Reloader
+from app.inference.service import Service
+from app.middleware.access_log import Identify, Record
+from app.middleware.auth import Cors, Guard, is_open
 from app.openapi.document import DocumentedApp
 from app.page import static_files
-from app.reload import Reloader
-from app.routes import admin, batch, cards, classify, docs, embed, health, metrics, models, page, predictions, v2
-from app.security import Cors, Guard, is_open
-from app.service import Service
+from app.routes import admin, cards, classify, docs, embed, health, metrics, models, page, v2
+from app.routes import classify_batch as batch
+from app.routes import torchserve as predictions
 from app.settings import Settings
 from app.state import State
 from app.threads import in_thread
+from app.uploads.budget import Bodies
 from models.errors import ModelsError
 
 logger = structlog.get_logger("app")

@@ -12,9 +12,9 @@ import limits
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.artifacts import DEFAULT_STORE
-from models.engines.choice import EngineName, Precision
-from models.image import DEFAULT_LIMITS, Limits
+from models.artifacts.store import DEFAULT_STORE
+from models.decoding.image import DEFAULT_LIMITS, Limits
+from models.engines.selection import EngineName, Precision
 
 PREFIX = "APP_"
 
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(None, ge=1, description="Threads of the CPU engine; empty: every core it may use.")
     api_keys_file: Path | None = Field(
-        None, description="File of API keys, made by `python -m app.keys`; empty: none is needed."
+        None, description="File of API keys, made by `python -m app.auth.keys`; empty: none is needed."
     )
     rate_limit: str = Field(
         "",

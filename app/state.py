@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, cast
 from fastapi import Request
 from starlette.types import Scope
 
-from app.access import Access
+from app.auth.access import Access
 from app.errors import Draining, NotReady, WorkerDied
-from app.held import Bodies
+from app.inference.service import Service
 from app.lifecycle import Lifecycle
-from app.metrics import Metrics
-from app.service import Service
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
+from app.uploads.budget import Bodies
 
 if TYPE_CHECKING:
-    from app.reload import Reloader
+    from app.inference.model_manager import Reloader
 
 
 @dataclass

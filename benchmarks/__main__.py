@@ -10,26 +10,15 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import (
-    batch,
-    cancel,
-    closed_loop,
-    connections,
-    engine,
-    extraction,
-    fit,
-    folder,
-    heads,
-    latency,
-    memory,
-    overload,
-    pictures,
-    rounds,
-    start,
-    throughput,
-)
-from benchmarks.closed_loop import WrkMissing
-from benchmarks.endurance.command import measure_disconnects, measure_restarts, measure_soak
+from benchmarks.endurance.cli import measure_disconnects, measure_restarts, measure_soak
+from benchmarks.harness import images as pictures
+from benchmarks.harness import report as rounds
+from benchmarks.harness.server import started
+from benchmarks.harness.workload import Network, Picture, workload
+from benchmarks.load import closed_loop
+from benchmarks.load.closed_loop import WrkMissing
+from benchmarks.offline import classify_folder as folder
+from benchmarks.offline import engine, extraction, fit
 from benchmarks.options import (
     CACHE,
     Cache,
@@ -42,12 +31,15 @@ from benchmarks.options import (
     Side,
     StoreOption,
 )
-from benchmarks.peers.asking import WrongAnswers
-from benchmarks.peers.command import measure_peers
-from benchmarks.serving import started
-from benchmarks.workload import Network, Picture, workload
-from models.answers import BATCH
-from models.artifacts import DEFAULT_STORE
+from benchmarks.peers.cli import measure_peers
+from benchmarks.peers.measure import WrongAnswers
+from benchmarks.serving import batch_request as batch
+from benchmarks.serving import cancellation as cancel
+from benchmarks.serving import connections, latency, memory, overload, throughput
+from benchmarks.serving import many_heads as heads
+from benchmarks.serving import startup as start
+from models.artifacts.store import DEFAULT_STORE
+from models.offline.predict import BATCH
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

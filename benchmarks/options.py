@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.workload import Network, Picture
-from training.datasets import CACHE_FOLDER
+from benchmarks.harness.workload import Network, Picture
+from training.data.dataset import CACHE_FOLDER
 
 CACHE = CACHE_FOLDER / "benchmarks"
 

@@ -13,14 +13,15 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from models import catalog, remote
-from models.answers import answer, pictures
-from models.artifacts import DEFAULT_STORE, ClassifierArtifact, ExtractorArtifact, Store, parse_name
+from models.artifacts import catalog
+from models.artifacts.store import DEFAULT_STORE, ClassifierArtifact, ExtractorArtifact, Store, parse_name
+from models.console.output import Answers, Form, write
+from models.console.progress import Advance, silent, track
+from models.console.tensorflow_logs import without_greetings
 from models.errors import ModelNotFound, ModelsError
 from models.manifests import CARD_FILE
-from models.progress import Advance, silent, track
-from models.quiet import without_greetings
-from models.tables import Answers, Form, write
+from models.offline import client as remote
+from models.offline.predict import answer, pictures
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()

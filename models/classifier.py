@@ -14,14 +14,14 @@ from typing import Protocol
 
 import numpy as np
 
-from models.engines import Engine, Runs
+from models.arrays import Pixels
+from models.engines.base import Engine, Runs
 from models.errors import HeadFailed
 from models.heads import Floats, Head
 from models.manifests import ClassifierManifest, ExtractorManifest
+from models.mirroring import outputs
 from models.networks import POOLED
-from models.pixels import Pixels
 from models.preprocess import PreprocessSpec
-from models.views import outputs
 
 
 @dataclass(frozen=True, eq=False)

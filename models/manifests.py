@@ -96,7 +96,7 @@ class HeadReference(_Data):
 
 
 class Metrics(_Data):
-    """What was measured on one labelled set (definitions in training.evaluate)."""
+    """What was measured on one labelled set (definitions in training.evaluation.evaluate)."""
 
     images: int
     accuracy: float

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.image import DEFAULT_LIMITS, Limits
-from models.pixels import Pixels
-from models.resizing import Box, Crop, Filter, Steps, enlarged, prepared, resized, shrunk
+from models.arrays import Pixels
+from models.decoding.image import DEFAULT_LIMITS, Limits
+from models.decoding.resize import Box, Crop, Filter, Steps, enlarged, prepared, resized, shrunk
 
 
 class PreprocessSpec(BaseModel):
@@ -33,7 +33,7 @@ class PreprocessSpec(BaseModel):
     enlarge: Filter = Field("bilinear", description="filter of the second step")
     # A JPEG decoded at 1/2, 1/4 or 1/8 of its size comes out of the first step with every tenth sample changed by 1.
     # A softmax hardly notices; boosted trees jump, even at a single sample. So it is allowed by classifier, where
-    # tests/models/test_scaled_decoding.py shows that its answers stay.
+    # tests/models/decoding/test_scaled_decoding.py shows that its answers stay.
     decode_margin: int | None = Field(
         None,
         ge=1,

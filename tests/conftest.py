@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.artifacts import Store
-from tests.models import tiny
+from models.artifacts.store import Store
+from tests.support import tiny_models as tiny
 
 
 @pytest.fixture(scope="session")

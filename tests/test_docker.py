@@ -13,9 +13,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
-from tests.replay_dockerfile import Instruction, instructions
+from tests.support.paths import ROOT
+from tests.support.replay_dockerfile import Instruction, instructions
 
-ROOT = Path(__file__).parent.parent
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE = ROOT / "docker-compose.yml"
 PROJECT = "image-classification-service"

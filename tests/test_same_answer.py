@@ -18,12 +18,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.artifacts import Store
-from models.pixels import Pixels, decode
-from tests.app.processes import server
-from tests.app.test_page import Elements
-from tests.models.pictures import encode
-from tests.models.tiny import CLASSES
+from models.arrays import Pixels, decode
+from models.artifacts.store import Store
+from tests.app.routes.test_page import Elements
+from tests.support.images import encode
+from tests.support.processes import server
+from tests.support.tiny_models import CLASSES
 
 Probabilities = dict[str, float]
 

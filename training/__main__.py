@@ -8,8 +8,10 @@ import sys
 import typer
 
 from models.errors import ModelsError
-from training.commands import answering, datasets, making, posts
-from training.commands.options import errors
+from training.cli import datasets
+from training.cli import evaluate as answering
+from training.cli import train as making
+from training.cli.options import errors
 from training.errors import TrainingError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -22,7 +24,6 @@ app.command("export")(datasets.export_dataset)
 app.command("overview")(datasets.overview)
 app.command("evaluate")(answering.evaluate_model)
 app.command("predict")(answering.predict_folder)
-app.command("posts")(posts.tell_posts)
 
 _NOT_FOR_SERVING = ("tensorflow", "keras", "nncf", "optuna")
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from app.errors import BadParameter, BrokenBody, TooManyImages
 from app.oip.messages import InferInput, Received
-from models.image import Limits, check_size
-from models.pixels import Pixels
+from models.arrays import Pixels
+from models.decoding.image import Limits, check_size
 
 IMAGE, PIXELS = "image", "pixels"
 _END = object()

@@ -11,9 +11,9 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from app import VERSION
+from app.api.schemas import Problem
 from app.openapi.bodies import COMPONENTS
 from app.openapi.examples import REQUEST_ID
-from app.schemas import Problem
 
 _REQUEST_ID = "X-Request-ID"
 _PARAMETER = {

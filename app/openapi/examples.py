@@ -6,8 +6,9 @@ import http
 import inspect
 from typing import Any
 
-from app import VERSION, problems
-from app.schemas import (
+from app import VERSION
+from app.api import problems
+from app.api.schemas import (
     BatchAnswer,
     BatchItem,
     Classification,

@@ -12,7 +12,8 @@ from typing import Any
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel
 
-from app import problems
+from app.api import problems
+from app.api.schemas import Problem, V2Error
 from app.errors import (
     BatchFailed,
     BodyTooLarge,
@@ -32,7 +33,6 @@ from app.errors import (
     WorkerDied,
 )
 from app.openapi.examples import meaning, problem
-from app.schemas import Problem, V2Error
 from models.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 
 Responses = dict[int | str, dict[str, Any]]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
+from app.api.parameters import ModelPath, Version
+from app.api.schemas import ModelList
 from app.errors import NotReady
-from app.parameters import ModelPath, Version
-from app.reload import Reloader
+from app.inference.model_manager import Reloader
+from app.middleware.auth import AdminDep
 from app.routes.models import list_models
-from app.schemas import ModelList
-from app.security import AdminDep
 from app.state import State, get_state
 
 router = APIRouter(include_in_schema=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from app.api.parameters import VersionPath
 from app.page import markdown, render
-from app.parameters import VersionPath
 from app.state import get_state
 
 router = APIRouter(include_in_schema=False)

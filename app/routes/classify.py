@@ -6,17 +6,17 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app import uploads
-from app.direct import Direct
-from app.disconnect import unless_gone
+from app.api.cancellation import unless_gone
+from app.api.fast_route import Direct
+from app.api.model_selection import select
+from app.api.parameters import Models, Threshold, TimeoutMs, TopK, Version
+from app.api.schemas import Classification, Comparison, ModelAnswer, Prediction, Timing
 from app.errors import BadParameter
+from app.inference.service import Answered
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
-from app.parameters import Models, Threshold, TimeoutMs, TopK, Version
-from app.schemas import Classification, Comparison, ModelAnswer, Prediction, Timing
-from app.selection import select
-from app.service import Answered
 from app.state import deadline, elapsed_s, get_state
+from app.uploads import image as uploads
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 from models.heads import Floats

@@ -8,17 +8,17 @@ from io import BytesIO
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from app import uploads
-from app.direct import Direct
-from app.disconnect import unless_gone
+from app.api.cancellation import unless_gone
+from app.api.fast_route import Direct
+from app.api.model_selection import select_one
+from app.api.parameters import Model, TimeoutMs, Version
+from app.api.schemas import Features
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
-from app.parameters import Model, TimeoutMs, Version
 from app.routes.classify import server_timing, timed
-from app.schemas import Features
-from app.selection import select_one
 from app.state import deadline, elapsed_s, get_state
+from app.uploads import image as uploads
 from models.classifier import Embedding
 from models.errors import ModelNotFound
 from models.heads import Floats

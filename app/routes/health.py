@@ -6,10 +6,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from app.api.schemas import Health
 from app.errors import WorkerDied
 from app.openapi import examples, responses
 from app.openapi.responses import NEEDS_MODELS
-from app.schemas import Health
 from app.state import get_state
 
 router = APIRouter(tags=["health"])

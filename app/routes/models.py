@@ -6,12 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from app.api.parameters import ModelPath, Version
+from app.api.schemas import ModelDetail, ModelList, ModelSummary
 from app.errors import BadParameter
+from app.inference.service import Service
 from app.openapi import examples, responses
 from app.openapi.responses import GUARDED, NEEDS_MODELS
-from app.parameters import ModelPath, Version
-from app.schemas import ModelDetail, ModelList, ModelSummary
-from app.service import Service
 from app.state import get_state
 from models.classifier import Classifier
 from models.errors import ModelNotFound

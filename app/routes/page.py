@@ -9,20 +9,22 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app import preview, problems, uploads
-from app.disconnect import unless_gone
+from app.api import problems
+from app.api.cancellation import unless_gone
+from app.api.model_selection import select
+from app.api.parameters import TimeoutMs
+from app.decoding import thumbnail as preview
+from app.inference.service import Service
+from app.middleware.auth import recognised, stranger
 from app.page import render
 from app.page.examples import EXAMPLES
-from app.parameters import TimeoutMs
 from app.routes.classify import answer, server_timing, timed
-from app.security import recognised, stranger
-from app.selection import select
-from app.service import Service
 from app.state import State, deadline, elapsed_s, get_state
-from app.uploads import Upload
+from app.uploads import image as uploads
+from app.uploads.image import Upload
 from models.classifier import Classifier
+from models.decoding.image import FORMATS
 from models.heads import Floats
-from models.image import FORMATS
 
 router = APIRouter(include_in_schema=False)
 

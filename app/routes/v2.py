@@ -10,18 +10,18 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from app import VERSION
-from app.bodies import opened, whole
-from app.direct import Direct
-from app.disconnect import unless_gone
+from app.api.cancellation import unless_gone
+from app.api.fast_route import Direct
+from app.api.parameters import HeaderLength, ModelPath, TimeoutMs, VersionPath
+from app.api.schemas import Health, V2Answer, V2Model, V2Server, V2Tensor
 from app.errors import BadParameter, TooManyImages, WorkerDied
+from app.inference.service import answered
 from app.oip import messages, tensors
 from app.oip.messages import HEADER_LENGTH, Output, RequestedOutput
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_BODY, RUNS
-from app.parameters import HeaderLength, ModelPath, TimeoutMs, VersionPath
-from app.schemas import Health, V2Answer, V2Model, V2Server, V2Tensor
-from app.service import answered
 from app.state import deadline, get_state
+from app.uploads.body import opened, whole
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 from models.heads import Floats

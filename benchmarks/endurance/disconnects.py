@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from benchmarks.cancel import drive
-from benchmarks.client import message
-from benchmarks.endurance.leaving import When, leave
-from benchmarks.endurance.rest import at_rest, growth, leaked, pending
-from benchmarks.load import Request, form, send
-from benchmarks.rounds import Figure, Measurement, machine
-from benchmarks.serving import check, classify, serving
-from benchmarks.workload import Workload
-from models.progress import Advance, Track, ignore, silent
+from benchmarks.endurance.disconnecting_client import When, leave
+from benchmarks.endurance.leak_check import at_rest, growth, leaked, pending
+from benchmarks.harness.report import Figure, Measurement, machine
+from benchmarks.harness.server import check, classify, serving
+from benchmarks.harness.workload import Workload
+from benchmarks.load.http_client import message
+from benchmarks.load.request import Request, form, send
+from benchmarks.serving.cancellation import drive
+from models.console.progress import Advance, Track, ignore, silent
 
 PLACES = 256
 _LARGE = "/openapi.json"

@@ -8,14 +8,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.client import message
-from benchmarks.endurance import ending
-from benchmarks.endurance.ending import Met
-from benchmarks.process import free_port
-from benchmarks.rounds import Figure, Measurement, machine
-from benchmarks.serving import Serving, check, classify, serving
-from benchmarks.workload import Workload
-from models.progress import Track, silent
+from benchmarks.endurance import shutdown_client as ending
+from benchmarks.endurance.shutdown_client import Met
+from benchmarks.harness.process import free_port
+from benchmarks.harness.report import Figure, Measurement, machine
+from benchmarks.harness.server import Serving, check, classify, serving
+from benchmarks.harness.workload import Workload
+from benchmarks.load.http_client import message
+from models.console.progress import Track, silent
 
 READY_AGAIN = 1.1
 _LOAD_S = 2.0

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 import uvloop
 
-from benchmarks.cancel import drive
-from benchmarks.client import message
-from benchmarks.endurance.mix import Kind, Mix
-from benchmarks.endurance.rest import at_rest, growth, pending
-from benchmarks.open_loop import Sample, at_rate, percentile
-from benchmarks.rounds import Figure, Measurement, machine
-from benchmarks.serving import check, classify, serving
-from benchmarks.workload import Workload
-from models.progress import Track, silent
+from benchmarks.endurance.leak_check import at_rest, growth, pending
+from benchmarks.endurance.traffic_mix import Kind, Mix
+from benchmarks.harness.report import Figure, Measurement, machine
+from benchmarks.harness.server import check, classify, serving
+from benchmarks.harness.workload import Workload
+from benchmarks.load.http_client import message
+from benchmarks.load.open_loop import Sample, at_rate, percentile
+from benchmarks.serving.cancellation import drive
+from models.console.progress import Track, silent
 
 LOAD, SLOWER = 0.8, 1.2
 _CAPACITY_S, _WARM_UP_S, _WINDOW_S = 10.0, 60.0, 300.0

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.peers import asking
-from benchmarks.peers.asking import Found, Pictures
+from benchmarks.harness.report import Figure, Measurement, machine
+from benchmarks.harness.workload import Picture, Workload, draw
+from benchmarks.peers import measure as asking
 from benchmarks.peers.contenders import Contender, Peer, contender, ours
+from benchmarks.peers.measure import Found, Pictures
 from benchmarks.peers.model import Form
-from benchmarks.peers.records import Records
-from benchmarks.rounds import Figure, Measurement, machine
-from benchmarks.workload import Picture, Workload, draw
+from benchmarks.peers.results_log import Records
 
 FASTER = {Form.DOCUMENTED: 3.0, Form.OURS: 1.2}
 TAIL, LOAD = 0.8, 0.7

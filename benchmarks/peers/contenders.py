@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import environment, process
-from benchmarks.load import Request, form
+from benchmarks.harness import environment, process
+from benchmarks.harness.server import CLASSIFY, serving
+from benchmarks.harness.workload import Workload
+from benchmarks.load.request import Request, form
 from benchmarks.peers.model import Form, variables
-from benchmarks.serving import CLASSIFY, serving
-from benchmarks.workload import Workload
 
 _FOLDER = Path(__file__).parent
 _START_TIMEOUT_S = 30

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.keras_model import build
-from models import catalog, heads
-from models.artifacts import ClassifierArtifact, Store
+from benchmarks.harness.keras_model import build
+from models import heads
+from models.arrays import Pixels
+from models.artifacts import catalog
+from models.artifacts.store import ClassifierArtifact, Store
 from models.classifier import Row, classify
-from models.cores import available_cores
+from models.cpu import available_cores
 from models.manifests import HEAD_FILE
-from models.pixels import Pixels
 from models.preprocess import prepare
 
 MAX_BATCH = 32

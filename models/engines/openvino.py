@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import openvino as ov
 
-from models.engines import Outputs, Read
+from models.arrays import Pixels
+from models.engines.base import Outputs, Read
 from models.errors import CorruptArtifact
 from models.manifests import engine_files
-from models.pixels import Pixels
 
 _HINTS = {"int8": "f32", "bfloat16": "bf16", "float32": "f32"}
 _MOST_LANES = 4  # each has memory of its own for a batch

@@ -26,10 +26,10 @@ import keras
 import tensorflow as tf
 
 from models import networks
-from models.engines import Outputs, Read, Runs
-from models.engines.folding import fold_batch_normalization
+from models.arrays import Pixels
+from models.engines.base import Outputs, Read, Runs
+from models.engines.batch_norm_folding import fold_batch_normalization
 from models.manifests import WEIGHTS_FILE, ExtractorManifest
-from models.pixels import Pixels
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from fastapi import FastAPI
 
 from app.main import create_app
 from app.settings import Settings
-from tests.app import tiny
-from tests.app.processes import server
-from tests.app.tiny import ColourEngine
+from tests.support import tiny_app as tiny
+from tests.support.processes import server
+from tests.support.tiny_app import ColourEngine
 
 Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -38,7 +38,7 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_address(tiny_store: Path) -> Iterator[str]:
     """Where a server process with the tiny store listens; it is shared, so leave it as it is."""
-    with server("tests.app.tiny_server", APP_STORE=str(tiny_store)) as started:
+    with server("tests.support.tiny_server", APP_STORE=str(tiny_store)) as started:
         yield started.address()
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import pictures
-from benchmarks.workload import Network, Picture, Workload
-from tests.app import tiny
+from benchmarks.harness import images as pictures
+from benchmarks.harness.workload import Network, Picture, Workload
+from tests.support import tiny_app as tiny
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def tiny_work(tmp_path_factory: pytest.TempPathFactory) -> Workload:
     store = tmp_path_factory.mktemp("store")
     tiny.build(store)
     return Workload(
-        Network.SHIPPED, Picture.WEB, store, "colours", pictures.jpegs(6, 48), module="tests.app.tiny_server"
+        Network.SHIPPED, Picture.WEB, store, "colours", pictures.jpegs(6, 48), module="tests.support.tiny_server"
     )
 
 

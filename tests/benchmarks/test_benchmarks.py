@@ -9,21 +9,22 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import batch, pictures
 from benchmarks.__main__ import app
-from benchmarks.load import Request, send
-from benchmarks.rounds import Way, compare
-from models.answers import BATCH
-from models.artifacts import Store
-from tests.app import tiny
-from tests.app.processes import server
+from benchmarks.harness import images as pictures
+from benchmarks.harness.report import Way, compare
+from benchmarks.load.request import Request, send
+from benchmarks.serving import batch_request as batch
+from models.artifacts.store import Store
+from models.offline.predict import BATCH
+from tests.support import tiny_app as tiny
+from tests.support.processes import server
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = tmp_path_factory.mktemp("store")
     tiny.build(store)
-    with server("tests.app.tiny_server", APP_STORE=str(store)) as started:
+    with server("tests.support.tiny_server", APP_STORE=str(store)) as started:
         yield started.address()
 
 

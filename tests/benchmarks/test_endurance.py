@@ -8,19 +8,20 @@ import signal
 
 import pytest
 
-from benchmarks.client import message
-from benchmarks.endurance import disconnects, ending, restarts, soak
-from benchmarks.endurance.leaving import When, leave
-from benchmarks.endurance.mix import Kind, bad
-from benchmarks.endurance.rest import Held
-from benchmarks.load import Request
-from benchmarks.open_loop import Sample
-from benchmarks.process import free_port
-from benchmarks.rounds import Figure, Measurement
-from benchmarks.serving import classify, serving
-from benchmarks.workload import Workload
-from tests.app.raw_http import connected, read_answer
+from benchmarks.endurance import disconnects, restarts, soak
+from benchmarks.endurance import shutdown_client as ending
+from benchmarks.endurance.disconnecting_client import When, leave
+from benchmarks.endurance.leak_check import Held
+from benchmarks.endurance.traffic_mix import Kind, bad
+from benchmarks.harness.process import free_port
+from benchmarks.harness.report import Figure, Measurement
+from benchmarks.harness.server import classify, serving
+from benchmarks.harness.workload import Workload
+from benchmarks.load.http_client import message
+from benchmarks.load.open_loop import Sample
+from benchmarks.load.request import Request
 from tests.benchmarks.conftest import SLOW_S
+from tests.support.raw_http import connected, read_answer
 
 OF_THE_MACHINE = ("last over first", "this over a cold start")
 ASKED = Request("/", b"x" * 1000, "image/jpeg")

@@ -9,12 +9,13 @@ import sys
 
 import pytest
 
-from benchmarks import cancel, closed_loop, open_loop
-from benchmarks.client import message
-from benchmarks.load import Request
-from benchmarks.open_loop import Sample
-from benchmarks.overload import judged
-from benchmarks.process import free_port, running
+from benchmarks.harness.process import free_port, running
+from benchmarks.load import closed_loop, open_loop
+from benchmarks.load.http_client import message
+from benchmarks.load.open_loop import Sample
+from benchmarks.load.request import Request
+from benchmarks.serving import cancellation as cancel
+from benchmarks.serving.overload import judged
 from tests.benchmarks.conftest import SLOW_S
 
 ASKED = Request("/", b"x" * 1000, "image/jpeg")

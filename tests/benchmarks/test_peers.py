@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import environment, pictures
 from benchmarks.__main__ import app
-from benchmarks.load import send
+from benchmarks.harness import environment
+from benchmarks.harness import images as pictures
+from benchmarks.harness.process import ROOT
+from benchmarks.harness.workload import Picture, Workload
+from benchmarks.load.request import send
 from benchmarks.options import CACHE
 from benchmarks.peers import compare, model
 from benchmarks.peers.contenders import PEERS, Peer, contender
 from benchmarks.peers.model import Form
-from benchmarks.peers.records import Records
-from benchmarks.process import ROOT
-from benchmarks.workload import Picture, Workload
-from models.artifacts import Store
+from benchmarks.peers.results_log import Records
+from models.artifacts.store import Store
 
 PINNED = re.compile(r"^([a-z0-9.-]+)==(\S+)", re.MULTILINE)
 #: What decides how fast network, head and decoding are.

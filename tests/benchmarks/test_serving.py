@@ -10,13 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cancel, connections, costs, engine, heads, latency, memory, overload, start, stores, throughput
-from benchmarks.costs import Cost, Costs
-from benchmarks.rounds import Measurement
-from benchmarks.workload import Workload
-from models.artifacts import Store
-from models.cores import available_cores
-from training import recipe as recipes
+from benchmarks.harness import component_costs as costs
+from benchmarks.harness import stores
+from benchmarks.harness.component_costs import Cost, Costs
+from benchmarks.harness.report import Measurement
+from benchmarks.harness.workload import Workload
+from benchmarks.offline import engine
+from benchmarks.serving import cancellation as cancel
+from benchmarks.serving import connections, latency, memory, overload, throughput
+from benchmarks.serving import many_heads as heads
+from benchmarks.serving import startup as start
+from models.artifacts.store import Store
+from models.cpu import available_cores
+from training.recipes import schema as recipes
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed (apt-get install wrk)")
 

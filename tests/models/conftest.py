@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models import networks
-from models.artifacts import Store
+from models.artifacts.store import Store
 
 
 @pytest.fixture(scope="session")

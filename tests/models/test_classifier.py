@@ -9,15 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import answers
-from models.catalog import Catalog, group
+from models.artifacts.catalog import Catalog, group
 from models.classifier import Classifier, Extractor, Row, classify, classify_each, known
+from models.decoding.image import Limits
 from models.errors import EmptyImage, HeadFailed, ImageTooLarge, ModelNotFound
 from models.heads import Floats
-from models.image import Limits
+from models.offline import predict as answers
 from models.preprocess import PreprocessSpec, prepare
-from tests.models.pictures import encode, noise
-from tests.models.tiny import CLASSES, ColourEngine, CountingHead, fixture_classifier, fixture_extractor, pictures
+from tests.support.images import encode, noise
+from tests.support.tiny_models import (
+    CLASSES,
+    ColourEngine,
+    CountingHead,
+    fixture_classifier,
+    fixture_extractor,
+    pictures,
+)
 
 
 @pytest.fixture

@@ -16,15 +16,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.__main__ import app
-from models.artifacts import Store
+from models.artifacts.store import Store
+from models.console.output import Form, write
 from models.errors import ModelsError
 from models.manifests import HEAD_FILE
-from models.tables import Form, write
-from tests.models import tiny
-from tests.models.pictures import encode
-from tests.models.tiny import CLASSES
-
-ROOT = Path(__file__).parents[2]
+from tests.support import tiny_models as tiny
+from tests.support.images import encode
+from tests.support.paths import ROOT
+from tests.support.tiny_models import CLASSES
 
 
 @pytest.fixture(scope="module")

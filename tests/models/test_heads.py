@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_info
 from models import heads
 from models.errors import UnsafePickle
 from models.heads import Floats, Head, TopSoftmax, apply_temperature, top_softmax
-from tests.examples import examples
-from training.heads import Logistic
+from tests.support.clusters import examples
+from training.estimators.heads import Logistic
 
 # --- answering
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 HEAVY = ("tensorflow", "keras", "xgboost", "openvino", "sklearn")
 
 
@@ -17,19 +17,23 @@ def loaded_by(*modules: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["app", "app.main", "models", "models.catalog", "models.__main__"])
+@pytest.mark.parametrize("module", ["app", "app.main", "models", "models.artifacts.catalog", "models.__main__"])
 def test_importing_is_cheap(module: str) -> None:
     """The libraries of a network and of a head come with the first network and the first head."""
     found = loaded_by(module) & set(HEAVY)
     assert not found, f"importing {module} loads {', '.join(sorted(found))}, which takes seconds and memory"
 
 
-@pytest.mark.parametrize("module", ["models.catalog", "models.__main__", "models.answers"])
+@pytest.mark.parametrize("module", ["models.artifacts.catalog", "models.__main__", "models.offline.predict"])
 def test_models_know_no_web(module: str) -> None:
     assert not loaded_by(module) & {"fastapi", "starlette", "uvicorn", "app", "training"}
 
 
 def test_heads_are_fitted_and_evaluated_without_tensorflow() -> None:
     """requirements/serve.lock, which has none, is enough for a classifier of one's own."""
-    found = loaded_by("training.run", "training.evaluate", "training.overview") & {"tensorflow", "keras", "nncf"}
-    assert not found, f"training.run loads {', '.join(sorted(found))} for a recipe that makes no network"
+    found = loaded_by("training.train", "training.evaluation.evaluate", "training.data.overview") & {
+        "tensorflow",
+        "keras",
+        "nncf",
+    }
+    assert not found, f"training.train loads {', '.join(sorted(found))} for a recipe that makes no network"

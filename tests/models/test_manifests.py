@@ -19,7 +19,7 @@ from models.manifests import (
     render,
 )
 from models.preprocess import PreprocessSpec
-from tests.models.tiny import classifier_manifest, extractor_manifest
+from tests.support.tiny_models import classifier_manifest, extractor_manifest
 
 TEXT = st.text(max_size=8)
 SHARE = st.floats(0, 1)

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models import streaming
-from models.pixels import Pixels, decode
+from models.arrays import Pixels, decode
+from models.decoding.resize import Filter
+from models.offline import loader as streaming
 from models.preprocess import PreprocessSpec, prepare, preprocess, to_input, to_source
-from models.resizing import Filter
-from tests.models.pictures import blocks, encode, noise
-from training.streaming import prepared_batches
+from tests.support.images import blocks, encode, noise
+from training.data.loader import prepared_batches
 
 SPECS = [
     PreprocessSpec(size=96, source=32),

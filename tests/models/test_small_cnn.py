@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models import networks
-from models.engines.folding import fold_batch_normalization
+from models.engines.batch_norm_folding import fold_batch_normalization
 from models.errors import WeightsError
 
 _PIXELS = np.random.default_rng(0).integers(0, 256, (3, 150, 150, 3), dtype=np.uint8)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training import drawn
+from tests.support import drawn
 
 
 @pytest.fixture(scope="session")

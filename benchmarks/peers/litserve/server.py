@@ -10,7 +10,7 @@ import litserve
 from fastapi import UploadFile
 
 from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
-from models.pixels import Pixels
+from models.arrays import Pixels
 
 
 class Api(litserve.LitAPI):  # type: ignore[misc]  # not installed where types are checked

@@ -8,9 +8,9 @@ from __future__ import annotations
 from mosec import Server, ValidationError, Worker
 
 from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
-from models.cores import available_cores
+from models.arrays import Pixels
+from models.cpu import available_cores
 from models.errors import ImageError
-from models.pixels import Pixels
 
 
 class Preprocess(Worker):  # type: ignore[misc]  # not installed where types are checked

@@ -15,7 +15,7 @@ from ray.serve.config import HTTPOptions
 from starlette.requests import Request
 
 from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
-from models.cores import available_cores
+from models.cpu import available_cores
 
 _MOST_ONGOING = 1024
 

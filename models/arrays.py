@@ -1,0 +1,15 @@
+"""Pictures as arrays, uint8 [height, width, 3]."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from models.decoding.image import DEFAULT_LIMITS, Limits, decoded
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None = None) -> Pixels:
+    """The same as `models.decoding.image.decoded`, as an array [height, width, 3]."""
+    return np.array(decoded(data, limits, needed_side))

@@ -1,0 +1,144 @@
+"""Files as keras.applications distributes them, and a server that hands them out.
+
+`inception_v3_weights_tf_dim_ordering_tf_kernels.h5` was written by Keras 2: attributes `layer_names`, `backend`
+and `keras_version`; for each layer, with or without weights, a group of its name with the attribute
+`weight_names`; and in it the tensors as `conv2d_1/kernel:0`. Names end in numbers from 1, and nothing else is
+in the file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from models import networks
+from models.artifacts import golden
+from training.extractor.initial_weights import Source
+
+if TYPE_CHECKING:
+    import keras
+
+WEIGHTS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
+INDEX_FILE = "imagenet_class_index.json"
+CRANES = {134: "n02012849", 517: "n03126707"}
+
+
+@dataclass(frozen=True, eq=False)
+class Distributed:
+    """A folder with what Keras distributes, and the network whose weights are in it."""
+
+    folder: Path
+    network: keras.Model
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / WEIGHTS_FILE
+
+    @property
+    def index(self) -> Path:
+        return self.folder / INDEX_FILE
+
+
+def distribute(folder: Path, model: keras.Model) -> Distributed:
+    """Write a network of 1,000 classes as Keras distributes it."""
+    write_weights(model, folder / WEIGHTS_FILE)
+    write_index(folder / INDEX_FILE)
+    return Distributed(folder, model)
+
+
+def network(seed: int = 0) -> keras.Model:
+    """ImageNet's InceptionV3 with random weights, which answers differently to different pictures.
+
+    Its kernels are float16 numbers. Networks that learnt nothing are sensitive: half a digit less, as the store
+    keeps, shifts probabilities of such a one by .04, and would hide what else might be wrong.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    model = keras.applications.InceptionV3(weights=None)
+    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in normalizations:
+        layer.momentum = 0  # take the statistics of this one batch, so that features are neither huge nor nil
+    pictures = networks.scale(golden.draw(299, 16, seed))
+    model(pictures, training=True)
+    for layer in normalizations:
+        layer.momentum = 0.99
+    scores = np.log(np.asarray(model(pictures, training=False)))
+    scores -= scores.mean(axis=1, keepdims=True)
+    top, stretch = model.get_layer("predictions"), 2 / (scores - scores.mean(axis=0)).std()
+    top.kernel.assign(top.kernel * stretch)
+    top.bias.assign(-stretch * scores.mean(axis=0))
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            layer.kernel.assign(layer.kernel.numpy().astype(np.float16))
+    return model
+
+
+def write_weights(model: keras.Model, path: Path) -> None:
+    """Write a model's weights as Keras 2 did."""
+    with h5py.File(path, "w") as file:
+        names = {layer.name: _keras_2_name(layer.name) for layer in model.layers}
+        file.attrs["layer_names"] = [name.encode() for name in names.values()]
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.0.5"
+        for layer in model.layers:
+            group = file.create_group(names[layer.name])
+            weights = [f"{names[layer.name]}/{variable.name}:0" for variable in layer.weights]
+            group.attrs["weight_names"] = [name.encode() for name in weights]
+            for name, values in zip(weights, layer.get_weights(), strict=True):
+                group.create_dataset(name, data=values)
+
+
+def write_index(path: Path) -> None:
+    """Write an imagenet_class_index.json of 1,000 entries; two of them are called `crane`, as the real ones are."""
+    index = {str(i): [CRANES.get(i, f"n{i:08}"), "crane" if i in CRANES else f"great_thing_{i}"] for i in range(1000)}
+    path.write_text(json.dumps(index))
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Hand out the files of a folder: the address, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path.removeprefix("/"))
+            super().do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def source(url: str, file: Path) -> Source:
+    """Where a file of a served folder is, with its MD5."""
+    return Source(f"{url}/{file.name}", hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest())
+
+
+def _keras_2_name(name: str) -> str:
+    numbered = re.fullmatch(
+        r"(conv2d|batch_normalization|activation|concatenate|average_pooling2d|max_pooling2d)(_\d+)?", name
+    )
+    if numbered is None:
+        return {"input_layer": "input_1"}.get(name, name)
+    return f"{numbered[1]}_{int((numbered[2] or '_0')[1:]) + 1}"

@@ -1,0 +1,89 @@
+"""`make screenshots`: the page's main states with the shipped classifiers, as pictures for the docs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from io import BytesIO
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.browser import CHROMIUM, FLAGS
+from tests.support.paths import ROOT
+from tests.support.processes import server
+
+FOLDER = ROOT / "docs" / "images"
+
+
+def start(_page: Page) -> None:
+    """The page as it opens."""
+
+
+def results(page: Page) -> None:
+    """Two models, an example that one of them is not sure of, and a file that is no picture."""
+    page.get_by_role("checkbox", name="tiny_imagenet").check()
+    page.locator("#file").set_input_files({"name": "letter.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"})
+    for name in ("cat", "truck"):
+        page.get_by_role("button", name=name).click()
+    expect(page.locator("#status")).to_have_text("3 pictures: 2 classified, 1 failed.")
+
+
+def phone(page: Page) -> None:
+    """One result on a small, dark screen."""
+    page.get_by_role("button", name="ship").click()
+    expect(page.locator("#status")).to_have_text("1 picture: 1 classified.")
+    expect(page.get_by_role("heading", name="Results")).to_be_in_viewport()
+
+
+def card(page: Page) -> None:
+    """A model card."""
+    page.goto(page.get_by_role("link", name="About cifar10").evaluate("link => link.href"))
+
+
+STATES: tuple[tuple[Callable[[Page], None], int, int, str], ...] = (
+    (start, 1000, 900, "light"),
+    (results, 1000, 1100, "light"),
+    (phone, 390, 844, "dark"),
+    (card, 1000, 900, "dark"),
+)
+
+
+def main() -> int:
+    """Take them all."""
+    if CHROMIUM is None:
+        print("Screenshots need Chromium. On Debian: apt-get install chromium", file=sys.stderr)
+        return 1
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with server("app") as started, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for reach, width, height, scheme in STATES:
+            path = FOLDER / f"{reach.__name__}.png"
+            path.write_bytes(_small(_taken(browser, started.address(), reach, (width, height), scheme)))
+            print(path.relative_to(ROOT))
+        browser.close()
+    return 0
+
+
+def _taken(browser: Browser, address: str, reach: Callable[[Page], None], size: tuple[int, int], scheme: str) -> bytes:
+    page = browser.new_page(
+        viewport={"width": size[0], "height": size[1]},
+        reduced_motion="reduce",
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    page.goto(address, wait_until="networkidle")
+    reach(page)
+    taken = page.screenshot()
+    page.close()
+    return taken
+
+
+def _small(png: bytes) -> bytes:
+    """In 256 colours: a third of the bytes, and no difference that one sees."""
+    buffer = BytesIO()
+    Image.open(BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

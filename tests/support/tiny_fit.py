@@ -1,0 +1,67 @@
+"""Two small datasets that a small network learns in a second, and the recipe for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from models.preprocess import PreprocessSpec
+from training.data import dataset as datasets
+from training.data.dataset import Dataset
+from training.recipes.schema import Data, Fit, Network, Task
+
+SIZE = 32
+
+
+def network(**fit: object) -> Network:
+    settings: dict[str, object] = {"passes": 3, "learning_rate": 0.003, "warmup_steps": 5, "checkpoint_steps": 10}
+    tasks = (
+        Task(
+            top="colours",
+            data=Data(path="colours", test=""),
+            preprocess=PreprocessSpec(size=SIZE, source=24),
+            batch=12,
+            crop_border=3,
+        ),
+        Task(
+            top="stripes",
+            data=Data(path="stripes", test=""),
+            preprocess=PreprocessSpec(size=SIZE, source=16),
+            batch=8,
+            loss_weight=0.5,
+            crop_border=2,
+        ),
+    )
+    return Network(
+        architecture="small_cnn",
+        size=SIZE,
+        weights="random",
+        tasks=tasks,
+        fit=Fit.model_validate(settings | fit),
+    )
+
+
+def write(folder: Path, *, per_class: int = 40) -> None:
+    """Noise with one colour brighter than the others (24 px), and noise in stripes (16 px)."""
+    random = np.random.default_rng(5)
+    for channel, name in enumerate(("red", "green", "blue")):
+        for number in range(per_class):
+            picture = random.integers(0, 128, (24, 24, 3), dtype=np.uint8)
+            picture[..., channel] += 100
+            _save(picture, folder / "colours" / "train" / name / f"{number}.png")
+    for axis, name in enumerate(("across", "down")):
+        for number in range(per_class):
+            row = random.integers(0, 256, (16, 3), dtype=np.uint8)
+            picture = np.broadcast_to(np.expand_dims(row, 1 - axis), (16, 16, 3)).copy()
+            _save(picture, folder / "stripes" / "train" / name / f"{number}.png")
+
+
+def load(folder: Path) -> list[Dataset]:
+    return [datasets.load(task.data, folder / task.data.path) for task in network().tasks]
+
+
+def _save(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)

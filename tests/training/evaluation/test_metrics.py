@@ -1,0 +1,153 @@
+"""What answers are worth: against hand-computed values, other libraries, and laws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from models.heads import Floats, Integers, apply_temperature
+from training.evaluation import metrics
+
+
+def probabilities_of(scores: Floats) -> Floats:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    probabilities: Floats = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[Floats, Integers]:
+    images, classes = draw(st.integers(1, 40)), draw(st.integers(2, 8))
+    scores = draw(arrays.arrays(np.float32, (images, classes), elements=st.floats(-6, 6, width=32)))
+    labels = draw(arrays.arrays(np.int64, images, elements=st.integers(0, classes - 1)))
+    return probabilities_of(scores), labels
+
+
+def sure_of(*rows: tuple[float, float, float]) -> Floats:
+    return np.array(rows, np.float32)
+
+
+def test_all_figures_of_four_images_worked_out_by_hand() -> None:
+    probabilities = sure_of((0.5, 0.3, 0.2), (0.1, 0.8, 0.1), (0.6, 0.3, 0.1), (0.25, 0.25, 0.5))
+    measured = metrics.measure(probabilities, np.array([0, 1, 1, 0]), ("cat", "dog", "cow"))
+    assert measured.images == 4
+    assert measured.accuracy == 0.5
+    assert measured.accuracy_by_class == {"cat": 0.5, "dog": 0.5}, "there is no cow"
+    assert measured.top5_accuracy == 1
+    assert measured.most_frequent == 0.5, "always a cat, or always a dog"
+    assert measured.log_loss == pytest.approx(-(math.log(0.5) + math.log(0.8) + math.log(0.3) + math.log(0.25)) / 4)
+    # Bins of 1/15: .5 and .5 in one (one right: gap 0), .8 alone and right (gap .2), .6 alone and wrong (gap .6).
+    assert measured.expected_calibration_error == pytest.approx((0 + 0.2 + 0.6) / 4)
+    assert measured.accuracy_interval == pytest.approx((0.1500, 0.8500), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [  # Newcombe, 1998, "Two-sided confidence intervals for the single proportion", table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (29, 29, 0.8830, 1.0000),
+    ],
+)
+def test_the_interval_is_wilsons(successes: int, trials: int, low: float, high: float) -> None:
+    assert metrics.wilson_interval(successes, trials) == pytest.approx((low, high), abs=6e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 10_000).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))
+def test_the_interval_holds_the_share_and_narrows(counts: tuple[int, int]) -> None:
+    successes, trials = counts
+    low, high = metrics.wilson_interval(successes, trials)
+    assert 0 <= low <= successes / trials <= high <= 1
+    narrow = metrics.wilson_interval(4 * successes, 4 * trials)
+    assert narrow[1] - narrow[0] < high - low
+    mirrored = metrics.wilson_interval(trials - successes, trials)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@settings(deadline=None)
+@given(answers())
+def test_the_figures_keep_their_laws(given_answers: tuple[Floats, Integers]) -> None:
+    probabilities, labels = given_answers
+    classes = tuple(map(str, range(probabilities.shape[1])))
+    measured = metrics.measure(probabilities, labels, classes)
+    assert measured.accuracy == metrics.top_k_accuracy(probabilities, labels, 1) <= measured.top5_accuracy <= 1
+    assert metrics.top_k_accuracy(probabilities, labels, len(classes)) == 1
+    assert measured.accuracy_interval[0] <= measured.accuracy <= measured.accuracy_interval[1]
+    assert 0 <= measured.expected_calibration_error <= 1
+    counts = np.bincount(labels, minlength=len(classes))
+    by_class = sum(measured.accuracy_by_class.get(name, 0) * count for name, count in zip(classes, counts, strict=True))
+    assert by_class / len(labels) == pytest.approx(measured.accuracy)
+    order = np.random.default_rng(0).permutation(len(labels))
+    shuffled = metrics.measure(probabilities[order], labels[order], classes)
+    assert shuffled.log_loss == pytest.approx(measured.log_loss)
+    assert shuffled.expected_calibration_error == pytest.approx(measured.expected_calibration_error, abs=1e-6)
+
+
+@settings(deadline=None)
+@given(answers())
+def test_log_loss_is_what_scikit_learn_says(given_answers: tuple[Floats, Integers]) -> None:
+    probabilities, labels = given_answers
+    exact = probabilities.astype(np.float64)
+    expected = sklearn.metrics.log_loss(
+        labels, exact / exact.sum(axis=1, keepdims=True), labels=range(probabilities.shape[1])
+    )
+    assert metrics.log_loss(probabilities, labels) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_a_sure_wrong_answer_costs_much_but_not_everything() -> None:
+    assert metrics.log_loss(sure_of((1, 0, 0)), np.array([1])) == pytest.approx(-math.log(1e-7))
+
+
+def test_of_equal_probabilities_the_first_class_counts_as_the_answer() -> None:
+    even = sure_of((0.25, 0.25, 0.5), (0.4, 0.4, 0.2))
+    assert metrics.top_k_accuracy(even, np.array([0, 0]), 2) == 1
+    assert metrics.top_k_accuracy(even, np.array([1, 1]), 2) == 0.5
+    assert metrics.measure(even, np.array([2, 0]), ("a", "b", "c")).accuracy == 1
+
+
+def drawn_answers(sharpness: float, images: int = 40_000) -> tuple[Floats, Integers]:
+    """Labels drawn from true probabilities, and answers that are `sharpness` times as sure of themselves."""
+    random = np.random.default_rng(11)
+    scores = random.normal(0, 1.5, (images, 5)).astype(np.float32)
+    truth = probabilities_of(scores)
+    labels = (truth.cumsum(axis=1) < random.random((images, 1))).sum(axis=1).clip(0, 4)
+    return probabilities_of(np.float32(sharpness) * scores), labels.astype(np.int64)
+
+
+def test_answers_that_are_right_as_often_as_they_say_have_no_calibration_error() -> None:
+    assert metrics.expected_calibration_error(*drawn_answers(1.0)) < 0.01
+    assert metrics.expected_calibration_error(*drawn_answers(3.0)) > 0.15
+    sure = np.tile(sure_of((1, 0, 0)), (10, 1))
+    assert metrics.expected_calibration_error(sure, np.zeros(10, np.int64)) == 0
+    assert metrics.expected_calibration_error(sure, np.ones(10, np.int64)) == 1
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_a_known_temperature_is_found_again(temperature: float) -> None:
+    probabilities, labels = drawn_answers(temperature)
+    found = metrics.fit_temperature(probabilities, labels)
+    assert found == pytest.approx(temperature, rel=0.03)
+    calibrated = apply_temperature(probabilities, found)
+    assert metrics.expected_calibration_error(calibrated, labels) < 0.01
+    assert metrics.log_loss(calibrated, labels) <= metrics.log_loss(probabilities, labels) + 1e-6
+
+
+def test_a_handful_of_right_answers_makes_nobody_sure() -> None:
+    probabilities = np.tile(sure_of((0.8, 0.1, 0.1)), (8, 1))
+    found = metrics.fit_temperature(probabilities, np.zeros(8, np.int64))
+    assert 0.25 < found < 1
+
+
+def test_the_temperature_stays_within_a_factor_of_ten() -> None:
+    probabilities = np.tile(sure_of((0.6, 0.2, 0.2)), (5000, 1))
+    assert metrics.fit_temperature(probabilities, np.zeros(5000, np.int64)) == pytest.approx(0.1, rel=0.1)
+    assert metrics.fit_temperature(probabilities, np.ones(5000, np.int64)) == pytest.approx(10, rel=0.1)

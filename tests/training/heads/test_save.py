@@ -1,0 +1,90 @@
+"""A fitted head becomes an artifact that loads again, with a card that says what it is."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.artifacts.catalog import load_classifier
+from models.artifacts.store import ClassifierArtifact, Store
+from models.errors import ArtifactError
+from models.heads import Head
+from models.manifests import CARD_FILE, HOLDOUT_FILE, Metrics
+from models.preprocess import PreprocessSpec
+from tests.support import drawn
+from training.estimators.heads import Logistic
+from training.heads import save as classifiers
+from training.heads.save import Fitted
+
+SPEC = PreprocessSpec(size=drawn.SIZE, source=24)
+ROWS = np.random.default_rng(2).random((40, 12), np.float32)
+ESTIMATOR = Logistic(kind="logistic").fit(ROWS, np.arange(40) % 4, 0)
+
+
+def figures(accuracy: float, images: int = 1234) -> Metrics:
+    return Metrics(
+        images=images,
+        accuracy=accuracy,
+        accuracy_interval=(accuracy - 0.01, accuracy + 0.01),
+        top5_accuracy=1.0,
+        log_loss=0.4321,
+        expected_calibration_error=0.0123,
+        accuracy_by_class={name: accuracy - 0.1 * place for place, name in enumerate(drawn.CLASSES)},
+        most_frequent=0.3,
+    )
+
+
+def save(store: Path, measured: dict[str, Metrics], **parts: Any) -> ClassifierArtifact:
+    data = {"dataset": "colours", "digest": "d1g35t", "training_images": 160}
+    fitted = Fitted(Head(ESTIMATOR, 1.25), drawn.CLASSES, measured, data, np.array([3, 14, 15]))
+    return classifiers.save(drawn.recipe(**parts), SPEC, drawn.extractor(), fitted, Store(store))
+
+
+def test_what_is_saved_loads_again_and_answers_alike(tmp_path: Path) -> None:
+    saved = save(tmp_path, {"test": figures(0.9)}, seed=7)
+    artifact = Store(tmp_path).classifier("colours")
+    assert artifact == saved
+    classifier = load_classifier(artifact, drawn.extractor())
+    assert np.array_equal(classifier.head.predict_proba(ROWS), Head(ESTIMATOR, 1.25).predict_proba(ROWS))
+    manifest = artifact.manifest
+    assert (manifest.classes, manifest.preprocess, manifest.seed) == (drawn.CLASSES, SPEC, 7)
+    assert manifest.extractor.model_dump() == {"name": "mean_colour", "weights_sha256": "0" * 64, "output": "pooled"}
+    assert manifest.recipe == drawn.recipe(seed=7).record()
+    assert {"python", "numpy", "keras", "scikit-learn"} <= set(manifest.libraries)
+    assert np.load(io.BytesIO(artifact.read(HOLDOUT_FILE))).tolist() == [3, 14, 15]
+
+
+def test_versions_count_on(tmp_path: Path) -> None:
+    assert [save(tmp_path, {}).label for _ in range(3)] == ["colours@1", "colours@2", "colours@3"]
+
+
+def test_the_card_says_what_was_measured_on_what_and_for_what_it_is_no_good(tmp_path: Path) -> None:
+    saved = save(tmp_path, {"holdout": figures(0.95, 8), "test": figures(0.9)})
+    card = saved.read(CARD_FILE).decode()
+    assert card.startswith("# Colours\n")
+    assert "| test | 1234 | 90.0 % (89.0 % to 91.0 %) | 30.0 % | 100.0 % | 0.432 | 0.012 |" in card
+    assert "| holdout | 8 | 95.0 %" in card
+    assert "4 classes" in card
+    classes = [line for line in card.splitlines() if line.startswith(tuple(f"| {name} |" for name in drawn.CLASSES))]
+    assert classes == ["| red | 60.0 % |", "| grey | 70.0 % |", "| green | 80.0 % |", "| blue | 90.0 % |"], (
+        "worst first"
+    )
+    for text in ("It knows four colours.", "Drawn by a test.", "d1g35t", "training images: 160", "24 px", "1.25"):
+        assert text in card
+    assert "\n\n\n" not in card
+
+
+def test_a_card_without_figures_claims_none(tmp_path: Path) -> None:
+    card = save(tmp_path, {}, card={"title": "T", "about": "A"}).read(CARD_FILE).decode()
+    assert "Nothing was measured here." in card
+    for heading in ("Accuracy by class", "Notices", "not good for"):
+        assert heading not in card
+
+
+def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"'My Model' is no name for a model"):
+        save(tmp_path, {}, name="My Model")

@@ -80,7 +80,7 @@ class BodyTooLarge(ServiceError):
     code = "body_too_large"
 
 
-class SlowBody(ServiceError):
+class BodyTimeout(ServiceError):
     """The body does not arrive in the time that it may take."""
 
     code = "slow_body"
@@ -96,7 +96,7 @@ class TooManyImages(ServiceError):
         super().__init__(f"The limit of images in one request is {limit}. Send these in several requests.")
 
 
-class UnsupportedType(ServiceError):
+class UnsupportedMediaType(ServiceError):
     """The Content-Type is none that carries an image here."""
 
     code = "unsupported_content_type"
@@ -108,7 +108,7 @@ class EmptyBody(ServiceError):
     code = "empty_body"
 
 
-class BrokenBody(ServiceError):
+class MalformedBody(ServiceError):
     """The body is not what its Content-Type says: multipart, JSON or base64 that cannot be read."""
 
     code = "broken_body"
@@ -126,7 +126,7 @@ class BadParameter(ServiceError):
     code = "bad_parameter"
 
 
-class Refused(ServiceError):
+class RetryLater(ServiceError):
     """Work that is not taken on now; `retry_after_s` is when it might be, in seconds from now."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
@@ -135,19 +135,19 @@ class Refused(ServiceError):
         self.retry_after_s = retry_after_s
 
 
-class Overloaded(Refused):
+class Overloaded(RetryLater):
     """As much work is admitted as can be held, or a large picture would wait too long for its turn."""
 
     code = "overloaded"
 
 
-class TooManyAtOnce(Refused):
+class ConcurrencyLimited(RetryLater):
     """This key or address has as many requests under way as it may have."""
 
     code = "too_many_at_once"
 
 
-class RateLimited(Refused):
+class RateLimited(RetryLater):
     """This key or address has sent as many requests as it may for now."""
 
     code = "rate_limited"
@@ -158,13 +158,13 @@ class RateLimited(Refused):
         self.headers = headers or {}
 
 
-class DeadlineUnmeetable(Refused):
+class DeadlineUnmeetable(RetryLater):
     """By all that is known, the answer would come after the caller's deadline."""
 
     code = "deadline_unmeetable"
 
 
-class Closed(ServiceError):
+class BatcherClosed(ServiceError):
     """The batcher takes nothing more."""
 
     code = "draining"

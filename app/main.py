@@ -10,22 +10,23 @@ import structlog
 from fastapi import FastAPI
 
 from app.api import problems
-from app.api.fast_route import Direct, Shortcut
-from app.auth.access import Access
-from app.inference.model_loading import Loaded, Loader, load, load_catalog
-from app.inference.model_manager import Reloader
+from app.api.fast_route import FastRoute, FastRouteMiddleware
+from app.auth.access import AccessControl
+from app.inference import model_loading
+from app.inference.model_loading import LoadedModels, Loader, load_catalog
+from app.inference.model_manager import ModelManager
 from app.inference.service import Service
-from app.middleware.access_log import Identify, Record
-from app.middleware.auth import Cors, Guard, is_open
+from app.middleware.access_log import AccessLogMiddleware, RequestContextMiddleware
+from app.middleware.auth import AuthMiddleware, Cors, is_open
 from app.openapi.document import DocumentedApp
 from app.page import static_files
 from app.routes import admin, cards, classify, docs, embed, health, metrics, models, page, v2
 from app.routes import classify_batch as batch
 from app.routes import torchserve as predictions
 from app.settings import Settings
-from app.state import State
-from app.threads import in_thread
-from app.uploads.budget import Bodies
+from app.state import AppState
+from app.threads import run_in_daemon_thread
+from app.uploads.budget import MemoryBudget
 from models.errors import ModelsError
 
 logger = structlog.get_logger("app")
@@ -39,7 +40,7 @@ def create_app(
     *,
     load_models: Loader = load_catalog,
     warm: bool = False,
-    on_ready: Callable[[Loaded], None] | None = None,
+    on_ready: Callable[[LoadedModels], None] | None = None,
     on_failure: Callable[[], None] | None = None,
 ) -> FastAPI:
     """Build the app; it answers probes at once, and everything else when its models are loaded and warm.
@@ -52,11 +53,11 @@ def create_app(
         on_ready: called when work is taken.
         on_failure: called when the models could not be loaded, which has been logged.
     """
-    state = State(settings, Access(settings), Bodies(settings.max_held_bytes))
+    state = AppState(settings, AccessControl(settings), MemoryBudget(settings.max_buffered_bytes))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        state.reloader = reloader = Reloader(state, load_models)
+        state.reloader = reloader = ModelManager(state, load_models)
 
         async def load_and_watch() -> None:
             await _load(state, load_models, warm, on_ready, on_failure)
@@ -68,7 +69,7 @@ def create_app(
         await asyncio.gather(models, return_exceptions=True)
         await reloader.close()
         if state.service:
-            await state.service.decoders.close()
+            await state.service.decoder.close()
             await asyncio.to_thread(state.service.close, _CLOSE_S)
 
     def is_closed(path: str) -> bool:
@@ -77,13 +78,13 @@ def create_app(
     app = DocumentedApp(is_closed, docs_url=None, redoc_url=None, lifespan=lifespan, telemetry=_NO_TELEMETRY)
     app.state.held = state
     families = (classify, batch, embed, predictions, v2, models, admin, health, docs, page, cards)
-    direct = [route for family in families for route in family.router.routes if isinstance(route, Direct)]
-    app.add_middleware(Shortcut, routes=direct)
-    app.add_middleware(Guard, state=state)
+    direct = [route for family in families for route in family.router.routes if isinstance(route, FastRoute)]
+    app.add_middleware(FastRouteMiddleware, routes=direct)
+    app.add_middleware(AuthMiddleware, state=state)
     if settings.cors_origins:
         app.add_middleware(Cors, settings=settings)
-    app.add_middleware(Record, state=state)
-    app.add_middleware(Identify, state=state)  # the last one added is the outermost
+    app.add_middleware(AccessLogMiddleware, state=state)
+    app.add_middleware(RequestContextMiddleware, state=state)  # the last one added is the outermost
     problems.install(app)
     for family in families:
         app.include_router(family.router)
@@ -95,17 +96,17 @@ def create_app(
 
 
 async def _load(
-    state: State,
+    state: AppState,
     load_models: Loader,
     warm: bool,
-    on_ready: Callable[[Loaded], None] | None,
+    on_ready: Callable[[LoadedModels], None] | None,
     on_failure: Callable[[], None] | None,
 ) -> None:
     try:
-        loaded = await in_thread(lambda: load(state.settings, load_models))
+        loaded = await run_in_daemon_thread(lambda: model_loading.load_models(state.settings, load_models))
         state.service = Service(loaded, state.settings, state.metrics)
         if warm:
-            await state.service.decoders.warm()
+            await state.service.decoder.warm()
     except Exception as error:
         if isinstance(error, ModelsError):
             logger.critical(str(error))

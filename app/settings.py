@@ -56,12 +56,12 @@ class Settings(BaseSettings):
         "and no longer pause.",
     )
     max_images: int = Field(64, ge=1, description="Images that one request to `/v1/classify/batch` or `/v2` may have.")
-    max_batch_bytes: int = Field(
+    max_batch_request_bytes: int = Field(
         100_000_000,
         ge=1,
         description="Bytes that such a request may have, and its zips unpacked; each image as above.",
     )
-    max_held_bytes: int = Field(
+    max_buffered_bytes: int = Field(
         256_000_000,
         ge=1,
         description="Bytes of bodies, and of zips unpacked, that all requests together may hold; what would be more is "
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         le=DEFAULT_LIMITS.max_pixels * 3,
         description="Width times height that a picture may have, checked before it is decoded.",
     )
-    max_decoding_pixels: int = Field(
+    large_image_pixels: int = Field(
         DEFAULT_LIMITS.max_pixels,
         ge=1,
         description="Bounds what is decoded at a time by each process. A JPEG of more than a quarter of it, "
@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     max_batch: int | None = Field(
         None, ge=1, description="Pictures that one run of a network takes at most; empty: 16 on a CPU, 32 on a GPU."
     )
-    max_batch_ms: float = Field(
+    max_batch_latency_ms: float = Field(
         100,
         gt=0,
         description="Milliseconds that a run on a CPU may take if it has more than one picture, as soon as it is known "
@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe entries to log; `debug` adds probes and scrapes to the access log."
     )
-    log_pictures: bool = Field(
+    log_images: bool = Field(
         False, description="Log size, format and SHA-256 of each picture. Nothing else of a picture is ever logged."
     )
     log_json: bool | None = Field(

@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, cast
 from fastapi import Request
 from starlette.types import Scope
 
-from app.auth.access import Access
+from app.auth.access import AccessControl
 from app.errors import Draining, NotReady, WorkerDied
 from app.inference.service import Service
 from app.lifecycle import Lifecycle
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
-from app.uploads.budget import Bodies
+from app.uploads.budget import MemoryBudget
 
 if TYPE_CHECKING:
-    from app.inference.model_manager import Reloader
+    from app.inference.model_manager import ModelManager
 
 
 @dataclass
-class State:
+class AppState:
     """One app's settings, phase, metrics, and its service once the models are loaded."""
 
     settings: Settings
-    access: Access
-    bodies: Bodies
+    access: AccessControl
+    bodies: MemoryBudget
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     metrics: Metrics = field(default_factory=Metrics)
     service: Service | None = None
-    reloader: Reloader | None = None
+    reloader: ModelManager | None = None
     reload: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -55,9 +55,9 @@ class State:
         return self.service
 
 
-def get_state(request: Request) -> State:
+def get_state(request: Request) -> AppState:
     """The state of the app that a request came to."""
-    return cast(State, request.app.state.held)
+    return cast(AppState, request.app.state.held)
 
 
 def deadline(request: Request, timeout_ms: float | None) -> float | None:
@@ -67,7 +67,7 @@ def deadline(request: Request, timeout_ms: float | None) -> float | None:
     return began + allowed_ms / 1000 if allowed_ms else None
 
 
-def sent_header(scope: Scope, name: bytes) -> str | None:
+def request_header(scope: Scope, name: bytes) -> str | None:
     """The first value of a header, of a request of which nothing else is read yet; its name in lower case."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 

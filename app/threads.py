@@ -12,19 +12,19 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_PATIENCE = 3
+_NICE = 3
 
 
-def step_back() -> None:
+def lower_thread_priority() -> None:
     """The system serves this thread, and what it starts, after the event loop: who is refused waits for no network.
 
     Only Linux has priorities of threads.
     """
     if sys.platform == "linux":
-        os.nice(_PATIENCE)
+        os.nice(_NICE)
 
 
-async def in_thread(function: Callable[[], T]) -> T:
+async def run_in_daemon_thread(function: Callable[[], T]) -> T:
     """Run a function in a thread that keeps neither the event loop waiting, nor the process from ending."""
     done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
@@ -32,7 +32,7 @@ async def in_thread(function: Callable[[], T]) -> T:
         if not done.set_running_or_notify_cancel():
             return
         try:
-            step_back()
+            lower_thread_priority()
             done.set_result(function())
         except BaseException as error:
             done.set_exception(error)

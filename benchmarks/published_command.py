@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from models.artifacts.store import DEFAULT_STORE, Store
-from training.cli.options import StoreOption, say
+from training.cli.options import StoreOption, print_line
 
 
 def tell_posts(
@@ -20,4 +20,4 @@ def tell_posts(
     """The blog posts' figures beside those of what lies in the store, as a table in Markdown; measures nothing."""
     from benchmarks import published as posts
 
-    say(posts.as_markdown(posts.lines(Store(store), comparison)).rstrip())
+    print_line(posts.as_markdown(posts.lines(Store(store), comparison)).rstrip())

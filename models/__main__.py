@@ -15,13 +15,13 @@ from rich.table import Table
 
 from models.artifacts import catalog
 from models.artifacts.store import DEFAULT_STORE, ClassifierArtifact, ExtractorArtifact, Store, parse_name
-from models.console.output import Answers, Form, write
+from models.console.output import OutputFormat, Results, write
 from models.console.progress import Advance, silent, track
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 from models.errors import ModelNotFound, ModelsError
 from models.manifests import CARD_FILE
 from models.offline import client as remote
-from models.offline.predict import answer, pictures
+from models.offline.predict import classify_files, find_images
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
@@ -80,8 +80,8 @@ def show(
 def verify(store: StoreOption = DEFAULT_STORE) -> None:
     """Check every file of the store against its digest, and that every model repeats its golden outputs."""
     refused = 0
-    with without_greetings():
-        for label, problem in catalog.check(Store(store)):
+    with hide_startup_messages():
+        for label, problem in catalog.verify(Store(store)):
             if problem is None:
                 out.print(f"ok       {label}", highlight=False)
             else:
@@ -91,7 +91,7 @@ def verify(store: StoreOption = DEFAULT_STORE) -> None:
 
 
 @app.command("classify")
-def classify_files(
+def classify_command(
     files: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, patterns; - for standard input.")],
     model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")] = "cifar10",
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
@@ -107,14 +107,14 @@ def classify_files(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Classify pictures, here or by a server. Exit code 1 if one of them cannot be read; the rest is done."""
-    form = _form({Form.JSON: as_json, Form.CSV: as_csv, Form.LABELS: as_labels})
-    images = pictures(files)
+    form = _form({OutputFormat.JSON: as_json, OutputFormat.CSV: as_csv, OutputFormat.LABELS: as_labels})
+    images = find_images(files)
     if not images:
         errors.print(f"There are no pictures in {', '.join(files)}.", highlight=False, markup=False)
         raise typer.Exit(_Exit.FAILED)
     broken: dict[str, str] = {}
     answers = (
-        remote.answer(url, images, model, top, broken.__setitem__)
+        remote.classify(url, images, model, top, broken.__setitem__)
         if url
         else _answers_here(Store(store), model, images, top, broken.__setitem__)
     )
@@ -127,22 +127,22 @@ def classify_files(
     raise typer.Exit(_Exit.FAILED if broken else _Exit.DONE)
 
 
-def _form(asked: Mapping[Form, bool]) -> Form:
+def _form(asked: Mapping[OutputFormat, bool]) -> OutputFormat:
     forms = [form for form, is_asked in asked.items() if is_asked]
     if len(forms) > 1:
         raise typer.BadParameter("choose one of --json, --csv and --labels")
-    return forms[0] if forms else Form.TABLE
+    return forms[0] if forms else OutputFormat.TABLE
 
 
 def _answers_here(
     store: Store, model: str, images: Mapping[str, Path], top: int, failed: Callable[[str, str], None]
-) -> Answers:
-    with without_greetings():
+) -> Results:
+    with hide_startup_messages():
         classifier = catalog.load(store, [model]).classifiers[0]
-    return ((name, classifier.top(row, top)) for name, row in answer(classifier, images, failed))
+    return ((name, classifier.top(row, top)) for name, row in classify_files(classifier, images, failed))
 
 
-def _counted(answers: Answers, threshold: float, advance: Advance) -> Answers:
+def _counted(answers: Results, threshold: float, advance: Advance) -> Results:
     for name, predictions in answers:
         yield name, [prediction for prediction in predictions if prediction[2] >= threshold]
         advance(1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from models.decoding.image import DEFAULT_LIMITS, Limits, decoded
+from models.decoding import image
+from models.decoding.image import DEFAULT_LIMITS, Limits
 
 Pixels = npt.NDArray[np.uint8]
 
 
-def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None = None) -> Pixels:
+def decode_array(data: bytes, limits: Limits = DEFAULT_LIMITS, needed_side: int | None = None) -> Pixels:
     """The same as `models.decoding.image.decoded`, as an array [height, width, 3]."""
-    return np.array(decoded(data, limits, needed_side))
+    return np.array(image.decode(data, limits, needed_side))

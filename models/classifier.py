@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 
 from models.arrays import Pixels
-from models.engines.base import Engine, Runs
+from models.engines.base import Engine, Runner
 from models.errors import HeadFailed
 from models.heads import Floats, Head
 from models.manifests import ClassifierManifest, ExtractorManifest
-from models.mirroring import outputs
+from models.mirroring import run_with_mirroring
 from models.networks import POOLED
 from models.preprocess import PreprocessSpec
 
@@ -32,7 +32,7 @@ class Extractor:
     engine: Engine
 
 
-class Reader(Protocol):
+class OutputConsumer(Protocol):
     """Something that reads one output of an extractor, for images that were preprocessed in one way."""
 
     @property
@@ -51,7 +51,7 @@ class Reader(Protocol):
     def output(self) -> str:
         """Name of the output."""
 
-    def read(self, features: Floats) -> Floats:
+    def consume(self, features: Floats) -> Floats:
         """float32 [images, width of the output] -> float32 [images, its own width]."""
 
 
@@ -68,7 +68,7 @@ class Embedding:
         """Name and version of the extractor."""
         return f"{self.extractor.manifest.name}@{self.extractor.manifest.version}"
 
-    def read(self, features: Floats) -> Floats:
+    def consume(self, features: Floats) -> Floats:
         """The same again."""
         return features
 
@@ -102,7 +102,7 @@ class Classifier:
         """The extractor's output that its head reads."""
         return self.manifest.extractor.output
 
-    def read(self, features: Floats) -> Floats:
+    def consume(self, features: Floats) -> Floats:
         """float32 [images, features] -> float32 [images, classes], probabilities."""
         return self.head.predict_proba(features)
 
@@ -124,19 +124,19 @@ class Classifier:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class BatchItem:
     """One image at one preprocess spec, and those who read what one extractor makes of it."""
 
     pixels: Pixels
-    readers: tuple[Reader, ...]
+    consumers: tuple[OutputConsumer, ...]
 
     @property
     def mirror(self) -> bool:
         """Whether its readers want it averaged with its mirror image."""
-        return any(reader.spec.mirror for reader in self.readers)
+        return any(reader.spec.mirror for reader in self.consumers)
 
 
-def classify(engine: Runs, rows: Sequence[Row]) -> list[tuple[Floats, ...]]:
+def classify(engine: Runner, rows: Sequence[BatchItem]) -> list[tuple[Floats, ...]]:
     """Run the extractor once over all rows, and each head once over the rows that it reads.
 
     Returns:
@@ -145,34 +145,34 @@ def classify(engine: Runs, rows: Sequence[Row]) -> list[tuple[Floats, ...]]:
     Raises:
         HeadFailed: a head raised; the cause is chained.
     """
-    return [tuple(known(answer) for answer in answers) for answers in classify_each(engine, rows)]
+    return [tuple(unwrap_output(answer) for answer in answers) for answers in classify_each(engine, rows)]
 
 
-def known(answer: Floats | HeadFailed) -> Floats:
+def unwrap_output(answer: Floats | HeadFailed) -> Floats:
     """The probabilities, where there are some; raises HeadFailed."""
     if isinstance(answer, HeadFailed):
         raise answer
     return answer
 
 
-def classify_each(engine: Runs, rows: Sequence[Row]) -> list[tuple[Floats | HeadFailed, ...]]:
+def classify_each(engine: Runner, rows: Sequence[BatchItem]) -> list[tuple[Floats | HeadFailed, ...]]:
     """The same for rows of several callers: a head that raises fails its own answers and nobody else's."""
     mirrored = np.flatnonzero([row.mirror for row in rows])
-    found = outputs(engine, np.stack([row.pixels for row in rows]), mirrored)
-    rows_of: dict[Reader, list[int]] = {}
+    found = run_with_mirroring(engine, np.stack([row.pixels for row in rows]), mirrored)
+    rows_of: dict[OutputConsumer, list[int]] = {}
     for index, row in enumerate(rows):
-        for reader in row.readers:
+        for reader in row.consumers:
             rows_of.setdefault(reader, []).append(index)
-    answers: dict[tuple[Reader, int], Floats | HeadFailed] = {}
+    answers: dict[tuple[OutputConsumer, int], Floats | HeadFailed] = {}
     for reader, indices in rows_of.items():
         told = _ask(reader, found[reader.output][indices])
         answers |= {(reader, index): answer for index, answer in zip(indices, told, strict=True)}
-    return [tuple(answers[reader, index] for reader in row.readers) for index, row in enumerate(rows)]
+    return [tuple(answers[reader, index] for reader in row.consumers) for index, row in enumerate(rows)]
 
 
-def _ask(reader: Reader, features: Floats) -> Sequence[Floats | HeadFailed]:
+def _ask(reader: OutputConsumer, features: Floats) -> Sequence[Floats | HeadFailed]:
     try:
-        return list(reader.read(features))
+        return list(reader.consume(features))
     except Exception as error:
         failure = HeadFailed(f"The head of {reader.label} failed.")
         failure.__cause__ = error

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from models.arrays import Pixels
-from models.engines.base import Outputs, Runs
+from models.engines.base import Outputs, Runner
 from models.heads import Floats, Integers
 
 
-def outputs(engine: Runs, pixels: Pixels, mirrored: Integers) -> Outputs:
+def run_with_mirroring(engine: Runner, pixels: Pixels, mirrored: Integers) -> Outputs:
     """Run the network over all images, and once more over some of them from right to left.
 
     Args:

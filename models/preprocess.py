@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.arrays import Pixels
 from models.decoding.image import DEFAULT_LIMITS, Limits
-from models.decoding.resize import Box, Crop, Filter, Steps, enlarged, prepared, resized, shrunk
+from models.decoding.resize import Box, Crop, Filter, ResizeSpec, enlarge, resize, shrink
+from models.decoding.resize import prepare as prepare_images
 
 
 class PreprocessSpec(BaseModel):
@@ -53,27 +54,27 @@ class PreprocessSpec(BaseModel):
         return self.source or self.size
 
     @property
-    def steps(self) -> Steps:
+    def resize_spec(self) -> ResizeSpec:
         """What is done with each picture."""
         source = self.source_side
         needed = source * self.decode_margin if self.decode_margin else None
-        return Steps(source, self.size, self.crop, self.shrink, self.enlarge, needed)
+        return ResizeSpec(source, self.size, self.crop, self.shrink, self.enlarge, needed)
 
 
 def preprocess(picture: Pixels | Image.Image, spec: PreprocessSpec) -> Pixels:
     """Both steps: RGB of any size, as uint8 [height, width, 3] or as Pillow holds it -> uint8 [size, size, 3]."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return np.array(resized(image, spec.steps))
+    return np.array(resize(image, spec.resize_spec))
 
 
 def to_source(rgb: Pixels, spec: PreprocessSpec) -> Pixels:
     """First step: crop and reduce to what the training images were, uint8 [source, source, 3]."""
-    return np.array(shrunk(Image.fromarray(rgb), spec.steps))
+    return np.array(shrink(Image.fromarray(rgb), spec.resize_spec))
 
 
 def to_input(source: Pixels, spec: PreprocessSpec, box: Box | None = None) -> Pixels:
     """Second step: to the network's input, uint8 [size, size, 3]; `box` is the part that is meant, if not all."""
-    return np.array(enlarged(Image.fromarray(source), spec.steps, box))
+    return np.array(enlarge(Image.fromarray(source), spec.resize_spec, box))
 
 
 def prepare(
@@ -81,19 +82,19 @@ def prepare(
 ) -> dict[PreprocessSpec, Pixels]:
     """Decode an image and preprocess it, by each spec: -> uint8 [size, size, 3]; raises ImageError."""
     distinct = set(specs)
-    made = prepared(data, [spec.steps for spec in distinct], limits)
-    return {spec: np.array(made[spec.steps]) for spec in distinct}
+    made = prepare_images(data, [spec.resize_spec for spec in distinct], limits)
+    return {spec: np.array(made[spec.resize_spec]) for spec in distinct}
 
 
-def prepare_pixels(rgb: Pixels, wanted: Iterable[Steps]) -> dict[Steps, Pixels]:
+def prepare_pixels(rgb: Pixels, wanted: Iterable[ResizeSpec]) -> dict[ResizeSpec, Pixels]:
     """An image that is decoded already, uint8 [height, width, 3], after all these steps: -> uint8 [size, size, 3]."""
     image = Image.fromarray(rgb)
-    return {steps: np.array(resized(image, steps)) for steps in set(wanted)}
+    return {steps: np.array(resize(image, steps)) for steps in set(wanted)}
 
 
-def taken_apart(pixels: bytes, wanted: Iterable[Steps]) -> dict[Steps, Pixels]:
+def split_buffer(pixels: bytes, wanted: Iterable[ResizeSpec]) -> dict[ResizeSpec, Pixels]:
     """Pixels of one image after all these steps, one after another -> uint8 [size, size, 3] each, not copied."""
-    taken, begin = dict[Steps, Pixels](), 0
+    taken, begin = dict[ResizeSpec, Pixels](), 0
     for steps in wanted:
         shape = (steps.size, steps.size, 3)
         taken[steps] = np.frombuffer(pixels, np.uint8, steps.nbytes, begin).reshape(shape)

@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.arrays import Pixels, decode
+from models.arrays import Pixels, decode_array
 from models.artifacts.store import Store
 from tests.app.routes.test_page import Elements
 from tests.support.images import encode
@@ -147,7 +147,7 @@ def encoded_tensor(client: httpx.Client, picture: bytes, *, binary: bool) -> Pro
 
 
 def pixel_tensor(client: httpx.Client, picture: bytes, *, binary: bool) -> Probabilities:
-    pixels = decode(picture)
+    pixels = decode_array(picture)
     tensor = {"name": "pixels", "datatype": "UINT8", "shape": [1, *pixels.shape]}
     return infer(client, tensor, pixels.tobytes() if binary else pixels.ravel().tolist())
 

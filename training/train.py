@@ -14,7 +14,7 @@ import numpy as np
 from models import heads
 from models.artifacts.store import ClassifierArtifact, ExtractorArtifact, check_name
 from models.classifier import Extractor
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 from models.heads import Head
 from models.preprocess import PreprocessSpec
 from training.data import dataset as datasets
@@ -23,7 +23,7 @@ from training.errors import DatasetError
 from training.estimators.heads import Softmax
 from training.evaluation import metrics
 from training.evaluation import test_once as looks
-from training.evaluation.results import Answers, Findings
+from training.evaluation.results import ClassifierResults, Predictions
 from training.evaluation.test_once import MEASURED_WEIGHTS
 from training.heads import fit as fitting
 from training.heads import inputs
@@ -31,10 +31,10 @@ from training.heads import save as classifiers
 from training.heads.inputs import Inputs
 from training.heads.save import Fitted
 from training.recipes.schema import Data, Probe, Recipe
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 
 
-def run(recipe: Recipe, at: Workplace, *, stored: bool = False) -> ExtractorArtifact | ClassifierArtifact:
+def run(recipe: Recipe, at: RunContext, *, stored: bool = False) -> ExtractorArtifact | ClassifierArtifact:
     """Run a recipe and save what comes out of it.
 
     Args:
@@ -51,7 +51,7 @@ def run(recipe: Recipe, at: Workplace, *, stored: bool = False) -> ExtractorArti
     for name in (recipe.name, recipe.extractor.name):
         check_name(name)
     made = _extractor(recipe, at, stored)
-    at.say(f"extractor {made.label}: {made.folder}")
+    at.log(f"extractor {made.label}: {made.folder}")
     spec = recipe.preprocess
     if spec is None or recipe.head is None:
         return made
@@ -67,32 +67,32 @@ def run(recipe: Recipe, at: Workplace, *, stored: bool = False) -> ExtractorArti
         told = {MEASURED_WEIGHTS: made.manifest.weights_sha256, "fitted_on_images": seen}
         fitted = replace(fitted, data=fitted.data | told)
     saved = classifiers.save(recipe, spec, extractor, fitted, at.store)
-    at.say(f"classifier {saved.label}: {saved.folder}")
+    at.log(f"classifier {saved.label}: {saved.folder}")
     if fitted.answers:
-        at.report(Findings(saved.manifest, measured_by.manifest, fitted.answers))
+        at.report(ClassifierResults(saved.manifest, measured_by.manifest, fitted.answers))
     return saved
 
 
-def _extractor(recipe: Recipe, at: Workplace, stored: bool = False) -> ExtractorArtifact:
+def _extractor(recipe: Recipe, at: RunContext, stored: bool = False) -> ExtractorArtifact:
     if recipe.network is None or stored:
         return at.store.extractor(recipe.extractor.name, recipe.extractor.version)
-    with without_greetings():
+    with hide_startup_messages():
         from training.extractor import build as extractors  # with TensorFlow, which heads alone do not need
 
     return extractors.make(recipe, recipe.network, at)
 
 
-def _refitted(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Extractor:
+def _refitted(recipe: Recipe, made: ExtractorArtifact, at: RunContext) -> Extractor:
     """The network fitted again on all images but the test set's; temperature and figures stay those of the first."""
     passes = made.manifest.fitted_on["kept_step"]["passes"]
-    at.say(f"fitting the network again on all images, for {passes:g} passes")
+    at.log(f"fitting the network again on all images, for {passes:g} passes")
     again = _extractor(recipe.refitting(passes), at)
-    at.say(f"extractor {again.label}: {again.folder}")
+    at.log(f"extractor {again.label}: {again.folder}")
     return inputs.load(again)
 
 
 def _from_data(
-    recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extractor, at: Workplace
+    recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extractor, at: RunContext
 ) -> tuple[Recipe, Fitted]:
     """The head, and the recipe that makes it: where parameters were tuned, with those that were chosen."""
     data = datasets.load(part, at.location, cache=at.cache)
@@ -103,18 +103,19 @@ def _from_data(
         from training.heads.tuning import tuned
 
         recipe, tried = tuned(recipe, given)
-    head, on_holdout = fitting.fit_head(recipe, data, extractor, given.features, at.say)
+    head, on_holdout = fitting.fit_head(recipe, data, extractor, given.features, at.log)
     measured = {"holdout": on_holdout}
-    first = looks.first_look(recipe, data.digest, at.store) if part.test_once else None
+    first = looks.previous_measurement(recipe, data.digest, at.store) if part.test_once else None
     if first:
         del sets["test"]
-        measured |= looks.recorded(first, extractor, head, at.say)
+        measured |= looks.recorded(first, extractor, head, at.log)
     answers = {
-        name: Answers(split, head.predict_proba(given.features(split, f"{name} set"))) for name, split in sets.items()
+        name: Predictions(split, head.predict_proba(given.features(split, f"{name} set")))
+        for name, split in sets.items()
     }
     if not answers and not recipe.refit:
         holdout = data.train.take(datasets.holdout(data.train))
-        answers["holdout"] = Answers(holdout, head.predict_proba(given.features(holdout, "held-out images")))
+        answers["holdout"] = Predictions(holdout, head.predict_proba(given.features(holdout, "held-out images")))
     for name, each in answers.items():
         measured[name] = metrics.measure(each.probabilities, each.split.labels, data.names)
     description = _description(recipe, part, data, at)
@@ -128,7 +129,7 @@ def _top(recipe: Recipe, extractor: Extractor) -> Fitted:
     return Fitted(Head(heads.top_softmax(classes, classes)), classes, {}, data, np.empty(0, np.int64))
 
 
-def _measured_sets(recipe: Recipe, part: Data, data: Dataset, at: Workplace) -> dict[str, Split]:
+def _measured_sets(recipe: Recipe, part: Data, data: Dataset, at: RunContext) -> dict[str, Split]:
     sets = {name: split for name, split in (("valid", data.valid), ("test", data.test)) if split is not None}
     beside = (at.location or DATA_FOLDER / part.path).absolute().parent
     for probe in recipe.probes:
@@ -136,7 +137,7 @@ def _measured_sets(recipe: Recipe, part: Data, data: Dataset, at: Workplace) -> 
         if location.exists():
             sets[probe.name] = _probe(probe, location, data, at.cache)
         else:
-            at.say(f"{probe.name}: not measured, since there is no {location}")
+            at.log(f"{probe.name}: not measured, since there is no {location}")
     return sets
 
 
@@ -150,7 +151,7 @@ def _probe(probe: Probe, location: Path, data: Dataset, cache: Path) -> Split:
     return datasets.split(by_class, data.names)
 
 
-def _description(recipe: Recipe, part: Data, data: Dataset, at: Workplace) -> dict[str, Any]:
+def _description(recipe: Recipe, part: Data, data: Dataset, at: RunContext) -> dict[str, Any]:
     held = len(datasets.holdout(data.train))
     return {
         "dataset": (at.location or Path(part.path)).name,

@@ -16,7 +16,7 @@ from models.heads import Floats
 from models.preprocess import PreprocessSpec
 from training.errors import DatasetError
 from training.evaluation import metrics
-from training.evaluation.results import Answers, Findings
+from training.evaluation.results import ClassifierResults, Predictions
 from training.heads import model_selection as choosing
 from training.heads import save as classifiers
 from training.heads.inputs import Inputs, load
@@ -25,14 +25,14 @@ from training.heads.save import Fitted
 from training.ingest import photo_folder as photographs
 from training.ingest.photo_folder import Photographs
 from training.recipes.schema import Recipe
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 
 #: ImageNet's network knows photographs best; it is there where somebody has installed it.
 _BEST_EXTRACTOR = "inception_v3_imagenet"
 _LINES_SHOWN = 20
 
 
-def run(recipe: Recipe, at: Workplace) -> ClassifierArtifact:
+def run(recipe: Recipe, at: RunContext) -> ClassifierArtifact:
     """Make a classifier of the photographs at `at.location` and save it as the next version.
 
     Args:
@@ -47,14 +47,14 @@ def run(recipe: Recipe, at: Workplace) -> ClassifierArtifact:
     if at.location is None:
         raise DatasetError("Say with --data where your photographs lie: class folders, or an archive of them.")
     found = photographs.gather(at.location, at.cache, at.track)
-    _tell(found, at.say)
+    _tell(found, at.log)
     spec = PreprocessSpec(size=made.manifest.input_size, shrink="bilinear")
     given = Inputs(found.data, load(made), recipe.extractor.output, spec, at)
     chosen, tried = _chosen(found, given, recipe.seed)
     fitted = _fitted(found, replace(given, spec=chosen.spec), chosen, tried, recipe.seed)
     saved = classifiers.save(_written(recipe, made, chosen), chosen.spec, given.extractor, fitted, at.store)
-    at.say(f"classifier {saved.label}: {saved.folder}")
-    at.report(Findings(saved.manifest, made.manifest, fitted.answers, (*found.left_out, *found.notes)))
+    at.log(f"classifier {saved.label}: {saved.folder}")
+    at.report(ClassifierResults(saved.manifest, made.manifest, fitted.answers, (*found.left_out, *found.notes)))
     return saved
 
 
@@ -66,12 +66,12 @@ def _chosen(found: Photographs, given: Inputs, seed: int) -> tuple[Candidate, di
         which = " and their mirror images" if spec.mirror else ""
         return replace(given, spec=spec).features(train, f"photographs at {spec.source_side} px{which}")
 
-    best, tried = choosing.choose(extract, given.spec, train.labels, found.groups, names, seed, at.track)
+    best, tried = choosing.select_model(extract, given.spec, train.labels, found.groups, names, seed, at.track)
     low, high = best.measured.accuracy_interval
     figures = f"accuracy {best.measured.accuracy:.3f} ({low:.3f} to {high:.3f})"
-    at.say(f"chosen: {best.head.kind} head at {best.spec.source_side} px, cross-validated {figures}")
+    at.log(f"chosen: {best.head.kind} head at {best.spec.source_side} px, cross-validated {figures}")
     if best.spec.mirror:
-        at.say("each picture is averaged with its mirror image: more accurate here, and twice the work for an answer")
+        at.log("each picture is averaged with its mirror image: more accurate here, and twice the work for an answer")
     return best, tried
 
 
@@ -81,7 +81,7 @@ def _fitted(found: Photographs, given: Inputs, chosen: Candidate, tried: dict[st
     rows = given.features(data.train, "photographs to learn from")
     head = choosing.fitted(chosen, rows, data.train.labels, seed)
     answers = {
-        name: Answers(split, head.predict_proba(given.features(split, f"{name} set")))
+        name: Predictions(split, head.predict_proba(given.features(split, f"{name} set")))
         for name, split in (("valid", data.valid), ("test", data.test))
         if split is not None
     }
@@ -114,7 +114,7 @@ def _tell(found: Photographs, say: Callable[[str], None]) -> None:
     say(f"{len(data.ids)} classes, {len(data.train):,} photographs to learn from, {held_back:,} to measure with")
 
 
-def _description(found: Photographs, at: Workplace) -> dict[str, Any]:
+def _description(found: Photographs, at: RunContext) -> dict[str, Any]:
     data, groups = found.data, found.groups
     assert at.location is not None
     return {

@@ -16,7 +16,7 @@ from app.errors import DeadlineExceeded
 T = TypeVar("T")
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Await work, and cancel it when the client hangs up.
 
     Args:
@@ -48,7 +48,7 @@ async def _watch(request: Request, patience: asyncio.Timeout) -> None:
 
 
 @asynccontextmanager
-async def until(deadline: float | None) -> AsyncIterator[None]:
+async def deadline_scope(deadline: float | None) -> AsyncIterator[None]:
     """Give up what runs within when the deadline passes."""
     remaining = None if deadline is None else deadline - time.monotonic()
     try:

@@ -18,10 +18,10 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import overload, problems
-from app.state import sent_header
+from app.state import request_header
 
 
-class Direct(APIRoute):
+class FastRoute(APIRoute):
     """A route for `async def (request, parameters…)`, each of them of the path, the query or a header.
 
     Errors of the table in `problems` become answers here; all others are for whoever called.
@@ -58,7 +58,7 @@ class Direct(APIRoute):
         sent: dict[str, str | None] = dict(request.path_params)
         if request.scope["query_string"]:
             sent |= {name: request.query_params.get(name) for name in self._queries}
-        sent |= {name: sent_header(request.scope, key) for name, key in self._headers.items()}
+        sent |= {name: request_header(request.scope, key) for name, key in self._headers.items()}
         try:
             given = {name: value for name, value in sent.items() if value is not None}
             validated: dict[str, Any] = vars(self._parameters.model_validate(given))
@@ -67,10 +67,10 @@ class Direct(APIRoute):
             raise RequestValidationError(error.errors()) from error
 
 
-class Shortcut:
+class FastRouteMiddleware:
     """Calls these routes; everything else is for the app, also another method at the same address."""
 
-    def __init__(self, app: ASGIApp, routes: Sequence[Direct]) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[FastRoute]) -> None:
         """Wrap an app."""
         self._app, self._routes = app, routes
 

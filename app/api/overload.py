@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from fastapi import Request
 
-from app.state import deadline, get_state, sent_header
+from app.state import deadline, get_state, request_header
 
 _WORK = frozenset({"POST", "PUT"})
 
@@ -20,13 +20,13 @@ def check(request: Request) -> None:
         Overloaded, DeadlineUnmeetable: as the address would, by the network that has room first.
     """
     service = get_state(request).service
-    if service and service.places.is_refusing and request.scope["method"] in _WORK:
-        service.places.check_any(deadline(request, _timeout_ms(request)))
+    if service and service.admission.is_shedding and request.scope["method"] in _WORK:
+        service.admission.check_any(deadline(request, _timeout_ms(request)))
 
 
 def _timeout_ms(request: Request) -> float | None:
     """None also for what is no time: the address says what is wrong with it."""
     with suppress(ValueError):
-        sent_ms = float(sent_header(request.scope, b"x-request-timeout-ms") or "")
+        sent_ms = float(request_header(request.scope, b"x-request-timeout-ms") or "")
         return sent_ms if sent_ms > 0 else None
     return None

@@ -24,27 +24,27 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[type[Exception], int] = {
     errors.EmptyBody: 400,
-    errors.BrokenBody: 400,
+    errors.MalformedBody: 400,
     models_errors.EmptyImage: 400,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     models_errors.ModelNotFound: 404,
-    errors.SlowBody: 408,
+    errors.BodyTimeout: 408,
     errors.Conflict: 409,
     errors.BodyTooLarge: 413,
     errors.TooManyImages: 413,
     models_errors.ImageTooLarge: 413,
-    errors.UnsupportedType: 415,
+    errors.UnsupportedMediaType: 415,
     models_errors.UnsupportedImage: 415,
     errors.MissingField: 422,
     errors.BadParameter: 422,
     models_errors.UndecodableImage: 422,
     errors.RateLimited: 429,
-    errors.TooManyAtOnce: 429,
+    errors.ConcurrencyLimited: 429,
     errors.NotReady: 503,
     errors.Draining: 503,
     errors.WorkerDied: 503,
-    errors.Closed: 503,
+    errors.BatcherClosed: 503,
     errors.Overloaded: 503,
     errors.DeadlineUnmeetable: 503,
     errors.DeadlineExceeded: 504,
@@ -100,7 +100,7 @@ def note(request: Request, error: Exception) -> Problem:
     if problem.status == 500 or isinstance(error, MemoryError):
         logger.error("request failed", exc_info=error)
     elif problem.status in (429, 503, 504) and not request.state.is_probe:
-        get_state(request).metrics.shed.labels(problem.code).inc()
+        get_state(request).metrics.rejected.labels(problem.code).inc()
     return problem
 
 
@@ -129,7 +129,7 @@ def retry_after_s(error: Exception | None = None) -> int:
 
     How long the queue takes is a guess, of which nobody should wait more than a minute; a limit's end is known.
     """
-    expected = math.ceil(error.retry_after_s) if isinstance(error, errors.Refused) else 0
+    expected = math.ceil(error.retry_after_s) if isinstance(error, errors.RetryLater) else 0
     if not isinstance(error, errors.RateLimited):
         expected = min(expected, _LONGEST_GUESS_S)
     return max(expected, LEAST_RETRY_AFTER_S)

@@ -46,7 +46,7 @@ class Timing(_Schema):
     total: Milliseconds = Field(description="from the first byte of the request to the answer")
 
 
-class ModelAnswer(_Schema):
+class ModelResult(_Schema):
     """What one model makes of the picture."""
 
     model: str = Field(examples=["cifar10"])
@@ -69,7 +69,7 @@ class Comparison(_Schema):
     """What several models make of the picture (`?model=a,b`), and what it took."""
 
     request_id: RequestId
-    results: list[ModelAnswer] = Field(description="in the order in which the models were named")
+    results: list[ModelResult] = Field(description="in the order in which the models were named")
     timing_ms: Timing
     batch_size: BatchSize
 
@@ -91,12 +91,12 @@ class BatchItem(_Schema):
 
     index: int = Field(ge=0, description="place in the request, from 0")
     filename: str = Field(description="as it was sent, or its path in the zip")
-    result: ModelAnswer | Absent = None
-    results: list[ModelAnswer] | Absent = None
+    result: ModelResult | Absent = None
+    results: list[ModelResult] | Absent = None
     error: Problem | Absent = None
 
 
-class BatchAnswer(_Schema):
+class BatchResponse(_Schema):
     """What became of each image of a batch."""
 
     request_id: RequestId
@@ -179,7 +179,7 @@ class V2Output(_Schema):
     )
 
 
-class V2Answer(_Schema):
+class V2Response(_Schema):
     """What a model makes of images, as the Open Inference Protocol has it."""
 
     model_name: str

@@ -19,8 +19,8 @@ from limits.errors import StorageError
 from limits.limits import RateLimitItem
 
 from app.auth.keys import KeyRing, Role
-from app.auth.memory_storage import Counters
-from app.errors import Forbidden, RateLimited, TooManyAtOnce, Unauthorized
+from app.auth.memory_storage import HeapMemoryStorage
+from app.errors import ConcurrencyLimited, Forbidden, RateLimited, Unauthorized
 from app.settings import Settings
 
 _REFRESH_S = 1.0
@@ -45,7 +45,7 @@ class Caller:
             raise Forbidden("This address is for admin keys: python -m app.auth.keys NAME --admin makes one.")
 
 
-class Access:
+class AccessControl:
     """The keys, if there are any, and the limits, if there are any. Lives on one event loop."""
 
     def __init__(self, settings: Settings) -> None:
@@ -53,7 +53,7 @@ class Access:
         self._ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
         self._refreshed = time.monotonic()
         self._items = _shortest_first(settings.rate_limit)
-        self._local = FixedWindowRateLimiter(Counters())
+        self._local = FixedWindowRateLimiter(HeapMemoryStorage())
         self._shared = FixedWindowRateLimiter(_redis(settings.rate_limit_url)) if settings.rate_limit_url else None
         self._is_shared_lost = False
         self._shared_again = 0.0  # as time.monotonic()
@@ -65,10 +65,10 @@ class Access:
         """Whether there are keys."""
         return self._ring is not None
 
-    def caller(self, key: str | None, address: str | None) -> Caller:
+    def authenticate(self, key: str | None, address: str | None) -> Caller:
         """Who presents this key, if keys are needed; else who has this address. Raises Unauthorized."""
         if self._ring is None:
-            return self.stranger(address)
+            return self.anonymous_caller(address)
         if time.monotonic() - self._refreshed > _REFRESH_S:
             self._refreshed = time.monotonic()
             self._ring.refresh()
@@ -79,12 +79,12 @@ class Access:
             raise Unauthorized("This key is none of the server's.")
         return Caller(f"key:{found.name}", found.role, found.name)
 
-    def stranger(self, address: str | None) -> Caller:
+    def anonymous_caller(self, address: str | None) -> Caller:
         """Who has this address, whatever key may come later."""
         return _at(address)
 
     @asynccontextmanager
-    async def admitted(self, caller: Caller) -> AsyncIterator[dict[str, str]]:
+    async def acquire(self, caller: Caller) -> AsyncIterator[dict[str, str]]:
         """Count a request while it is answered; gives the headers that say what is left.
 
         Raises:
@@ -92,7 +92,7 @@ class Access:
             TooManyAtOnce: too many under way.
         """
         if self._most_at_once is not None and self._at_once[caller.id] >= self._most_at_once:
-            raise TooManyAtOnce(
+            raise ConcurrencyLimited(
                 f"The limit of requests under way is {self._most_at_once}. Wait for an answer first.", _BUSY_RETRY_S
             )
         self._at_once[caller.id] += 1

@@ -10,7 +10,7 @@ from limits.aio.storage import MemoryStorage
 _FORGOTTEN_AT_ONCE = 2  # more than one is added each time, so that they never become more
 
 
-class Counters(MemoryStorage):
+class HeapMemoryStorage(MemoryStorage):
     """MemoryStorage, but a hit costs O(log callers): it looks through all of them at each, within the event loop."""
 
     def __init__(self) -> None:

@@ -20,27 +20,27 @@ from contextlib import contextmanager, suppress
 from typing import Generic, cast
 
 from app.batching.request import (
-    Answer,
-    Asked,
+    BatchResult,
+    Delivery,
     Item,
-    Outcome,
-    Place,
+    PendingItem,
+    Reservation,
     Result,
+    batch_error,
     clock,
-    failed,
-    resolve,
-    shutting_down,
-    too_late,
+    deadline_error,
+    deliver,
+    shutdown_error,
 )
-from app.batching.scheduler import Batch, Entry, Line
-from app.batching.watchdog import Vitals
-from app.errors import Closed
-from app.threads import step_back
+from app.batching.scheduler import BatchScheduler, QueuedItem, ScheduledBatch
+from app.batching.watchdog import Watchdog
+from app.errors import BatcherClosed
+from app.threads import lower_thread_priority
 
 logger = logging.getLogger(__name__)
 
 Run = Callable[[Sequence[Item]], Sequence[Result]]
-Answers = list[Answer[Item, Result]]
+Deliveries = list[Delivery[Item, Result]]
 
 
 class Batcher(Generic[Item, Result]):
@@ -49,10 +49,10 @@ class Batcher(Generic[Item, Result]):
     def __init__(
         self,
         *runs: Run[Item, Result],
-        beside: Run[Item, Result] | None = None,
+        concurrent: Run[Item, Result] | None = None,
         name: str,
         max_batch: int,
-        places: int,
+        capacity: int,
         max_run_s: float = math.inf,
         max_delay_s: float = 0.0,
         shares_cores: bool = False,
@@ -73,21 +73,21 @@ class Batcher(Generic[Item, Result]):
             sizes: of batches that run well; none means all.
             on_batch: told the size and the seconds of each batch, from a thread.
         """
-        self._on_batch, self._beside = on_batch, beside
+        self._on_batch, self._concurrent = on_batch, concurrent
         self._loop = asyncio.get_running_loop()
-        self._line: Line[Asked[Item, Result]] = Line(
-            places=places,
+        self._scheduler: BatchScheduler[PendingItem[Item, Result]] = BatchScheduler(
+            capacity=capacity,
             max_batch=max_batch,
             max_run_s=max_run_s,
             max_delay_s=max_delay_s,
-            lanes=len(runs),
+            workers=len(runs),
             shares_cores=shares_cores,
-            sizes=sizes,
+            preferred_batch_sizes=sizes,
         )
-        self._being_made: set[Asked[Item, Result]] = set()
-        self._changed = threading.Condition()
-        self._alarm = math.inf  # when the first of the threads that sleep will look again
-        self._closed, self._vitals = False, Vitals()
+        self._unprepared: set[PendingItem[Item, Result]] = set()
+        self._condition = threading.Condition()
+        self._next_wakeup = math.inf  # when the first of the threads that sleep will look again
+        self._closed, self._watchdog = False, Watchdog()
         self._threads = [threading.Thread(target=self._work, args=[run], name=name, daemon=True) for run in runs]
         for thread in self._threads:
             thread.start()
@@ -95,15 +95,15 @@ class Batcher(Generic[Item, Result]):
     @property
     def depth(self) -> int:
         """Items that wait for a batch."""
-        return self._line.depth
+        return self._scheduler.depth
 
     @property
     def is_alive(self) -> bool:
         """Whether every thread runs, and what they run comes to a good end."""
-        return self._vitals.are_good and all(thread.is_alive() for thread in self._threads)
+        return self._watchdog.is_healthy and all(thread.is_alive() for thread in self._threads)
 
     @contextmanager
-    def reserve(self, count: int = 1, deadline: float | None = None) -> Iterator[Place]:
+    def reserve(self, count: int = 1, deadline: float | None = None) -> Iterator[Reservation]:
         """Hold places for items that are still being made, until their results are there.
 
         Args:
@@ -115,46 +115,46 @@ class Batcher(Generic[Item, Result]):
             DeadlineUnmeetable: by all that is known, the results would come too late.
             Closed: the batcher is closing.
         """
-        place = Place(deadline)
-        with self._changed:
+        reservation = Reservation(deadline)
+        with self._condition:
             if self._closed:
-                raise shutting_down()
-            promised = self._line.reserve(count, place.since, deadline)
-        place.promised = promised if count == 1 else None  # of several, it is the last one's
+                raise shutdown_error()
+            promised = self._scheduler.reserve(count, reservation.created, deadline)
+        reservation.expected_at = promised if count == 1 else None  # of several, it is the last one's
         try:
-            yield place
+            yield reservation
         finally:
-            with self._changed:
-                self._line.release(count)
+            with self._condition:
+                self._scheduler.release(count)
 
-    def ask(self, place: Place) -> Asked[Item, Result]:
+    def submit(self, reservation: Reservation) -> PendingItem[Item, Result]:
         """Ask for the result of an item that is going to be made; `outcome` must be awaited. Raises Closed."""
-        asked: Asked[Item, Result] = Asked(self._loop.create_future(), place, clock())
-        with self._changed:
+        pending: PendingItem[Item, Result] = PendingItem(self._loop.create_future(), reservation, clock())
+        with self._condition:
             if self._closed:
-                raise shutting_down()
-            self._being_made.add(asked)
-        return asked
+                raise shutdown_error()
+            self._unprepared.add(pending)
+        return pending
 
-    def put(self, asked: Asked[Item, Result], item: Item) -> None:
+    def enqueue(self, pending: PendingItem[Item, Result], item: Item) -> None:
         """The item is made and joins the line, unless nobody wants it any more. From any thread."""
-        with self._changed:
-            if not self._is_made(asked):
+        with self._condition:
+            if not self._remove_unprepared(pending):
                 return
             now = clock()
-            asked.item, asked.entry = item, Entry(asked, now, asked.place.deadline)
-            self._line.join(asked.entry, asked.place.lead_s(now))
+            pending.item, pending.entry = item, QueuedItem(pending, now, pending.reservation.deadline)
+            self._scheduler.enqueue(pending.entry, pending.reservation.take_lead_s(now))
             self._wake(now)
 
-    def fail(self, asked: Asked[Item, Result], error: BaseException) -> None:
+    def fail(self, pending: PendingItem[Item, Result], error: BaseException) -> None:
         """The item could not be made. From any thread."""
-        with self._changed:
-            if not self._is_made(asked):
+        with self._condition:
+            if not self._remove_unprepared(pending):
                 return
             self._wake(clock())
-        self._deliver([(asked, error)])
+        self._deliver([(pending, error)])
 
-    async def outcome(self, asked: Asked[Item, Result]) -> Outcome[Result]:
+    async def result(self, pending: PendingItem[Item, Result]) -> BatchResult[Result]:
         """Wait for what was asked; cancelling gives it up.
 
         Raises:
@@ -164,121 +164,128 @@ class Batcher(Generic[Item, Result]):
             Exception: whatever `fail` was told.
         """
         try:
-            found = await asked.future
-            self._learn(asked.place)
+            found = await pending.future
+            self._observe_wait(pending.reservation)
             return found
         finally:
-            self.give_up(asked)
+            self.cancel(pending)
 
-    def give_up(self, asked: Asked[Item, Result]) -> None:
+    def cancel(self, pending: PendingItem[Item, Result]) -> None:
         """Nobody wants it any more; nothing changes where its outcome is known."""
-        if not asked.future.cancel() and not asked.future.cancelled():
-            asked.future.exception()  # has been looked at: no complaint that nobody did
+        if not pending.future.cancel() and not pending.future.cancelled():
+            pending.future.exception()  # has been looked at: no complaint that nobody did
             return
-        if asked.place.deadline is not None and clock() >= asked.place.deadline:
-            self._learn(asked.place)
-        with self._changed:
-            if asked.entry:
-                self._line.leave(asked.entry)
-                asked.entry = None
-            elif self._is_made(asked):
+        if pending.reservation.deadline is not None and clock() >= pending.reservation.deadline:
+            self._observe_wait(pending.reservation)
+        with self._condition:
+            if pending.entry:
+                self._scheduler.remove(pending.entry)
+                pending.entry = None
+            elif self._remove_unprepared(pending):
                 self._wake(clock())
 
-    def _learn(self, place: Place) -> None:
+    def _observe_wait(self, place: Reservation) -> None:
         """What was promised is there on the event loop, or late already."""
-        if place.promised is not None:
-            with self._changed:
-                self._line.answered(place.promised, clock())
+        if place.expected_at is not None:
+            with self._condition:
+                self._scheduler.observe_wait(place.expected_at, clock())
 
     def close(self, timeout_s: float | None = None) -> None:
         """Take nothing more, run what waits, and end the threads. Blocks; call it off the event loop."""
-        with self._changed:
+        with self._condition:
             self._closed = True
-            unmade = [asked for asked in [*self._being_made] if self._is_made(asked)]
-            self._changed.notify_all()
-        self._deliver([(asked, shutting_down()) for asked in unmade])
+            unmade = [asked for asked in [*self._unprepared] if self._remove_unprepared(asked)]
+            self._condition.notify_all()
+        self._deliver([(asked, shutdown_error()) for asked in unmade])
         until = None if timeout_s is None else clock() + timeout_s
         for thread in self._threads:
             thread.join(None if until is None else max(0.0, until - clock()))
 
-    def _is_made(self, asked: Asked[Item, Result]) -> bool:
+    def _remove_unprepared(self, pending: PendingItem[Item, Result]) -> bool:
         """Take it from those in the making; False if it was none of them any more."""
-        if asked not in self._being_made:
+        if pending not in self._unprepared:
             return False
-        self._being_made.remove(asked)
+        self._unprepared.remove(pending)
         return True
 
     def _wake(self, now: float) -> None:
         """Wake a thread, if a batch is due before any of them would look again."""
-        due_in = self._line.due_in(now, len(self._being_made))
-        if due_in is not None and now + due_in < self._alarm:
-            self._alarm = now + due_in
-            self._changed.notify()
+        due_in = self._scheduler.next_due_s(now, len(self._unprepared))
+        if due_in is not None and now + due_in < self._next_wakeup:
+            self._next_wakeup = now + due_in
+            self._condition.notify()
 
     def _work(self, run: Run[Item, Result]) -> None:
-        batch: Batch[Asked[Item, Result]] | None = None
+        batch: ScheduledBatch[PendingItem[Item, Result]] | None = None
         try:
-            step_back()
-            while (batch := self._next()) is not None:
-                self._deliver([(entry.item, too_late()) for entry in batch.late])
-                if batch.entries:
-                    self._deliver(self._answers(run, batch))
+            lower_thread_priority()
+            while (batch := self._wait_for_batch()) is not None:
+                self._deliver([(entry.item, deadline_error()) for entry in batch.expired])
+                if batch.items:
+                    self._deliver(self._run_batch(run, batch))
         except BaseException:
             logger.exception("a thread of the batcher died")
             self._abandon(batch)
 
-    def _next(self) -> Batch[Asked[Item, Result]] | None:
+    def _wait_for_batch(self) -> ScheduledBatch[PendingItem[Item, Result]] | None:
         """Sleep until a batch is due; None when none will follow."""
-        with self._changed:
+        with self._condition:
             while True:
-                self._alarm = math.inf
+                self._next_wakeup = math.inf
                 now = clock()
-                due_in = self._line.due_in(now, len(self._being_made))
+                due_in = self._scheduler.next_due_s(now, len(self._unprepared))
                 if due_in is not None and (self._closed or due_in <= 0):
-                    batch = self._line.take(now, len(self._being_made))
+                    batch = self._scheduler.next_batch(now, len(self._unprepared))
                     self._wake(now)  # another one, for what is left
                     return batch
                 if self._closed:
                     return None
                 if due_in is not None:
-                    self._alarm = now + due_in
-                self._changed.wait(due_in)
+                    self._next_wakeup = now + due_in
+                self._condition.wait(due_in)
 
-    def _answers(self, run: Run[Item, Result], batch: Batch[Asked[Item, Result]]) -> Answers[Item, Result]:
-        size = len(batch.entries)
+    def _run_batch(
+        self, run: Run[Item, Result], batch: ScheduledBatch[PendingItem[Item, Result]]
+    ) -> Deliveries[Item, Result]:
+        size = len(batch.items)
         try:
-            with self._vitals.watched():
-                items = [cast(Item, entry.item.item) for entry in batch.entries]
-                results = (self._beside or run)(items) if batch.beside else run(items)
+            with self._watchdog.watch():
+                items = [cast(Item, entry.item.item) for entry in batch.items]
+                results = (self._concurrent or run)(items) if batch.concurrent else run(items)
                 if len(results) != size:
                     raise RuntimeError(f"{size} items gave {len(results)} results")
         except BaseException as error:  # even SystemExit fails its batch only, not the thread
-            with self._changed:
-                self._line.finish(batch, clock(), learn=False)
-            return [(entry.item, failed(error)) for entry in batch.entries]
+            with self._condition:
+                self._scheduler.complete(batch, clock(), learn=False)
+            return [(entry.item, batch_error(error)) for entry in batch.items]
         now = clock()
-        with self._changed:
-            self._line.finish(batch, now)
-        seconds = now - batch.began
+        with self._condition:
+            self._scheduler.complete(batch, now)
+        seconds = now - batch.started
         if self._on_batch:
             self._on_batch(size, seconds)
         return [
-            (entry.item, Outcome(result, entry.since - entry.item.since, batch.began - entry.since, seconds, size))
-            for entry, result in zip(batch.entries, results, strict=True)
+            (
+                entry.item,
+                BatchResult(
+                    result, entry.enqueued - entry.item.submitted, batch.started - entry.enqueued, seconds, size
+                ),
+            )
+            for entry, result in zip(batch.items, results, strict=True)
         ]
 
-    def _abandon(self, batch: Batch[Asked[Item, Result]] | None) -> None:
+    def _abandon(self, batch: ScheduledBatch[PendingItem[Item, Result]] | None) -> None:
         """A thread has died: nobody may wait for ever, neither for its batch nor in the line."""
-        with self._changed:
+        with self._condition:
             self._closed = True
-            left = [entry.item for entry in (*(batch.entries if batch else ()), *self._line.clear())]
-            left += [asked for asked in [*self._being_made] if self._is_made(asked)]
-            self._changed.notify_all()
-        self._deliver([(asked, Closed("The server stopped before it could answer.")) for asked in left])
+            left = [entry.item for entry in (*(batch.items if batch else ()), *self._scheduler.clear())]
+            left += [asked for asked in [*self._unprepared] if self._remove_unprepared(asked)]
+            self._condition.notify_all()
+        self._deliver([(asked, BatcherClosed("The server stopped before it could answer.")) for asked in left])
 
-    def _deliver(self, answers: Answers[Item, Result]) -> None:
+    def _deliver(self, answers: Deliveries[Item, Result]) -> None:
         """Hand over a whole batch with one wake-up of the event loop."""
         if not answers:
             return
         with suppress(RuntimeError):  # a loop that has closed has nobody left who waits
-            self._loop.call_soon_threadsafe(resolve, answers)
+            self._loop.call_soon_threadsafe(deliver, answers)

@@ -12,7 +12,7 @@ _PATIENCE = 3.0
 
 
 @dataclass
-class Mean:
+class EWMA:
     """A running mean in which what is older weighs less."""
 
     value: float | None = None
@@ -29,7 +29,7 @@ class Delay:
         """`most_s`: by the setting; 0 for not at all."""
         self._most_s = most_s
         self._last: float | None = None
-        self._gap = Mean()
+        self._gap = EWMA()
 
     def arrived(self, now: float) -> None:
         """Take in an arrival."""

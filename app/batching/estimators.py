@@ -9,7 +9,7 @@ _MEMORY = 0.95
 _NEW_ERROR, _NEW_DEVIATION, _DEVIATIONS = 1 / 64, 1 / 32, 2.0
 
 
-class Error:
+class EstimateError:
     """How much later than promised results come, at worst: mean and deviations, as TCP sets its timer (RFC 6298)."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Error:
         self._deviation += _NEW_DEVIATION * (abs(off) - self._deviation)
 
 
-class Pace:
+class BatchLatencyModel:
     """Seconds for a batch of n items, a + b n, by least squares over the last batches, as in BentoML's dispatcher."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Pace:
         """Whether a batch has run."""
         return self._weight > 0
 
-    def of(self, size: int) -> float:
+    def predict_s(self, size: int) -> float:
         """Seconds that a batch of `size` items is expected to take; 0 for none."""
         if not size or not self._weight:
             return 0.0

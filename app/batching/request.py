@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from app.batching.scheduler import Entry
-from app.errors import BatchFailed, Closed, DeadlineExceeded
+from app.batching.scheduler import QueuedItem
+from app.errors import BatcherClosed, BatchFailed, DeadlineExceeded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,70 +17,70 @@ clock = time.monotonic
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[Result]):
+class BatchResult(Generic[Result]):
     """One item's result, and what its batch cost."""
 
     result: Result
-    make_s: float
+    prepare_s: float
     queue_s: float
     run_s: float
     batch_size: int
 
 
-class Place:
+class Reservation:
     """Places that are held for items, from a reservation until their results are there."""
 
     def __init__(self, deadline: float | None) -> None:
         """Hold them from now on."""
-        self.deadline, self.since = deadline, clock()
-        self.promised: float | None = None
+        self.deadline, self.created = deadline, clock()
+        self.expected_at: float | None = None
         self._is_first = True
 
-    def lead_s(self, now: float) -> float | None:
+    def take_lead_s(self, now: float) -> float | None:
         """How long the first of its items took to make; the others waited for each other."""
         is_first, self._is_first = self._is_first, False
-        return now - self.since if is_first else None
+        return now - self.created if is_first else None
 
 
 @dataclass(eq=False)
-class Asked(Generic[Item, Result]):
+class PendingItem(Generic[Item, Result]):
     """A result that somebody awaits, of an item that may still be in the making."""
 
-    future: asyncio.Future[Outcome[Result]]
-    place: Place
-    since: float
+    future: asyncio.Future[BatchResult[Result]]
+    reservation: Reservation
+    submitted: float
     item: Item | None = None
-    entry: Entry[Asked[Item, Result]] | None = None
+    entry: QueuedItem[PendingItem[Item, Result]] | None = None
     """Its place in the line, once the item is made."""
 
 
-Answer = tuple[Asked[Item, Result], "Outcome[Result] | BaseException"]
+Delivery = tuple[PendingItem[Item, Result], "BatchResult[Result] | BaseException"]
 """A caller, and what it is told."""
 
 
-def resolve(answers: Iterable[Answer[Item, Result]]) -> None:
+def deliver(answers: Iterable[Delivery[Item, Result]]) -> None:
     """Tell the callers; on their event loop."""
     for asked, answer in answers:
         asked.item = asked.entry = None  # it and its entry know each other, and would keep the item
         if asked.future.done():
             continue
-        if isinstance(answer, Outcome):
+        if isinstance(answer, BatchResult):
             asked.future.set_result(answer)
         else:
             asked.future.set_exception(answer)
 
 
-def shutting_down() -> Closed:
+def shutdown_error() -> BatcherClosed:
     """Said to whoever comes, or is not done yet, when the batcher closes."""
-    return Closed("The server is shutting down. Send the request again; another one may take it.")
+    return BatcherClosed("The server is shutting down. Send the request again; another one may take it.")
 
 
-def too_late() -> DeadlineExceeded:
+def deadline_error() -> DeadlineExceeded:
     """Said to those whom no batch took in time."""
     return DeadlineExceeded("The deadline passed while the request waited.")
 
 
-def failed(error: BaseException) -> BatchFailed:
+def batch_error(error: BaseException) -> BatchFailed:
     """Said to all whose batch raised `error`."""
     failure = BatchFailed("The batch failed.")
     failure.__cause__ = error

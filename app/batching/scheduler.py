@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from app.batching.delay import Delay, Mean
-from app.batching.estimators import Error
-from app.batching.policy import Sizes
+from app.batching.delay import EWMA, Delay
+from app.batching.estimators import EstimateError
+from app.batching.policy import BatchPolicy
 from app.errors import DeadlineUnmeetable, Overloaded
 
 Item = TypeVar("Item")
@@ -29,38 +29,38 @@ _NEARLY = 0.75
 
 
 @dataclass(eq=False)
-class Entry(Generic[Item]):
+class QueuedItem(Generic[Item]):
     """An item that waits; times in seconds of the clock that the line is told."""
 
     item: Item
-    since: float
+    enqueued: float
     deadline: float | None = None
 
 
 @dataclass(eq=False)
-class Batch(Generic[Item]):
+class ScheduledBatch(Generic[Item]):
     """Entries that run together, in the order in which they came, and those that it left behind as too late."""
 
-    entries: Sequence[Entry[Item]]
-    late: Sequence[Entry[Item]]
-    began: float
-    beside: bool = False
+    items: Sequence[QueuedItem[Item]]
+    expired: Sequence[QueuedItem[Item]]
+    started: float
+    concurrent: bool = False
     """Whether it leaves cores to others, so that it is done later."""
 
 
-class Line(Generic[Item]):
+class BatchScheduler(Generic[Item]):
     """A bounded line of items before one or more lanes that run them in batches."""
 
     def __init__(
         self,
         *,
-        places: int,
+        capacity: int,
         max_batch: int,
         max_run_s: float = math.inf,
         max_delay_s: float = 0.0,
-        lanes: int = 1,
+        workers: int = 1,
         shares_cores: bool = False,
-        sizes: Sequence[int] = (),
+        preferred_batch_sizes: Sequence[int] = (),
     ) -> None:
         """Open an empty line.
 
@@ -75,15 +75,20 @@ class Line(Generic[Item]):
                 the cores, which takes least of their time; less than that runs on all cores, and so is done soonest.
             sizes: of batches that run well, 1 among them; none means all.
         """
-        self.free = self._places = places
-        self._lanes, self._shares_cores = lanes, shares_cores
-        self._has_shares = shares_cores and lanes > 1
-        self.sizes = Sizes(max_batch, max_run_s=max_run_s, lanes=lanes if shares_cores else 1, well=sizes)
+        self.free = self._capacity = capacity
+        self._workers, self._shares_cores = workers, shares_cores
+        self._runs_concurrently = shares_cores and workers > 1
+        self.sizes = BatchPolicy(
+            max_batch,
+            max_run_s=max_run_s,
+            workers=workers if shares_cores else 1,
+            preferred_batch_sizes=preferred_batch_sizes,
+        )
         self._idle_since = -math.inf
-        self._waiting: deque[Entry[Item]] = deque()
-        self._running: list[Batch[Item]] = []
-        self._delay, self._lead = Delay(max_delay_s), Mean()
-        self._error = Error()
+        self._waiting: deque[QueuedItem[Item]] = deque()
+        self._running: list[ScheduledBatch[Item]] = []
+        self._delay, self._lead = Delay(max_delay_s), EWMA()
+        self._estimate_error = EstimateError()
 
     @property
     def depth(self) -> int:
@@ -100,12 +105,12 @@ class Line(Generic[Item]):
             Overloaded: fewer are free.
             DeadlineUnmeetable: by all that is known, the results would come after the deadline.
         """
-        expected = self.expected_s(count, now)
+        expected = self.estimate_wait_s(count, now)
         if self.free < count:
             raise Overloaded("The server has as much work as it can hold.", retry_after_s=expected)
         # An empty line takes everything: an estimate that nothing is allowed to run against would stay wrong for ever.
-        surely = expected + self._error.margin_s
-        if deadline is not None and now + surely > deadline and self.free < self._places:
+        surely = expected + self._estimate_error.margin_s
+        if deadline is not None and now + surely > deadline and self.free < self._capacity:
             raise DeadlineUnmeetable(
                 f"An answer may take {surely:.1f} s, longer than the deadline allows.",
                 retry_after_s=now + surely - deadline,
@@ -117,25 +122,25 @@ class Line(Generic[Item]):
         """Give places back."""
         self.free += count
 
-    def answered(self, promised: float, now: float) -> None:
+    def observe_wait(self, promised: float, now: float) -> None:
         """Note that a result that was expected then has come now, or has not come in time; estimates learn from it."""
-        self._error.observe(now - promised)
+        self._estimate_error.observe(now - promised)
 
-    def join(self, entry: Entry[Item], lead_s: float | None = None) -> None:
+    def enqueue(self, entry: QueuedItem[Item], lead_s: float | None = None) -> None:
         """Put an item at the end; `lead_s` is how long it took from its reservation, where that tells of one item."""
         if lead_s is not None:
             self._lead.add(lead_s)
-        self._delay.arrived(entry.since)
+        self._delay.arrived(entry.enqueued)
         self._waiting.append(entry)
 
-    def leave(self, entry: Entry[Item]) -> bool:
+    def remove(self, entry: QueuedItem[Item]) -> bool:
         """Take an item out that nobody wants any more; False if it does not wait."""
         if entry not in self._waiting:
             return False
         self._waiting.remove(entry)
         return True
 
-    def due_in(self, now: float, being_made: int = 0) -> float | None:
+    def next_due_s(self, now: float, unprepared: int = 0) -> float | None:
         """Seconds until a lane that is free should take a batch: 0 for at once, None while nothing waits.
 
         Args:
@@ -144,63 +149,63 @@ class Line(Generic[Item]):
         """
         if not self._waiting or not self._may_begin(len(self._waiting)):
             return None
-        if len(self._waiting) >= self.sizes.full:
+        if len(self._waiting) >= self.sizes.target_size:
             return 0.0
-        begin = max(self._delay.end(self._waiting[0].since), self._end_of_making(being_made))
+        begin = max(self._delay.end(self._waiting[0].enqueued), self._preparation_ends(unprepared))
         if begin <= now:
             return 0.0
         deadlines = [entry.deadline for entry in self._waiting if entry.deadline is not None]
         if deadlines:
-            begin = min(begin, min(deadlines) - self.sizes.seconds(len(self._waiting), beside=bool(self._running)))
+            begin = min(begin, min(deadlines) - self.sizes.seconds(len(self._waiting), concurrent=bool(self._running)))
         return max(0.0, begin - now)
 
     def _may_begin(self, waiting: int) -> bool:
         """Whether a batch may begin beside those that run, as far as a lane is free for it: one that is no smaller."""
         if not self._running or not self._shares_cores:
             return True
-        return waiting >= self._as_large and all(batch.beside for batch in self._running)
+        return waiting >= self._minimum_concurrent_size and all(batch.concurrent for batch in self._running)
 
     @property
-    def _as_large(self) -> int:
+    def _minimum_concurrent_size(self) -> int:
         """As the largest that runs, but no larger than a batch may be now."""
-        return min(self.sizes.full, max(len(batch.entries) for batch in self._running))
+        return min(self.sizes.target_size, max(len(batch.items) for batch in self._running))
 
-    def _part(self, here: int) -> tuple[int, bool]:
+    def _next_target(self, here: int) -> tuple[int, bool]:
         """Of so many items, those of the next batch, and whether it runs beside others on its share of the cores.
 
         Fewer than fill a batch run on all cores, and so are done soonest. More are divided among the lanes: no thread
         of one batch then waits for another one, and none of the cores for work.
         """
-        full = self.sizes.full
-        if self._has_shares and self._running:
-            each = here // max(1, self._lanes - len(self._running))
-            return min(full, max(self._as_large, each)), True
-        if self._has_shares and len(self._waiting) >= full > 1:
-            each = max(1, here // self._lanes)
+        full = self.sizes.target_size
+        if self._runs_concurrently and self._running:
+            each = here // max(1, self._workers - len(self._running))
+            return min(full, max(self._minimum_concurrent_size, each)), True
+        if self._runs_concurrently and len(self._waiting) >= full > 1:
+            each = max(1, here // self._workers)
             return (each if each < _NEARLY * full else full), True
         return min(full, here), False
 
-    def _end_of_making(self, being_made: int) -> float:
+    def _preparation_ends(self, unprepared: int) -> float:
         """Until when a batch leaves the cores to items that are being made: a larger one costs less for each.
 
         For no longer than it then runs, so that to wait at most doubles what its items take.
         """
-        if not self._shares_cores or not being_made or self._running:
+        if not self._shares_cores or not unprepared or self._running:
             return -math.inf
-        size = min(self.sizes.full, len(self._waiting) + being_made)
-        return max(self._waiting[0].since, self._idle_since) + self.sizes.seconds(size, beside=False)
+        size = min(self.sizes.target_size, len(self._waiting) + unprepared)
+        return max(self._waiting[0].enqueued, self._idle_since) + self.sizes.seconds(size, concurrent=False)
 
-    def take(self, now: float, being_made: int = 0) -> Batch[Item]:
+    def next_batch(self, now: float, unprepared: int = 0) -> ScheduledBatch[Item]:
         """Begin the next batch, which may be empty; it runs until it is finished."""
-        entries: list[Entry[Item]] = []
-        late: list[Entry[Item]] = []
-        part, beside = self._part(len(self._waiting) + being_made)
+        entries: list[QueuedItem[Item]] = []
+        late: list[QueuedItem[Item]] = []
+        part, beside = self._next_target(len(self._waiting) + unprepared)
         size = self._next_size(min(part, len(self._waiting)), now, beside=beside)
         while self._waiting and len(entries) < size:
             entry = self._waiting.popleft()
             is_late = entry.deadline is not None and now >= entry.deadline
             (late if is_late else entries).append(entry)
-        batch = Batch(entries, late, now, beside)
+        batch = ScheduledBatch(entries, late, now, beside)
         if entries:
             self._running.append(batch)
         return batch
@@ -213,39 +218,42 @@ class Line(Generic[Item]):
         ahead = [entry.deadline for entry in itertools.islice(self._waiting, most) if entry.deadline is not None]
         first = min((deadline for deadline in ahead if deadline > now), default=math.inf)
         within_s = (first - now) / _CAUTION
-        size = self.sizes.largest(most, beside=True) if beside else most
-        if self.sizes.seconds(size, beside=beside) <= within_s:
+        size = self.sizes.largest_size(most, concurrent=True) if beside else most
+        if self.sizes.seconds(size, concurrent=beside) <= within_s:
             return size
-        return self.sizes.largest(size, within_s, beside=beside) or size
+        return self.sizes.largest_size(size, within_s, concurrent=beside) or size
 
-    def finish(self, batch: Batch[Item], now: float, *, learn: bool = True) -> None:
+    def complete(self, batch: ScheduledBatch[Item], now: float, *, learn: bool = True) -> None:
         """Note that a batch has run; `learn` if it ran as batches usually do."""
         self._running.remove(batch)
         self._idle_since = now
         if learn:
-            self.sizes.observe(len(batch.entries), now - batch.began, beside=batch.beside)
+            self.sizes.observe(len(batch.items), now - batch.started, concurrent=batch.concurrent)
 
-    def clear(self) -> list[Entry[Item]]:
+    def clear(self) -> list[QueuedItem[Item]]:
         """Send away all that wait; gives them."""
         left = list(self._waiting)
         self._waiting.clear()
         return left
 
-    def expected_s(self, count: int, now: float) -> float:
+    def estimate_wait_s(self, count: int, now: float) -> float:
         """Seconds until the results of `count` more items can be expected, behind all that is held."""
-        running = sum(len(batch.entries) for batch in self._running)
-        before = max(len(self._waiting), self._places - self.free - running)  # some that run may have left their place
-        full = self.sizes.full
+        running = sum(len(batch.items) for batch in self._running)
+        before = max(
+            len(self._waiting), self._capacity - self.free - running
+        )  # some that run may have left their place
+        full = self.sizes.target_size
         rounds, rest = divmod(before + count - 1, full)
-        own_s = self.sizes.seconds(rest + 1, beside=self._has_shares and rest + 1 == full)
-        others_s = math.ceil(rounds / self._lanes) * self.sizes.seconds(full, beside=self._has_shares)
+        own_s = self.sizes.seconds(rest + 1, concurrent=self._runs_concurrently and rest + 1 == full)
+        others_s = math.ceil(rounds / self._workers) * self.sizes.seconds(full, concurrent=self._runs_concurrently)
         return self._until_free_s(now, before + count) + others_s + own_s + (self._lead.value or 0.0)
 
     def _until_free_s(self, now: float, will_wait: int) -> float:
         """Seconds until the next batch may begin: not beside one that has all cores."""
         left_s = [
-            self.sizes.seconds(len(batch.entries), beside=batch.beside) - (now - batch.began) for batch in self._running
+            self.sizes.seconds(len(batch.items), concurrent=batch.concurrent) - (now - batch.started)
+            for batch in self._running
         ]
         if not self._may_begin(will_wait):
             return max([0.0, *left_s])
-        return max(0.0, min(left_s)) if len(left_s) >= self._lanes else 0.0
+        return max(0.0, min(left_s)) if len(left_s) >= self._workers else 0.0

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MOST_FAILURES, FAILING_S = 16, 10.0
+MAX_FAILURES, FAILING_S = 16, 10.0
 """Batches that may fail in a row in one thread, and for how long: what lacks memory for a moment is not dead."""
-LONGEST_S = 120.0
+MAX_BATCH_S = 120.0
 """For one batch."""
 
 
-class Vitals:
+class Watchdog:
     """What `app.batching.batcher` tells of each batch; from any thread."""
 
     def __init__(self) -> None:
@@ -22,15 +22,15 @@ class Vitals:
         self._failing: dict[int, tuple[int, float]] = {}  # thread -> failures since its last success, time of the first
 
     @property
-    def are_good(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether no thread fails at all its batches, and none has been at one for minutes."""
         now = time.monotonic()
-        is_stuck = any(now - began > LONGEST_S for began in [*self._began.values()])
-        fails = [count >= MOST_FAILURES and now - since > FAILING_S for count, since in [*self._failing.values()]]
+        is_stuck = any(now - began > MAX_BATCH_S for began in [*self._began.values()])
+        fails = [count >= MAX_FAILURES and now - since > FAILING_S for count, since in [*self._failing.values()]]
         return not is_stuck and not any(fails)
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watch(self) -> Iterator[None]:
         """Run a batch in this thread; it has failed if the block raises."""
         thread, now = threading.get_ident(), time.monotonic()
         self._began[thread] = now

@@ -16,16 +16,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from app.batching.request import shutting_down
-from app.decoding.pool import Pool
-from app.decoding.worker_process import Job, Sender
+from app.batching.request import shutdown_error
+from app.decoding.pool import WorkerPool
+from app.decoding.worker_process import DecodeJob, RequestKey
 from app.errors import Overloaded
 from models.cpu import available_cores
 from models.decoding.image import Limits
-from models.decoding.protocol import Fault, Header, IsLarge, Wish, check
+from models.decoding.protocol import AboveThreshold, DecodeRequest, Header, WorkerError, raise_for_error
 from models.errors import ImageError, NoDecoder
 
-PATIENCE_S = 0.5
+LARGE_IMAGE_WAIT_S = 0.5
 """How long a large picture waits for its turn, where it is the only one of its request."""
 _RETRY_AFTER_S = 2.0  # about what one of the largest takes
 _JPEG = b"\xff\xd8\xff"
@@ -33,7 +33,7 @@ _SLOWNESS = 4
 _AHEAD = 8
 
 
-class Decoders:
+class ImageDecoder:
     """The processes that decode, started when they are first needed. Lives on one event loop."""
 
     def __init__(self, pixels: int) -> None:
@@ -46,8 +46,8 @@ class Decoders:
         self._loop = asyncio.get_running_loop()
         self._most_small = pixels // 4
         self._threads = ThreadPoolExecutor(available_cores(), "resize")
-        self._small = Pool(available_cores(), _AHEAD, self._take)
-        self._large = Pool(1, 1, self._take)
+        self._small = WorkerPool(available_cores(), _AHEAD, self._on_response)
+        self._large = WorkerPool(1, 1, self._on_response)
 
     @property
     def is_alive(self) -> bool:
@@ -60,22 +60,22 @@ class Decoders:
         if not self._small.is_up:
             raise NoDecoder("No process that decodes pictures comes up. Allow more processes, files or memory.")
 
-    def start(self, job: Job) -> None:
+    def submit(self, job: DecodeJob) -> None:
         """Have a picture decoded when its turn has come; `withdraw` must follow. Raises Closed."""
-        job.wish = _small(job.wish, self._most_small // _slowness(job.data))
-        self._small.join(job)
+        job.options = _small(job.options, self._most_small // _slowness(job.data))
+        self._small.submit(job)
 
-    def in_thread(self, work: Callable[[], None]) -> None:
+    def run_in_thread(self, work: Callable[[], None]) -> None:
         """Have something done with a picture that is decoded already; raises Closed."""
         try:
             self._threads.submit(work)
         except RuntimeError as error:
-            raise shutting_down() from error
+            raise shutdown_error() from error
 
-    def withdraw(self, job: Job) -> None:
+    def cancel(self, job: DecodeJob) -> None:
         """Nobody waits for it any more, and nobody is told of it; what has begun goes on."""
-        job.is_wanted = False
-        if self._small.turns.leave(job.sender, job) or self._large.turns.leave(job.sender, job):
+        job.is_active = False
+        if self._small.queue.remove(job.request, job) or self._large.queue.remove(job.request, job):
             job.data = b""  # a timer may know the job for a while
 
     async def thumbnail(self, image: bytes, side: int, limits: Limits) -> bytes:
@@ -95,41 +95,41 @@ class Decoders:
             if not done.done():
                 done.set_exception(error)
 
-        job = Job(Sender(), Wish((), limits, side=side), image, tell, fail)
+        job = DecodeJob(RequestKey(), DecodeRequest((), limits, side=side), image, tell, fail)
         try:
-            self.start(job)
+            self.submit(job)
             return await done
         finally:
-            self.withdraw(job)
+            self.cancel(job)
 
     async def close(self) -> None:
         """End all processes; pictures that wait or are being decoded fail."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._small.close(), self._large.close())
 
-    def _take(self, job: Job, header: Header, body: bytes) -> None:
+    def _on_response(self, job: DecodeJob, header: Header, body: bytes) -> None:
         try:
-            check(header)
-        except IsLarge:
-            if job.wish.most is None:
+            raise_for_error(header)
+        except AboveThreshold:
+            if job.options.max_pixels is None:
                 raise  # it was asked for whatever its size
-            self._hand_over(job)
-        except (ImageError, MemoryError, Fault) as error:
-            job.refuse(error)
+            self._move_to_large(job)
+        except (ImageError, MemoryError, WorkerError) as error:
+            job.reject(error)
         else:
-            job.tell(header, body)
+            job.on_done(header, body)
 
-    def _hand_over(self, job: Job) -> None:
-        job.wish = replace(job.wish, most=None)
-        self._large.join(job)
-        if job.sender.pictures == 1:
-            self._loop.call_later(PATIENCE_S, self._lose_patience, job)
+    def _move_to_large(self, job: DecodeJob) -> None:
+        job.options = replace(job.options, max_pixels=None)
+        self._large.submit(job)
+        if job.request.images == 1:
+            self._loop.call_later(LARGE_IMAGE_WAIT_S, self._reject_if_waiting, job)
 
-    def _lose_patience(self, job: Job) -> None:
-        if job.is_wanted and not self._large.is_up:  # it waits for the process, and for no other picture
-            self._loop.call_later(PATIENCE_S, self._lose_patience, job)
-        elif self._large.turns.leave(job.sender, job):
-            job.refuse(
+    def _reject_if_waiting(self, job: DecodeJob) -> None:
+        if job.is_active and not self._large.is_up:  # it waits for the process, and for no other picture
+            self._loop.call_later(LARGE_IMAGE_WAIT_S, self._reject_if_waiting, job)
+        elif self._large.queue.remove(job.request, job):
+            job.reject(
                 Overloaded(
                     f"JPEGs of more than {self._most_small:,} pixels, and other pictures of more than "
                     f"{self._most_small // _SLOWNESS:,}, are decoded one at a time, and others are before this one. "
@@ -140,8 +140,8 @@ class Decoders:
 
 
 @functools.lru_cache(maxsize=100)
-def _small(wish: Wish, most: int) -> Wish:
-    return replace(wish, most=most)
+def _small(wish: DecodeRequest, most: int) -> DecodeRequest:
+    return replace(wish, max_pixels=most)
 
 
 def _slowness(image: bytes) -> int:

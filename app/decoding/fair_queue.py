@@ -11,7 +11,7 @@ Job = TypeVar("Job")
 _MOST_NEW_IN_A_ROW = 4
 
 
-class Turns(Generic[Job]):
+class FairQueue(Generic[Job]):
     """Jobs that wait, each known by whose it is."""
 
     def __init__(self) -> None:
@@ -28,24 +28,24 @@ class Turns(Generic[Job]):
         """Jobs that wait."""
         return sum(map(len, self._waiting.values()))
 
-    def join(self, whose: Hashable, job: Job) -> None:
+    def append(self, key: Hashable, job: Job) -> None:
         """Put a job behind the others of the same one."""
-        self._waiting.setdefault(whose, deque()).append(job)
+        self._waiting.setdefault(key, deque()).append(job)
 
-    def leave(self, whose: Hashable, job: Job) -> bool:
+    def remove(self, key: Hashable, job: Job) -> bool:
         """Take a job out that nobody wants any more; False if it does not wait."""
-        jobs = self._waiting.get(whose, ())
+        jobs = self._waiting.get(key, ())
         if not jobs or job not in jobs:
             return False
         jobs.remove(job)
         if not jobs:
-            del self._waiting[whose]
-            self._served.discard(whose)
+            del self._waiting[key]
+            self._served.discard(key)
         return True
 
-    def next(self) -> Job:
+    def pop(self) -> Job:
         """Take the job out whose turn it is; somebody must wait."""
-        whose = self._whose_turn()
+        whose = self._next_key()
         jobs = self._waiting.pop(whose)
         job = jobs.popleft()
         self._served.discard(whose)
@@ -61,7 +61,7 @@ class Turns(Generic[Job]):
         self._served.clear()
         return left
 
-    def _whose_turn(self) -> Hashable:
+    def _next_key(self) -> Hashable:
         """Who is new goes before those who had a turn, so waits for what was given away; now and then it is theirs."""
         new = next((each for each in self._waiting if each not in self._served), None)
         if new is None or (self._served and self._new_in_a_row >= _MOST_NEW_IN_A_ROW):

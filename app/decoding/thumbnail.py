@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 
-from app.decoding.decoder import Decoders
+from app.decoding.decoder import ImageDecoder
 from app.errors import Overloaded
 from models.decoding.image import Limits
 
 _SIDE = 480
 
 
-async def data_uri(image: bytes, limits: Limits, decoders: Decoders) -> str | None:
+async def data_uri(image: bytes, limits: Limits, decoders: ImageDecoder) -> str | None:
     """Encoded image of any allowed format -> data URI of an upright JPEG of at most 480 px a side.
 
     None where the picture is large and others are before it. Raises ImageError.

@@ -6,23 +6,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from app.batching.request import Place
-from app.errors import BadParameter, Closed, Refused, TooManyImages
+from app.batching.request import Reservation
+from app.errors import BadParameter, BatcherClosed, RetryLater, TooManyImages
 from app.inference.image_task import Batchers, Groups
 from models.classifier import Extractor
 
 
-class Places:
+class AdmissionController:
     """Those of one service. Lives on its event loop."""
 
     def __init__(self, batchers: Batchers, most: int) -> None:
         """Each of the batchers has so many."""
         self._batchers, self._most = batchers, most
-        self.is_refusing = False
+        self.is_shedding = False
         """Whether the last who asked before the body was read got none."""
 
     @contextmanager
-    def held(self, groups: Groups[Any], images: int, deadline: float | None) -> Iterator[Mapping[Extractor, Place]]:
+    def admit(
+        self, groups: Groups[Any], images: int, deadline: float | None
+    ) -> Iterator[Mapping[Extractor, Reservation]]:
         """Places for so many images, each of which has a row for every group.
 
         Raises:
@@ -35,14 +37,14 @@ class Places:
                 for extractor, count in self._rows(groups, images).items()
             }
 
-    def check(self, groups: Groups[Any], deadline: float | None) -> None:
+    def precheck(self, groups: Groups[Any], deadline: float | None) -> None:
         """Refuse one image that would be refused now; raises as `held` does."""
         rows = self._rows(groups, 1)
-        self.is_refusing = True
+        self.is_shedding = True
         for extractor, count in rows.items():
             with self._batchers[extractor].reserve(count, deadline):
                 pass
-        self.is_refusing = False
+        self.is_shedding = False
 
     def check_any(self, deadline: float | None) -> None:
         """Refuse one image of whatever models, where no network has a place; raises Overloaded, DeadlineUnmeetable."""
@@ -51,9 +53,9 @@ class Places:
             try:
                 with batcher.reserve(1, deadline):
                     return
-            except Closed:
+            except BatcherClosed:
                 return  # for whoever knows why
-            except Refused as refusal:
+            except RetryLater as refusal:
                 refusals.append(refusal)
         raise min(refusals, key=lambda refusal: refusal.retry_after_s)
 

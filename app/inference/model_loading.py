@@ -11,14 +11,14 @@ from app.settings import Settings
 from models.artifacts import catalog as catalogs
 from models.artifacts.catalog import Catalog
 from models.artifacts.store import Store, Versions, parse_name
-from models.classifier import Classifier, Extractor, Row, classify
+from models.classifier import BatchItem, Classifier, Extractor, classify
 from models.engines.base import Engine
-from models.engines.selection import Choice
+from models.engines.selection import EngineSelection
 from models.errors import ModelNotFound
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModels:
     """Models that are loaded and warm, and the one that answers when none is named."""
 
     catalog: Catalog
@@ -30,16 +30,16 @@ Loader = Callable[[Settings, Catalog | None, Versions], Catalog]
 
 def load_catalog(settings: Settings, before: Catalog | None = None, hidden: Versions = frozenset()) -> Catalog:
     """Load and verify the store but for what is hidden; raises ModelNotFound, ArtifactError."""
-    choice = Choice(settings.engine, settings.precision, settings.threads)
+    choice = EngineSelection(settings.engine, settings.precision, settings.threads)
     return catalogs.load(Store(settings.store, hidden), choice=choice, before=before)
 
 
-def load(
+def load_models(
     settings: Settings,
     loader: Loader = load_catalog,
     before: Catalog | None = None,
     hidden: Versions = frozenset(),
-) -> Loaded:
+) -> LoadedModels:
     """Load the models, choose the default and warm every engine. Blocks for seconds.
 
     Args:
@@ -55,10 +55,10 @@ def load(
     default = _default(catalog, settings)
     running = set(before.extractors) if before else set()
     for extractor in set(catalog.extractors) - running:
-        extractor.engine.warm(max_batch(settings, extractor.engine))
+        extractor.engine.warmup(max_batch(settings, extractor.engine))
         readers = [classifier for classifier in catalog.classifiers if classifier.extractor is extractor]
-        warm(extractor, readers)
-    return Loaded(catalog, default)
+        warm_up(extractor, readers)
+    return LoadedModels(catalog, default)
 
 
 def max_batch(settings: Settings, engine: Engine) -> int:
@@ -66,10 +66,10 @@ def max_batch(settings: Settings, engine: Engine) -> int:
     return settings.max_batch or (16 if engine.shares_cores else 32)
 
 
-def warm(extractor: Extractor, readers: Iterable[Classifier]) -> None:
+def warm_up(extractor: Extractor, readers: Iterable[Classifier]) -> None:
     """Run a black picture through a network and all its heads."""
     side = extractor.manifest.input_size
-    classify(extractor.engine, [Row(np.zeros((side, side, 3), np.uint8), tuple(readers))])
+    classify(extractor.engine, [BatchItem(np.zeros((side, side, 3), np.uint8), tuple(readers))])
 
 
 def _default(catalog: Catalog, settings: Settings) -> Classifier:

@@ -8,10 +8,10 @@ from collections import deque
 import structlog
 
 from app.errors import Conflict
-from app.inference.model_loading import Loader, load
+from app.inference.model_loading import Loader, load_models
 from app.inference.service import Service
-from app.state import State
-from app.threads import in_thread
+from app.state import AppState
+from app.threads import run_in_daemon_thread
 from models.artifacts.catalog import Catalog
 from models.artifacts.store import Store, Versions
 from models.errors import ModelsError
@@ -22,10 +22,10 @@ _CLOSE_S = 1.0
 _REFUSED = "The changed store was not taken up; the old models go on."
 
 
-class Reloader:
+class ModelManager:
     """Looks for changes at times, or when it is told to, and gives the state a new service."""
 
-    def __init__(self, state: State, load_models: Loader) -> None:
+    def __init__(self, state: AppState, load_models: Loader) -> None:
         """Remember the store as it is; to be called before its models are loaded."""
         self._state, self._load_models = state, load_models
         self._store = Store(state.settings.store)
@@ -116,7 +116,7 @@ class Reloader:
         state, old = self._state, self._state.service
         if old is None:  # the first load failed, and the process is about to end
             return
-        loaded = await in_thread(lambda: load(state.settings, loader, old.catalog, hidden))
+        loaded = await run_in_daemon_thread(lambda: load_models(state.settings, loader, old.catalog, hidden))
         state.service = Service(loaded, state.settings, state.metrics, old)
         self._hidden = hidden
         logger.info("Took up the changed store.", models=[each.label for each in loaded.catalog.classifiers])
@@ -130,7 +130,7 @@ class Reloader:
         One after the other: a service before another may still use what they share.
         """
         while self._old:
-            await self._old[0].unused()
+            await self._old[0].wait_idle()
             successor = self._old[1] if len(self._old) > 1 else self._state.service
             await asyncio.to_thread(self._old[0].close, _CLOSE_S, successor)
             self._old.popleft()  # only now: what is cancelled before is closed by close()

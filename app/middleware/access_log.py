@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import problems
 from app.errors import Draining
-from app.state import State, sent_header
+from app.state import AppState, request_header
 
 _PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
@@ -41,10 +41,10 @@ _CUT_SHORT = "The server stopped before it could answer. Send the request again;
 access = structlog.get_logger("access")
 
 
-class Identify:
+class RequestContextMiddleware:
     """Notes what a request is and when it began, and gives every response its id and the security headers."""
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
+    def __init__(self, app: ASGIApp, state: AppState) -> None:
         """Wrap an app."""
         self._app, self._lifecycle = app, state.lifecycle
 
@@ -53,7 +53,7 @@ class Identify:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, path = _request_id(sent_header(scope, b"x-request-id")), _own_path(scope)
+        request_id, path = _request_id(request_header(scope, b"x-request-id")), _own_path(scope)
         scope.setdefault("state", {}).update(
             request_id=request_id, began=time.monotonic(), own_path=path, is_probe=path in _PROBES
         )
@@ -66,7 +66,7 @@ class Identify:
                     message["headers"].append(_CLOSE)  # the client's next request finds another server
             await send(message)
 
-        trace = _trace(sent_header(scope, b"traceparent"))
+        trace = _trace(request_header(scope, b"traceparent"))
         bound = structlog.contextvars.bind_contextvars(request_id=request_id, **trace)
         try:
             await self._app(scope, receive, send_with_headers)
@@ -74,10 +74,10 @@ class Identify:
             structlog.contextvars.reset_contextvars(**bound)
 
 
-class Record:
+class AccessLogMiddleware:
     """Logs and counts each request, and answers for an app that raised or was cut short."""
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
+    def __init__(self, app: ASGIApp, state: AppState) -> None:
         """Wrap an app."""
         self._app, self._lifecycle, self._metrics = app, state.lifecycle, state.metrics
         self._bodies = state.bodies
@@ -89,7 +89,7 @@ class Record:
             return
         exchange = _Exchange(receive, send)
         is_probe = scope["state"]["is_probe"]
-        share = scope["state"]["share"] = self._bodies.share()
+        share = scope["state"]["share"] = self._bodies.lease()
         if not is_probe:
             self._lifecycle.in_flight += 1
         try:
@@ -100,7 +100,7 @@ class Record:
             told = Draining(_CUT_SHORT) if isinstance(error, asyncio.CancelledError) else error
             await problems.respond(Request(scope), told)(scope, exchange.receive, exchange.send)
         finally:
-            share.give_back()
+            share.release()
             if not is_probe:
                 self._lifecycle.in_flight -= 1
             self._record(scope, exchange, is_probe)
@@ -110,7 +110,7 @@ class Record:
         method = scope["method"] if scope["method"] in problems.METHODS else "other"
         caller = scope["state"].get("caller")
         route = getattr(scope.get("route"), "path", "unmatched")
-        self._metrics.answered(method, route, exchange.status, seconds)
+        self._metrics.count_request(method, route, exchange.status, seconds)
         (access.debug if is_probe else access.info)(
             "request",
             method=method,

@@ -14,11 +14,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import problems
-from app.auth.access import Access, Caller
+from app.auth.access import AccessControl, Caller
 from app.auth.keys import Role
 from app.errors import ServiceError, Unauthorized
 from app.settings import Settings
-from app.state import State, sent_header
+from app.state import AppState, request_header
 
 _OPEN = frozenset(
     {"/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz", "/healthz"}
@@ -33,10 +33,10 @@ def is_open(path: str, settings: Settings) -> bool:
     return path in _OPEN or path.startswith(_OPEN_FILES) or (path == "/metrics" and settings.metrics_public)
 
 
-class Guard:
+class AuthMiddleware:
     """Lets in whom it may, and says in every answer what is left of the limits."""
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
+    def __init__(self, app: ASGIApp, state: AppState) -> None:
         """Wrap an app."""
         self._app, self._access, self._settings = app, state.access, state.settings
 
@@ -47,11 +47,11 @@ class Guard:
             return
         refusal = None
         try:
-            caller = recognised(scope, self._access)
+            caller = authenticate(scope, self._access)
         except Unauthorized as error:  # counts for the address, so that nobody tries keys as fast as they like
-            caller, refusal = stranger(scope, self._access), error
+            caller, refusal = anonymous_caller(scope, self._access), error
         try:
-            async with self._access.admitted(caller) as left:
+            async with self._access.acquire(caller) as left:
                 answer = problems.respond(Request(scope), refusal) if refusal else self._app
                 await answer(scope, receive, self._with(left, send))
         except ServiceError as error:  # its own: those of the app have become answers
@@ -82,22 +82,22 @@ class Cors(CORSMiddleware):
         )
 
 
-def recognised(scope: Scope, access: Access, key_field: str | None = None) -> Caller:
+def authenticate(scope: Scope, access: AccessControl, key_field: str | None = None) -> Caller:
     """Who asks, by the key in a header, or in a field of the page's form; raises Unauthorized."""
-    caller = access.caller(_presented(scope) or key_field, _address(scope))
+    caller = access.authenticate(_presented(scope) or key_field, _address(scope))
     scope["state"]["caller"] = caller
     return caller
 
 
-def stranger(scope: Scope, access: Access) -> Caller:
+def anonymous_caller(scope: Scope, access: AccessControl) -> Caller:
     """Who asks, by the address alone."""
-    return access.stranger(_address(scope))
+    return access.anonymous_caller(_address(scope))
 
 
 def _presented(scope: Scope) -> str | None:
     """The key in `Authorization: Bearer` or `X-API-Key`, if there is one."""
-    kind, _, credentials = (sent_header(scope, b"authorization") or "").partition(" ")
-    return credentials.strip() if kind.lower() == "bearer" else sent_header(scope, b"x-api-key")
+    kind, _, credentials = (request_header(scope, b"authorization") or "").partition(" ")
+    return credentials.strip() if kind.lower() == "bearer" else request_header(scope, b"x-api-key")
 
 
 def _address(scope: Scope) -> str | None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from app.errors import BadParameter, BodyTooLarge, BrokenBody
+from app.errors import BadParameter, BodyTooLarge, MalformedBody
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_JSON_BYTES = 4_000_000
@@ -136,18 +136,18 @@ def parse(body: bytes, header_length: str | None) -> Received:
         where = ".".join(map(str, problem["loc"])) or "the request"
         raise BadParameter(f"{where}: {problem['msg']}.") from error
     except (ValueError, RecursionError) as error:
-        raise BrokenBody("The request is no valid JSON.") from error
+        raise MalformedBody("The request is no valid JSON.") from error
     raw, begin = {}, length
     for tensor in request.inputs:
         size = tensor.parameters.get("binary_data_size")
         if size is None:
             continue
         if type(size) is not int or not 0 <= size <= len(body) - begin:
-            raise BrokenBody(f"binary_data_size of input {tensor.name} does not fit the body.")
+            raise MalformedBody(f"binary_data_size of input {tensor.name} does not fit the body.")
         raw[tensor.name] = body[begin : begin + size]
         begin += size
     if begin != len(body):
-        raise BrokenBody(f"There are {len(body) - begin} bytes behind the last tensor.")
+        raise MalformedBody(f"There are {len(body) - begin} bytes behind the last tensor.")
     return Received(request, raw)
 
 
@@ -181,5 +181,5 @@ def _check_counts(document: Any) -> None:
 
 def _length(header: str, most: int) -> int:
     if not _NUMBER.fullmatch(header) or int(header) > most:
-        raise BrokenBody(f"{HEADER_LENGTH} does not fit the body.")
+        raise MalformedBody(f"{HEADER_LENGTH} does not fit the body.")
     return int(header)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import BadParameter, BrokenBody, TooManyImages
+from app.errors import BadParameter, MalformedBody, TooManyImages
 from app.oip.messages import InferInput, Received
 from models.arrays import Pixels
 from models.decoding.image import Limits, check_size
@@ -110,12 +110,14 @@ def _from_base64(tensor: InferInput) -> list[bytes]:
     try:
         return [base64.b64decode(text, validate=True) for text in texts]
     except (binascii.Error, ValueError) as error:
-        raise BrokenBody(f"{tensor.name}: its data is no base64; as bytes, send it by the binary extension.") from error
+        raise MalformedBody(
+            f"{tensor.name}: its data is no base64; as bytes, send it by the binary extension."
+        ) from error
 
 
 def _no_bytes(tensor: InferInput) -> BadParameter:
     return BadParameter(f"{tensor.name}: its values are not whole numbers from 0 to 255.")
 
 
-def _misfit(tensor: InferInput) -> BrokenBody:
-    return BrokenBody(f"{tensor.name}: its data does not fit its shape {tensor.shape}.")
+def _misfit(tensor: InferInput) -> MalformedBody:
+    return MalformedBody(f"{tensor.name}: its data does not fit its shape {tensor.shape}.")

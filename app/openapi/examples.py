@@ -9,23 +9,23 @@ from typing import Any
 from app import VERSION
 from app.api import problems
 from app.api.schemas import (
-    BatchAnswer,
     BatchItem,
+    BatchResponse,
     Classification,
     Comparison,
     Features,
     Health,
-    ModelAnswer,
     ModelDetail,
     ModelList,
+    ModelResult,
     ModelSummary,
     Prediction,
     Problem,
     Scores,
     Timing,
-    V2Answer,
     V2Model,
     V2Output,
+    V2Response,
     V2Server,
     V2Tensor,
 )
@@ -35,8 +35,8 @@ from models.manifests import Metrics
 REQUEST_ID = "0488511e18dc4cb281c31e69502728d6"
 _TIMING = Timing(decode=2.28, queue=0.39, inference=22.92, total=27.2)
 _PREDICTIONS = [Prediction(label="dog", index=5, score=0.8836), Prediction(label="cat", index=3, score=0.0807)]
-_MODEL = ModelAnswer(model="cifar10", version=3, predictions=_PREDICTIONS)
-_OTHER = ModelAnswer(
+_MODEL = ModelResult(model="cifar10", version=3, predictions=_PREDICTIONS)
+_OTHER = ModelResult(
     model="tiny_imagenet", version=3, predictions=[Prediction(label="golden retriever", index=25, score=0.4127)]
 )
 _CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -70,7 +70,7 @@ def meaning(kind: type[Exception]) -> str:
 
 CLASSIFICATION = Classification(model="cifar10", version=3, predictions=_PREDICTIONS, **_MEASURED)
 COMPARISON = Comparison(results=[_MODEL, _OTHER], **_MEASURED)
-BATCH = BatchAnswer(
+BATCH = BatchResponse(
     request_id=REQUEST_ID,
     items=[
         BatchItem(index=0, filename="dog.jpg", result=_MODEL),
@@ -110,7 +110,7 @@ V2_MODEL = V2Model(
     ],
     outputs=[V2Tensor(name="probabilities", datatype="FP32", shape=[-1, 10])],
 )
-V2_ANSWER = V2Answer(
+V2_ANSWER = V2Response(
     model_name="cifar10",
     model_version="2",
     outputs=[V2Output(name="probabilities", datatype="BYTES", shape=[1, 2], data=["0.883600:5:dog", "0.080700:3:cat"])],

@@ -16,20 +16,20 @@ from app.api import problems
 from app.api.schemas import Problem, V2Error
 from app.errors import (
     BatchFailed,
+    BodyTimeout,
     BodyTooLarge,
-    BrokenBody,
+    ConcurrencyLimited,
     DeadlineExceeded,
     DeadlineUnmeetable,
     Draining,
     EmptyBody,
+    MalformedBody,
     MissingField,
     NotReady,
     Overloaded,
     RateLimited,
-    SlowBody,
-    TooManyAtOnce,
     Unauthorized,
-    UnsupportedType,
+    UnsupportedMediaType,
     WorkerDied,
 )
 from app.openapi.examples import meaning, problem
@@ -39,10 +39,10 @@ Responses = dict[int | str, dict[str, Any]]
 Headers = Mapping[str, dict[str, Any]]
 Kinds = tuple[type[Exception], ...]
 
-GUARDED: Kinds = (Unauthorized, RateLimited, TooManyAtOnce)
+GUARDED: Kinds = (Unauthorized, RateLimited, ConcurrencyLimited)
 NEEDS_MODELS: Kinds = (NotReady, Draining, WorkerDied)
-READS_BODY: Kinds = (EmptyBody, BrokenBody, SlowBody, BodyTooLarge)
-READS_UPLOAD: Kinds = (*READS_BODY, UnsupportedType, MissingField)
+READS_BODY: Kinds = (EmptyBody, MalformedBody, BodyTimeout, BodyTooLarge)
+READS_UPLOAD: Kinds = (*READS_BODY, UnsupportedMediaType, MissingField)
 DECODES: Kinds = (EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage)
 QUEUES: Kinds = (Overloaded, DeadlineUnmeetable)
 RUNS: Kinds = (*QUEUES, DeadlineExceeded, BatchFailed)

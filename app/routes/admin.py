@@ -10,10 +10,10 @@ from fastapi import APIRouter, Request
 from app.api.parameters import ModelPath, Version
 from app.api.schemas import ModelList
 from app.errors import NotReady
-from app.inference.model_manager import Reloader
+from app.inference.model_manager import ModelManager
 from app.middleware.auth import AdminDep
 from app.routes.models import list_models
-from app.state import State, get_state
+from app.state import AppState, get_state
 
 router = APIRouter(include_in_schema=False)
 
@@ -34,7 +34,7 @@ async def load(request: Request, _admin: AdminDep, name: ModelPath, version: Ver
     return await list_models(request)
 
 
-def _reloader(state: State) -> Reloader:
+def _reloader(state: AppState) -> ModelManager:
     state.working_service()  # nothing is changed before there is one, nor while it ends
     if state.reloader is None:
         raise NotReady("The models are still being loaded. Try again in a few seconds.")

@@ -6,13 +6,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.cancellation import unless_gone
-from app.api.fast_route import Direct
+from app.api.cancellation import cancel_on_disconnect
+from app.api.fast_route import FastRoute
 from app.api.model_selection import select
 from app.api.parameters import Models, Threshold, TimeoutMs, TopK, Version
-from app.api.schemas import Classification, Comparison, ModelAnswer, Prediction, Timing
+from app.api.schemas import Classification, Comparison, ModelResult, Prediction, Timing
 from app.errors import BadParameter
-from app.inference.service import Answered
+from app.inference.service import InferenceResult
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
 from app.state import deadline, elapsed_s, get_state
@@ -21,7 +21,7 @@ from models.classifier import Classifier
 from models.errors import ModelNotFound
 from models.heads import Floats
 
-router = APIRouter(tags=["classify"], route_class=Direct)
+router = APIRouter(tags=["classify"], route_class=FastRoute)
 
 
 @router.post(
@@ -46,14 +46,14 @@ async def classify(
 ) -> Response:
     """Send one image: as the field `file` of a form, as the body itself, or as base64 in JSON."""
     state = get_state(request)
-    with state.working_service().used() as service:
+    with state.working_service().lease() as service:
         selection = select(service.catalog, service.default, model, version)
         until = deadline(request, timeout_ms)
-        service.check_room(selection.classifiers, until)
+        service.precheck(selection.classifiers, until)
         upload = await uploads.read(request, state.settings.max_body_bytes)
         work = service.classify(upload.image, selection.classifiers, until)
-        classified = await unless_gone(request, work)
-    results = [answer(*found, top_k, threshold) for found in classified.answers]
+        classified = await cancel_on_disconnect(request, work)
+    results = [answer(*found, top_k, threshold) for found in classified.probabilities]
     timing = timed(classified, elapsed_s(request))
     measured: dict[str, Any] = {
         "request_id": request.state.request_id,
@@ -66,17 +66,17 @@ async def classify(
     )
 
 
-def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold: float) -> ModelAnswer:
+def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold: float) -> ModelResult:
     """What one classifier makes of the image."""
     top = classifier.top(probabilities, top_k, threshold)
-    return ModelAnswer(
+    return ModelResult(
         model=classifier.name,
         version=classifier.version,
         predictions=[Prediction(label=label, index=index, score=score) for label, index, score in top],
     )
 
 
-def timed(classified: Answered[Any], total_s: float) -> Timing:
+def timed(classified: InferenceResult[Any], total_s: float) -> Timing:
     """Seconds as they were measured -> milliseconds as they are told."""
     return Timing(
         decode=_ms(classified.decode_s),

@@ -8,13 +8,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.api import problems
-from app.api.cancellation import unless_gone
-from app.api.fast_route import Direct
+from app.api.cancellation import cancel_on_disconnect
+from app.api.fast_route import FastRoute
 from app.api.model_selection import Selection, select
 from app.api.parameters import Models, Threshold, TimeoutMs, TopK, Version
-from app.api.schemas import BatchAnswer, BatchItem
+from app.api.schemas import BatchItem, BatchResponse
 from app.errors import BadParameter, BatchFailed, TooManyImages
-from app.inference.service import Answered, answered
+from app.inference.service import InferenceResult, unwrap
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import GUARDED, NEEDS_MODELS, QUEUES, READS_UPLOAD
 from app.routes.classify import answer
@@ -23,14 +23,14 @@ from app.uploads import images as many
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 
-router = APIRouter(tags=["classify"], route_class=Direct)
+router = APIRouter(tags=["classify"], route_class=FastRoute)
 
 
 @router.post(
     "/v1/classify/batch",
     summary="Say what many images show",
     openapi_extra=bodies.IMAGES,
-    response_model=BatchAnswer,
+    response_model=BatchResponse,
     responses={
         **responses.answer(batch=examples.BATCH),
         **responses.errors(
@@ -49,29 +49,33 @@ async def classify_batch(
 ) -> Response:
     """Send images as repeated fields `files` of a form, or as a zip. One that fails does not touch the others."""
     state = get_state(request)
-    with state.working_service().used() as service:
+    with state.working_service().lease() as service:
         selection = select(service.catalog, service.default, model, version)
         until = deadline(request, timeout_ms)
-        service.check_room(selection.classifiers, until)
+        service.precheck(selection.classifiers, until)
         images = await many.read(request, state.settings)
         pictures = [image.data for image in images]
         work = service.classify_all(pictures, selection.classifiers, until)
-        found = await unless_gone(request, work)
+        found = await cancel_on_disconnect(request, work)
 
     def render() -> str:
         items = [
             BatchItem(index=index, filename=image.name, **_outcome(request, outcome, selection, top_k, threshold))
             for index, (image, outcome) in enumerate(zip(images, found, strict=True))
         ]
-        return BatchAnswer(request_id=request.state.request_id, items=items).model_dump_json(exclude_none=True)
+        return BatchResponse(request_id=request.state.request_id, items=items).model_dump_json(exclude_none=True)
 
     return Response(await asyncio.to_thread(render), media_type="application/json")
 
 
 def _outcome(
-    request: Request, outcome: Answered[Classifier] | Exception, selection: Selection, top_k: int, threshold: float
+    request: Request,
+    outcome: InferenceResult[Classifier] | Exception,
+    selection: Selection,
+    top_k: int,
+    threshold: float,
 ) -> dict[str, Any]:
     if isinstance(outcome, problems.EXPECTED):
         return {"error": problems.note(request, outcome)}
-    results = [answer(*each, top_k, threshold) for each in answered(outcome).answers]
+    results = [answer(*each, top_k, threshold) for each in unwrap(outcome).probabilities]
     return {"results": results} if selection.many else {"result": results[0]}

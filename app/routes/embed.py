@@ -8,8 +8,8 @@ from io import BytesIO
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from app.api.cancellation import unless_gone
-from app.api.fast_route import Direct
+from app.api.cancellation import cancel_on_disconnect
+from app.api.fast_route import FastRoute
 from app.api.model_selection import select_one
 from app.api.parameters import Model, TimeoutMs, Version
 from app.api.schemas import Features
@@ -23,7 +23,7 @@ from models.classifier import Embedding
 from models.errors import ModelNotFound
 from models.heads import Floats
 
-router = APIRouter(tags=["classify"], route_class=Direct)
+router = APIRouter(tags=["classify"], route_class=FastRoute)
 
 
 class _Kind(StrEnum):
@@ -57,14 +57,14 @@ async def embed(
     JSON; with `Accept: application/octet-stream` their little-endian bytes, with `application/x-npy` a file of NumPy's.
     """
     state = get_state(request)
-    with state.working_service().used() as service:
+    with state.working_service().lease() as service:
         classifier = select_one(service.catalog, service.default, model, version)
         reader, until = Embedding(classifier.extractor, classifier.spec), deadline(request, timeout_ms)
-        service.check_room([reader], until)
+        service.precheck([reader], until)
         upload = await uploads.read(request, state.settings.max_body_bytes)
         work = service.classify(upload.image, [reader], until)
-        answered = await unless_gone(request, work)
-    features = answered.answers[0][1].astype("<f4")
+        answered = await cancel_on_disconnect(request, work)
+    features = answered.probabilities[0][1].astype("<f4")
     timing = timed(answered, elapsed_s(request))
     kind = _kind(request.headers.get("accept", ""))
     headers = {"Server-Timing": server_timing(timing), "Vary": "Accept"}

@@ -10,16 +10,16 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.api import problems
-from app.api.cancellation import unless_gone
+from app.api.cancellation import cancel_on_disconnect
 from app.api.model_selection import select
 from app.api.parameters import TimeoutMs
 from app.decoding import thumbnail as preview
 from app.inference.service import Service
-from app.middleware.auth import recognised, stranger
+from app.middleware.auth import anonymous_caller, authenticate
 from app.page import render
 from app.page.examples import EXAMPLES
 from app.routes.classify import answer, server_timing, timed
-from app.state import State, deadline, elapsed_s, get_state
+from app.state import AppState, deadline, elapsed_s, get_state
 from app.uploads import image as uploads
 from app.uploads.image import Upload
 from models.classifier import Classifier
@@ -47,7 +47,7 @@ async def submit(request: Request, timeout_ms: TimeoutMs = None) -> Response:
     chosen: dict[str, Any] = {}
     left: dict[str, str] = {}
     try:
-        with state.working_service().used() as service:
+        with state.working_service().lease() as service:
             async with AsyncExitStack() as admitted:
                 upload = await _upload(request, state, admitted, left)
                 chosen = {"chosen": upload.all("model")}
@@ -68,14 +68,14 @@ async def favicon(request: Request) -> Response:
     return RedirectResponse(f"{request.scope.get('root_path', '')}/static/favicon.svg", 301)
 
 
-async def _upload(request: Request, state: State, admitted: AsyncExitStack, left: dict[str, str]) -> Upload:
+async def _upload(request: Request, state: AppState, admitted: AsyncExitStack, left: dict[str, str]) -> Upload:
     """The form, whose key is known only when it was read: until then its address is what counts."""
     access = state.access
-    left |= await admitted.enter_async_context(access.admitted(stranger(request.scope, access)))
+    left |= await admitted.enter_async_context(access.acquire(anonymous_caller(request.scope, access)))
     upload = await uploads.read(request, state.settings.max_body_bytes)
-    caller = recognised(request.scope, access, next(iter(upload.all("key")), None))
+    caller = authenticate(request.scope, access, next(iter(upload.all("key")), None))
     if access.needs_key:
-        left |= await admitted.enter_async_context(access.admitted(caller))
+        left |= await admitted.enter_async_context(access.acquire(caller))
     return upload
 
 
@@ -85,14 +85,14 @@ async def _classify(request: Request, service: Service, upload: Upload, until: f
     async def work() -> dict[str, Any]:
         classified = await service.classify(upload.image, classifiers, until)
         return {
-            "picture": await preview.data_uri(upload.image, service.limits, service.decoders),  # what it shows is known
-            "results": _results(classified.answers),
+            "picture": await preview.data_uri(upload.image, service.limits, service.decoder),  # what it shows is known
+            "results": _results(classified.probabilities),
             "timing": timed(classified, elapsed_s(request)),
             "batch_size": classified.batch_size,
             "chosen": [_value(classifier) for classifier in classifiers],
         }
 
-    return await unless_gone(request, work())
+    return await cancel_on_disconnect(request, work())
 
 
 def _results(answers: Sequence[tuple[Classifier, Floats]]) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ def _results(answers: Sequence[tuple[Classifier, Floats]]) -> list[dict[str, Any
     return results
 
 
-def _page(request: Request, state: State, status: int = 200, **shown: object) -> Response:
+def _page(request: Request, state: AppState, status: int = 200, **shown: object) -> Response:
     is_answer = bool(shown)  # to a request that was accepted before the server began to drain
     service = state.service if state.lifecycle.ready or is_answer else None
     values = {

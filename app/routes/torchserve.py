@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from app.api.cancellation import unless_gone
-from app.api.fast_route import Direct
+from app.api.cancellation import cancel_on_disconnect
+from app.api.fast_route import FastRoute
 from app.api.parameters import ModelPath, TimeoutMs, VersionPath
 from app.api.schemas import Scores
 from app.errors import BadParameter
@@ -17,7 +17,7 @@ from app.state import deadline, get_state
 from app.uploads import image as uploads
 from models.errors import ModelNotFound
 
-router = APIRouter(tags=["TorchServe"], route_class=Direct)
+router = APIRouter(tags=["TorchServe"], route_class=FastRoute)
 
 _TOP_K = 5
 _DOCUMENTED: dict[str, Any] = {
@@ -51,11 +51,11 @@ async def predict_version(
 
 async def _predict(request: Request, model: str, version: int | None, timeout_ms: float | None) -> Scores:
     state = get_state(request)
-    with state.working_service().used() as service:
+    with state.working_service().lease() as service:
         classifier = service.catalog.find(model, version)
         until = deadline(request, timeout_ms)
-        service.check_room([classifier], until)
+        service.precheck([classifier], until)
         upload = await uploads.read(request, state.settings.max_body_bytes)
         work = service.classify(upload.image, [classifier], until)
-        answered = await unless_gone(request, work)
-    return Scores({label: score for label, _, score in classifier.top(answered.answers[0][1], _TOP_K)})
+        answered = await cancel_on_disconnect(request, work)
+    return Scores({label: score for label, _, score in classifier.top(answered.probabilities[0][1], _TOP_K)})

@@ -10,23 +10,23 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from app import VERSION
-from app.api.cancellation import unless_gone
-from app.api.fast_route import Direct
+from app.api.cancellation import cancel_on_disconnect
+from app.api.fast_route import FastRoute
 from app.api.parameters import HeaderLength, ModelPath, TimeoutMs, VersionPath
-from app.api.schemas import Health, V2Answer, V2Model, V2Server, V2Tensor
+from app.api.schemas import Health, V2Model, V2Response, V2Server, V2Tensor
 from app.errors import BadParameter, TooManyImages, WorkerDied
-from app.inference.service import answered
+from app.inference.service import unwrap
 from app.oip import messages, tensors
 from app.oip.messages import HEADER_LENGTH, Output, RequestedOutput
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_BODY, RUNS
 from app.state import deadline, get_state
-from app.uploads.body import opened, whole
+from app.uploads.body import open_body, read_all
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 from models.heads import Floats
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=Direct)
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=FastRoute)
 
 PROBABILITIES = "probabilities"
 _EXTENSIONS = ["binary_tensor_data", "classification"]
@@ -44,7 +44,7 @@ _JSON_LENGTH: responses.Headers = {
 _INFER: Any = {
     "summary": "Classify images",
     "openapi_extra": bodies.TENSORS,
-    "response_model": V2Answer,
+    "response_model": V2Response,
     "responses": {
         **responses.answer(_JSON_LENGTH, {"application/octet-stream": bodies.BINARY}, classes=examples.V2_ANSWER),
         **responses.v2_errors(
@@ -137,17 +137,17 @@ async def _infer(
 ) -> Response:
     state = get_state(request)
     settings = state.settings
-    with state.working_service().used() as service:
+    with state.working_service().lease() as service:
         classifier = service.catalog.find(model, version)
         until = deadline(request, timeout_ms)
-        service.check_room([classifier], until)
-        _, body = opened(request, settings.max_batch_bytes)
-        received = await asyncio.to_thread(messages.parse, await whole(body), header_length)
+        service.precheck([classifier], until)
+        _, body = open_body(request, settings.max_batch_request_bytes)
+        received = await asyncio.to_thread(messages.parse, await read_all(body), header_length)
         wanted = _wanted(received.request)
         images = await asyncio.to_thread(tensors.images, received, settings.limits, settings.max_images)
         work = service.classify_all(images, [classifier], until)
-        found = await unless_gone(request, work)
-    rows = [answered(outcome).answers[0][1] for outcome in found]
+        found = await cancel_on_disconnect(request, work)
+    rows = [unwrap(outcome).probabilities[0][1] for outcome in found]
     content, json_length = await asyncio.to_thread(_render, classifier, rows, received.request, wanted)
     if json_length is None:
         return Response(content, media_type="application/json")

@@ -22,7 +22,7 @@ MAX_HEAD_BYTES = 16 * 1024
 """As Node has it: request line and headers together; and whatever comes in a body that is none of it."""
 
 
-class Connection(HttpToolsProtocol):
+class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's connection with a bound on heads, and with time limits where no app is there to have them.
 
     The time runs while the client owes something that nobody else waits for: the head of a request, or the rest of
@@ -124,9 +124,9 @@ class Connection(HttpToolsProtocol):
             self._timer = None
 
 
-def bounded(read_timeout_s: float) -> type[Connection]:
+def protocol_class(read_timeout_s: float) -> type[BoundedHttpProtocol]:
     """The class of connections that give their clients so many seconds."""
-    return cast(type[Connection], type("Bounded", (Connection,), {"read_timeout_s": read_timeout_s}))
+    return cast(type[BoundedHttpProtocol], type("Bounded", (BoundedHttpProtocol,), {"read_timeout_s": read_timeout_s}))
 
 
 _DETAILS = {

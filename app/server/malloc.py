@@ -12,7 +12,7 @@ import platform
 _RESTS_AFTER = 5
 
 
-class Rest:
+class IdleDetector:
     """Sees from a count of requests, looked at now and then, when memory may be given back."""
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Rest:
         self._requests = self._looks = 0
         self._worked = False
 
-    def begins(self, requests: int) -> bool:
+    def became_idle(self, requests: int) -> bool:
         """Whether, as of this look, nothing new has come for some looks, for the first time after some work."""
         self._looks = self._looks + 1 if requests == self._requests else 0
         self._worked = self._worked or requests != self._requests
@@ -31,7 +31,7 @@ class Rest:
         return True
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return what is free in all heaps to the system: milliseconds, on glibc; other C libraries are left alone."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

@@ -24,12 +24,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.errors import BadKeysFile
-from app.inference.model_loading import Loaded, Loader
+from app.inference.model_loading import LoadedModels, Loader
 from app.main import create_app
-from app.server.http_protocol import Connection, bounded
-from app.server.malloc import Rest, give_back
+from app.server.http_protocol import BoundedHttpProtocol, protocol_class
+from app.server.malloc import IdleDetector, trim_heap
 from app.settings import Settings
-from app.state import State
+from app.state import AppState
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048
@@ -43,14 +43,14 @@ logger = structlog.get_logger("app")
 class Server(uvicorn.Server):
     """uvicorn's server with a drain, and with an exit code."""
 
-    def __init__(self, config: uvicorn.Config, state: State) -> None:
+    def __init__(self, config: uvicorn.Config, state: AppState) -> None:
         """Serve `config.app`, which holds `state`."""
         super().__init__(config)
         self.exit_code = 0
         self._state, self._lifecycle = state, state.lifecycle
         self._drain_until = float("inf")
         self._was_told = False
-        self._rest = Rest()
+        self._rest = IdleDetector()
 
     def fail(self) -> None:
         """Stop now, and exit with 1."""
@@ -75,8 +75,8 @@ class Server(uvicorn.Server):
         """Ten times a second: is it over?"""
         if await super().on_tick(counter):
             return True
-        if not self._lifecycle.in_flight and self._rest.begins(self.server_state.total_requests):
-            asyncio.get_running_loop().run_in_executor(None, give_back)
+        if not self._lifecycle.in_flight and self._rest.became_idle(self.server_state.total_requests):
+            asyncio.get_running_loop().run_in_executor(None, trim_heap)
         if not self._lifecycle.draining:
             if not self._state.is_alive:
                 self._give_up()
@@ -99,7 +99,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _is_owed_requests(self) -> bool:
-        return any(cast(Connection, each).owes_request for each in self.server_state.connections)
+        return any(cast(BoundedHttpProtocol, each).owes_request for each in self.server_state.connections)
 
     def _connection(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]
@@ -158,12 +158,12 @@ def serve(settings: Settings, load_models: Loader) -> int:
         return 1
     address = _address(settings.host, listener)
 
-    def announce(loaded: Loaded) -> None:
+    def announce(loaded: LoadedModels) -> None:
         names = ", ".join(f"{model.name}@{model.version}" for model in loaded.catalog.classifiers)
         engines = ", ".join(sorted({extractor.engine.name for extractor in loaded.catalog.extractors}))
         line = f"Ready after {time.monotonic() - began:.1f} s with {names} on {engines}. Open {address}"
         gc.collect()
-        give_back()
+        trim_heap()
         gc.freeze()  # full collections no longer look through models and libraries, while every request waits
         gc.set_threshold(_GARBAGE)
         logger.info(line)
@@ -175,7 +175,7 @@ def serve(settings: Settings, load_models: Loader) -> int:
     except BadKeysFile as error:
         logger.critical(str(error))
         return 1
-    state: State = app.state.held
+    state: AppState = app.state.held
     server = Server(_config(app, settings), state)
     logger.info("Loading the models.")
     server.run([listener])
@@ -186,7 +186,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=bounded(settings.read_timeout_s),
+        http=protocol_class(settings.read_timeout_s),
         ws="none",
         lifespan="on",
         log_config=None,

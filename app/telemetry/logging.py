@@ -78,7 +78,7 @@ class _Lines:
     debug = info = warning = error = critical = write
 
 
-def picture(image: bytes) -> dict[str, str | int]:
+def image_fields(image: bytes) -> dict[str, str | int]:
     """All that may be logged of a picture: size, format by its first bytes, digest. Takes time for large ones."""
     try:
         kind = sniff(image)

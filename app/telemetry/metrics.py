@@ -48,19 +48,21 @@ class Metrics:
         self.queue_depth = Gauge(
             "queue_depth", "Pictures that wait for the network.", ["extractor"], _NAMESPACE, registry=registry
         )
-        self.in_flight = Gauge("in_flight", "Requests being answered.", namespace=_NAMESPACE, registry=registry)
-        self.shed = counter("shed_total", "Requests refused or given up, by reason.", "reason")
-        self.cancelled = counter("cancelled_total", "Requests whose client went away before the answer.")
+        self.in_flight = Gauge(
+            "requests_in_flight", "Requests being answered.", namespace=_NAMESPACE, registry=registry
+        )
+        self.rejected = counter("requests_rejected_total", "Requests refused or given up, by reason.", "reason")
+        self.cancelled = counter("requests_cancelled_total", "Requests whose client went away before the answer.")
         self.model_info = Gauge(
             "model_info", "Models that are served.", _MODEL_LABELS, namespace=_NAMESPACE, registry=registry
         )
         self._of = functools.cache(self._labelled)  # to look them up takes longer than to count
 
-    def describe(self, model: str, version: int, extractor: str, engine: str) -> None:
+    def add_model(self, model: str, version: int, extractor: str, engine: str) -> None:
         """Say that a model is served, and on what."""
         self.model_info.labels(model, version, extractor, engine).set(1)
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request, and how long it took."""
         requests, durations = self._of(method, route, status)
         requests.inc()

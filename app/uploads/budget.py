@@ -9,41 +9,41 @@ from app.errors import Overloaded
 _RETRY_AFTER_S = 1.0
 
 
-class Bodies:
+class MemoryBudget:
     """The bytes that all requests hold."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
         """Allow so many, or one request that alone has more."""
-        self.most, self.count = most, 0
+        self.most, self.used_bytes = max_bytes, 0
         self.lock = threading.Lock()
 
-    def share(self) -> Share:
+    def lease(self) -> MemoryLease:
         """What one request holds, nothing yet; `give_back` must follow."""
-        return Share(self)
+        return MemoryLease(self)
 
 
-class Share:
+class MemoryLease:
     """What one request holds of them. From any thread."""
 
-    def __init__(self, bodies: Bodies) -> None:
+    def __init__(self, bodies: MemoryBudget) -> None:
         """Hold nothing yet."""
         self._bodies, self._count = bodies, 0
         self._is_over = False
 
-    def take(self, count: int) -> None:
+    def acquire(self, count: int) -> None:
         """Hold so many bytes more; raises Overloaded where that is too many, unless nobody else holds any."""
         bodies = self._bodies
         with bodies.lock:
-            is_alone = bodies.count == self._count
-            if self._is_over or (bodies.count + count > bodies.most and not is_alone):
+            is_alone = bodies.used_bytes == self._count
+            if self._is_over or (bodies.used_bytes + count > bodies.most and not is_alone):
                 raise Overloaded(
                     "The server holds as many bytes of requests as it can. Send this one again later.", _RETRY_AFTER_S
                 )
-            bodies.count += count
+            bodies.used_bytes += count
             self._count += count
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """The request is over; a thread that goes on unpacking for it is stopped by its next `take`."""
         with self._bodies.lock:
-            self._bodies.count -= self._count
+            self._bodies.used_bytes -= self._count
             self._count, self._is_over = 0, True

@@ -20,9 +20,9 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from app.errors import BrokenBody, MissingField, UnsupportedType
-from app.uploads.body import opened, whole
-from app.uploads.multipart import Parser
+from app.errors import MalformedBody, MissingField, UnsupportedMediaType
+from app.uploads.body import open_body, read_all
+from app.uploads.multipart import BoundedMultiPartParser
 
 FILE_FIELDS = ("file", "data")
 
@@ -53,18 +53,18 @@ async def read(request: Request, max_bytes: int) -> Upload:
         Overloaded: it is too much beside other requests.
         ClientDisconnect: the client went away.
     """
-    kind, body = opened(request, max_bytes)
+    kind, body = open_body(request, max_bytes)
     if kind == "multipart/form-data":
         return await _from_multipart(request, body, max_bytes)
     if kind == "application/json":
-        return Upload(await asyncio.to_thread(_from_json, await whole(body)))
+        return Upload(await asyncio.to_thread(_from_json, await read_all(body)))
     if kind in ("", "application/octet-stream") or kind.startswith("image/"):
-        return Upload(await whole(body))
-    raise UnsupportedType(_advice(kind))
+        return Upload(await read_all(body))
+    raise UnsupportedMediaType(_advice(kind))
 
 
 async def _from_multipart(request: Request, body: AsyncGenerator[bytes, None], max_bytes: int) -> Upload:
-    form = await Parser(request.headers, body, max_bytes).parsed()
+    form = await BoundedMultiPartParser(request.headers, body, max_bytes).parse_form()
     try:
         return await _file_of(form)
     finally:
@@ -87,7 +87,7 @@ def _from_json(body: bytes) -> bytes:
     try:
         document: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BrokenBody("The body is no valid JSON.") from error
+        raise MalformedBody("The body is no valid JSON.") from error
     image = document.get("image") if isinstance(document, dict) else None
     if not isinstance(image, str):
         raise MissingField('The JSON has no image. Send {"image": "BASE64"}, or a data URI in its place.')
@@ -101,17 +101,17 @@ def _check_values(body: bytes) -> None:
         piece = body[begin : begin + _PIECE]
         values += sum(map(piece.count, (b"[", b"{", b",")))
         if values > _MAX_JSON_VALUES:
-            raise BrokenBody("The JSON holds much more than an image.")
+            raise MalformedBody("The JSON holds much more than an image.")
 
 
 def _from_base64(text: str) -> bytes:
     header, comma, payload = text.partition(",") if text.startswith("data:") else ("", ",", text)
     if not comma or (header and not header.endswith(";base64")):
-        raise BrokenBody("The data URI is not of the form data:image/jpeg;base64,…")
+        raise MalformedBody("The data URI is not of the form data:image/jpeg;base64,…")
     try:
         return base64.b64decode(payload.encode("ascii").translate(None, _SPACE), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BrokenBody("The image is no base64. Send the image itself; addresses are not fetched.") from error
+        raise MalformedBody("The image is no base64. Send the image itself; addresses are not fetched.") from error
 
 
 def _advice(kind: str) -> str:

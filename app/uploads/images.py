@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from app.errors import BrokenBody, MissingField, TooManyImages, UnsupportedType
+from app.errors import MalformedBody, MissingField, TooManyImages, UnsupportedMediaType
 from app.settings import Settings
 from app.uploads import zips
-from app.uploads.body import opened, too_large, whole
-from app.uploads.budget import Share
-from app.uploads.multipart import Parser
+from app.uploads.body import open_body, read_all, too_large
+from app.uploads.budget import MemoryLease
+from app.uploads.multipart import BoundedMultiPartParser
 
 FIELDS = ("files", "file")
 _ZIPS = ("application/zip", "application/x-zip-compressed")
@@ -28,19 +28,19 @@ _ADVICE = "Send the images as fields of a form, or as a zip: curl -F files=@a.jp
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedImage:
     """One of several images, as it was sent."""
 
     name: str
     data: bytes
 
 
-def _named(name: str, data: bytes) -> Named:
+def _named(name: str, data: bytes) -> NamedImage:
     """A client can send names that cannot be sent back: cut, and without half characters."""
-    return Named(name.encode("utf-8", "replace").decode()[:_LONGEST_NAME], data)
+    return NamedImage(name.encode("utf-8", "replace").decode()[:_LONGEST_NAME], data)
 
 
-async def read(request: Request, settings: Settings) -> list[Named]:
+async def read(request: Request, settings: Settings) -> list[NamedImage]:
     """Read the images out of a request's body: repeated fields `files`, or a zip.
 
     Raises:
@@ -50,23 +50,23 @@ async def read(request: Request, settings: Settings) -> list[Named]:
         Overloaded: it is too much beside other requests.
         ClientDisconnect: the client went away.
     """
-    kind, body = opened(request, settings.max_batch_bytes)
+    kind, body = open_body(request, settings.max_batch_request_bytes)
     if kind in _ZIPS:
-        images = await _unzipped([Named("", await whole(body))], settings, request.state.share)
+        images = await _unzipped([NamedImage("", await read_all(body))], settings, request.state.share)
     elif kind == "multipart/form-data":
         images = await _unzipped(await _files(request, body, settings), settings, request.state.share)
     else:
-        raise UnsupportedType(_ADVICE)
+        raise UnsupportedMediaType(_ADVICE)
     if not images:
         raise MissingField(f"There is no image in the request. {_ADVICE}")
     return images
 
 
-async def _files(request: Request, body: AsyncGenerator[bytes, None], settings: Settings) -> list[Named]:
-    parser = Parser(request.headers, body, settings.max_batch_bytes, settings.max_images)
+async def _files(request: Request, body: AsyncGenerator[bytes, None], settings: Settings) -> list[NamedImage]:
+    parser = BoundedMultiPartParser(request.headers, body, settings.max_batch_request_bytes, settings.max_images)
     try:
-        form = await parser.parsed()
-    except BrokenBody as error:
+        form = await parser.parse_form()
+    except MalformedBody as error:
         if parser.has_too_many_files:
             raise TooManyImages(settings.max_images) from error
         raise
@@ -77,14 +77,16 @@ async def _files(request: Request, body: AsyncGenerator[bytes, None], settings: 
         await form.close()
 
 
-async def _unzipped(files: list[Named], settings: Settings, share: Share) -> list[Named]:
+async def _unzipped(files: list[NamedImage], settings: Settings, share: MemoryLease) -> list[NamedImage]:
     """Files with each zip replaced by the pictures in it; the limits hold for all of them together."""
-    images: list[Named] = []
-    left = settings.max_batch_bytes
+    images: list[NamedImage] = []
+    left = settings.max_batch_request_bytes
     for file in files:
         if file.data.startswith(_MAGIC):
             most = settings.max_images - len(images)
-            found = await asyncio.to_thread(zips.pictures, file.data, most, settings.max_body_bytes, left, share.take)
+            found = await asyncio.to_thread(
+                zips.extract_images, file.data, most, settings.max_body_bytes, left, share.acquire
+            )
             images += [_named(name, data) for name, data in found]
             left -= sum(len(data) for _, data in found)
         else:
@@ -92,5 +94,5 @@ async def _unzipped(files: list[Named], settings: Settings, share: Share) -> lis
         if len(images) > settings.max_images:
             raise TooManyImages(settings.max_images)
         if left < 0:
-            raise too_large(settings.max_batch_bytes)
+            raise too_large(settings.max_batch_request_bytes)
     return images

@@ -9,7 +9,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.errors import BrokenBody
+from app.errors import MalformedBody
 
 _MAX_PARTS = 16
 _MAX_TEXT_BYTES = 64 * 1024
@@ -19,7 +19,7 @@ _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "lati
 """By their spelling, since Python remembers every name that a codec was looked up by, for ever."""
 
 
-class Parser(MultiPartParser):
+class BoundedMultiPartParser(MultiPartParser):
     """Starlette's parser, kept in memory, strict about the closing boundary, and bounded.
 
     python-multipart goes through boundaries, and what only looks like one, byte by byte in Python: megabytes of them
@@ -78,11 +78,11 @@ class Parser(MultiPartParser):
         """Whether that is why it could not be read."""
         return self._current_files > self.max_files
 
-    async def parsed(self) -> FormData:
+    async def parse_form(self) -> FormData:
         """The form; raises BrokenBody, BodyTooLarge, SlowBody, EmptyBody."""
         if self._charset_named not in _CHARSETS:
-            raise BrokenBody("The multipart body cannot be read: its charset is none that is read here. Send UTF-8.")
+            raise MalformedBody("The multipart body cannot be read: its charset is none that is read here. Send UTF-8.")
         try:
             return await self.parse()
         except MultiPartException as error:
-            raise BrokenBody(f"The multipart body cannot be read: {error.message.rstrip('.')}.") from error
+            raise MalformedBody(f"The multipart body cannot be read: {error.message.rstrip('.')}.") from error

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable
 from io import BytesIO
 
-from app.errors import BrokenBody, Overloaded
+from app.errors import MalformedBody, Overloaded
 
 _CHUNK = 64 * 1024
 _MOST_ENTRIES = 10_000
@@ -15,7 +15,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks the oth
 _CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 
 
-def pictures(
+def extract_images(
     data: bytes, max_images: int, max_bytes: int, max_total_bytes: int, take: Callable[[int], object]
 ) -> list[tuple[str, bytes]]:
     """Unpack a zip in memory, as far as the limits and one step beyond, so that the caller sees that it went there.
@@ -35,7 +35,7 @@ def pictures(
         Overloaded: `take` raised it.
     """
     if data.count(_ENTRY) > _MOST_ENTRIES:  # an object would be made for each, wanted or not
-        raise BrokenBody(f"The zip has more than {_MOST_ENTRIES:,} entries.")
+        raise MalformedBody(f"The zip has more than {_MOST_ENTRIES:,} entries.")
     found: list[tuple[str, bytes]] = []
     left = max_total_bytes
     try:
@@ -49,7 +49,7 @@ def pictures(
     except (MemoryError, Overloaded):
         raise
     except Exception as error:  # zipfile raises nearly anything on archives that were made to break it
-        raise BrokenBody("The zip cannot be read; it is damaged, encrypted, or packed in an unusual way.") from error
+        raise MalformedBody("The zip cannot be read; it is damaged, encrypted, or packed in an unusual way.") from error
     return found
 
 

@@ -40,12 +40,12 @@ def measure(work: Workload, count: int, clients: int, track: Track = silent) -> 
         storm.rage(round(count * _WARM_UP))
         _takes_every_place(ours.url, work.pictures)
         before = at_rest(ours)
-        noticed, began = ours.metric("classifier_cancelled_total"), time.perf_counter()
+        noticed, began = ours.metric("classifier_requests_cancelled_total"), time.perf_counter()
         with track("Hanging up", count, "disconnects") as advance:
             left = storm.rage(count, advance)
         seconds = time.perf_counter() - began
         after = at_rest(ours, before)
-        noticed = ours.metric("classifier_cancelled_total") - noticed
+        noticed = ours.metric("classifier_requests_cancelled_total") - noticed
         takes_all = _takes_every_place(ours.url, work.pictures)
         check(ours.url, requests)
     return Measurement(

@@ -66,7 +66,7 @@ def growth(before: Held, after: Held) -> list[Figure]:
 
 
 def _held(ours: Serving) -> Held:
-    in_flight, queued = ours.metric("classifier_in_flight"), ours.metric("classifier_queue_depth")
+    in_flight, queued = ours.metric("classifier_requests_in_flight"), ours.metric("classifier_queue_depth")
     time.sleep(_CLOSE_S)
     process = Path("/proc", str(ours.server.process.pid))
     files, threads = (sum(1 for _ in (process / kind).iterdir()) for kind in ("fd", "task"))

@@ -43,10 +43,10 @@ def measure(work: Workload, seconds: float, clients: int, track: Track = silent)
         soak = _Soak(Mix(ours.url, work.pictures, calm[-1].latency_s), LOAD * capacity, track)
         soak.run("Warming up", min(_WARM_UP_S, seconds / _LEAST_WINDOWS))
         before = at_rest(ours)
-        noticed = ours.metric("classifier_cancelled_total")
+        noticed = ours.metric("classifier_requests_cancelled_total")
         sent = soak.run("Soaking", seconds)
         after = at_rest(ours)
-        noticed = ours.metric("classifier_cancelled_total") - noticed
+        noticed = ours.metric("classifier_requests_cancelled_total") - noticed
         still = drive(ours.url, messages, clients, 0, min(_CAPACITY_S, seconds), 0).rate
     return Measurement(
         f"{seconds / 60:g} minutes at {LOAD:.0%} of capacity: {work.title}",

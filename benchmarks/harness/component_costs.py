@@ -22,7 +22,7 @@ from models.arrays import Pixels
 from models.artifacts import catalog
 from models.artifacts.store import Store
 from models.classifier import Classifier
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 from models.cpu import available_cores
 from models.preprocess import prepare
 
@@ -94,8 +94,8 @@ def _measure(classifier: Classifier, pictures: Sequence[bytes]) -> Costs:
     size, cost = best_batch(engine.run, pixels)
     batch = _repeated(pixels, size)
     features = np.asarray(engine.run(batch)[classifier.output])
-    head = cost_of(classifier.read, features)
-    engine_alone, head_alone = cost_of(engine.run, batch[:1]), cost_of(classifier.read, features[:1])
+    head = cost_of(classifier.consume, features)
+    engine_alone, head_alone = cost_of(engine.run, batch[:1]), cost_of(classifier.consume, features[:1])
     alone_s = decode.wall_s + engine_alone.wall_s + head_alone.wall_s
     in_turn = cost_of(lambda some: [_answer(classifier, data) for data in some], pictures)
     return Costs(engine.name, size, decode, cost, head, alone_s, in_turn.wall_s)
@@ -103,7 +103,7 @@ def _measure(classifier: Classifier, pictures: Sequence[bytes]) -> Costs:
 
 def _answer(classifier: Classifier, data: bytes) -> object:
     pixels = prepare(data, [classifier.spec])[classifier.spec]
-    return classifier.read(np.asarray(classifier.extractor.engine.run(pixels[None])[classifier.output]))
+    return classifier.consume(np.asarray(classifier.extractor.engine.run(pixels[None])[classifier.output]))
 
 
 def cost_of(run: Callable[..., object], batch: Sequence[Any] | np.ndarray, seconds: float = _SECONDS) -> Cost:
@@ -123,7 +123,7 @@ def _repeated(pixels: Pixels, size: int) -> Pixels:
 
 
 def _main(store: str, model: str, folder: str) -> None:
-    with without_greetings():
+    with hide_startup_messages():
         classifier = catalog.load(Store(Path(store)), [model]).classifiers[0]
     pictures = [file.read_bytes() for file in sorted(Path(folder).iterdir())]
     print(json.dumps(asdict(_measure(classifier, pictures))))

@@ -9,13 +9,13 @@ from pathlib import Path
 from benchmarks.harness import images as pictures
 from models.artifacts.store import DEFAULT_STORE, Store
 from models.console.progress import track
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 from models.manifests import sha256
 from training.data.dataset import PROJECT
 from training.estimators.heads import XGBoost
 from training.recipes import schema as recipes
 from training.recipes.schema import Recipe
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 
 RECIPE = Path(__file__).parent / "speed.toml"
 HEADS = 20
@@ -59,11 +59,11 @@ def variant(recipe: Recipe, number: int) -> Recipe:
 
 
 def _run(all_recipes: list[Recipe], store: Path, cache: Path, say: Callable[[str], None]) -> None:
-    with without_greetings():
+    with hide_startup_messages():
         from training.train import run
     data = _pictures(cache)
     for recipe in all_recipes:
-        run(recipe, Workplace(Store(store), track, say, data, cache))
+        run(recipe, RunContext(Store(store), track, say, data, cache))
 
 
 def _pictures(cache: Path) -> Path:

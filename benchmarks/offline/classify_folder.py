@@ -18,7 +18,7 @@ from benchmarks.harness.report import Measurement, Way, compare
 from models.arrays import Pixels
 from models.artifacts import catalog
 from models.artifacts.store import Store
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 from models.cpu import available_cores
 from models.engines.base import Engine
 from models.offline.predict import BATCH
@@ -36,7 +36,7 @@ def measure(folder: Path, store: Path, model: str, rounds: int) -> Measurement:
         model: `name` or `name@version`.
         rounds: in each both ways are measured once.
     """
-    with without_greetings():
+    with hide_startup_messages():
         classifier = catalog.load(Store(store), [model]).classifiers[0]
     engine, files = classifier.extractor.engine, sorted(folder.iterdir())
     with ThreadPoolExecutor(available_cores()) as threads:

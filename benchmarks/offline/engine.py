@@ -14,7 +14,7 @@ from benchmarks.harness.component_costs import best_batch
 from benchmarks.harness.report import Measurement, Way, compare
 from models.artifacts import catalog, golden
 from models.artifacts.store import Store, parse_name
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 
 TARGET = 3.5  # for int8 at 299 px, on a processor with VNNI
 _IMAGES = 16
@@ -45,8 +45,8 @@ def _run(way: str, store: Path, model: str) -> tuple[str, float]:
 def _main(way: str, store: str, model: str) -> None:
     artifacts = Store(Path(store))
     below = artifacts.extractor_of(artifacts.classifier(*parse_name(model)))
-    pixels = golden.draw(below.manifest.input_size, _IMAGES)
-    with without_greetings():
+    pixels = golden.synthetic_images(below.manifest.input_size, _IMAGES)
+    with hide_startup_messages():
         if way == "engine":
             engine = catalog.load_extractor(below).engine
             name, run = engine.name, engine.run

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.harness import images as pictures
 from benchmarks.harness.report import Figure, Measurement, machine
 from benchmarks.offline.extraction_worker import Bare, Extraction
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 from training.data import dataset as datasets
 
 TARGET = 0.9
@@ -112,7 +112,7 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def _exported(root: Path, to: Path) -> Path:
-    with without_greetings():
+    with hide_startup_messages():
         from training.ingest import (
             tfrecord_export as exporting,  # with TensorFlow, which extraction from class folders does without
         )

@@ -20,7 +20,7 @@ from benchmarks.harness.component_costs import best_batch, cost_of
 from models.arrays import Pixels
 from models.artifacts import catalog
 from models.artifacts.store import Store, parse_name
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 from models.cpu import available_cores
 from models.offline.loader import Readable, prepared
 from training.data import dataset as datasets
@@ -81,16 +81,24 @@ def bare(store: Store, model: str, root: Path) -> Bare:
     def prepare(images: Sequence[Readable]) -> Pixels:
         return np.stack([pixels for _, pixels in prepared(enumerate(images), spec, _unreadable)])
 
-    with without_greetings():
+    with hide_startup_messages():
         engine = catalog.load_extractor(below).engine
     pixels, decode = prepare(some), cost_of(prepare, some)
     batch, on_all = best_batch(engine.run, pixels)
-    with ThreadPoolExecutor(engine.lanes) as lanes:
-        beside = engine.beside
-        spread_batch, on_each = best_batch(lambda rows: list(lanes.map(beside.run, [rows] * engine.lanes)), pixels)
-    network_s = min(on_all.cpu_s, on_each.cpu_s / engine.lanes)
+    with ThreadPoolExecutor(engine.max_concurrent_runs) as lanes:
+        beside = engine.concurrent
+        spread_batch, on_each = best_batch(
+            lambda rows: list(lanes.map(beside.run, [rows] * engine.max_concurrent_runs)), pixels
+        )
+    network_s = min(on_all.cpu_s, on_each.cpu_s / engine.max_concurrent_runs)
     return Bare(
-        engine.name, batch, 1 / on_all.wall_s, spread_batch, engine.lanes / on_each.wall_s, network_s, decode.cpu_s
+        engine.name,
+        batch,
+        1 / on_all.wall_s,
+        spread_batch,
+        engine.max_concurrent_runs / on_each.wall_s,
+        network_s,
+        decode.cpu_s,
     )
 
 
@@ -102,7 +110,7 @@ def extraction(store: Store, model: str, root: Path, cache: Path) -> Extraction:
     """
     artifact = store.classifier(*parse_name(model))
     manifest = artifact.manifest
-    with without_greetings():
+    with hide_startup_messages():
         extractor = catalog.load_extractor(store.extractor_of(artifact))
     began = time.perf_counter()
     images = datasets.load(Data(path="", test=None), root).train

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.harness.report import Measurement, Way, compare
 from training.recipes import schema as recipes
 from training.recipes.schema import Network
-from training.runtime.tensorflow import fastest_precision, prefer_onednn
+from training.runtime.tensorflow import enable_onednn, fastest_precision
 
 RECIPE = "extractor_offline"
 TARGET = 1.2
@@ -45,9 +45,9 @@ def measure(parts: int, size: int, steps: int, rounds: int) -> Measurement:
 
 def rate(parts: int, size: int, steps: int) -> float:
     """Images a second; to be called once in a process."""
-    prefer_onednn()
+    enable_onednn()
     from training.network.batches import Batch
-    from training.network.trainer import Learner
+    from training.network.trainer import Trainer
 
     network = _network(parts)
     assert network.fit is not None
@@ -57,7 +57,7 @@ def rate(parts: int, size: int, steps: int) -> float:
     images = sum(task.batch for task in network.tasks)
     batch = Batch(random.integers(0, 256, (images, size, size, 3), dtype=np.uint8), labels)
     with fastest_precision():
-        learner = Learner(network, network.fit, tops, 0, None, steps + _WARM_UP)
+        learner = Trainer(network, network.fit, tops, 0, None, steps + _WARM_UP)
         for _ in range(_WARM_UP):
             learner.fit(batch)
         began = time.perf_counter()

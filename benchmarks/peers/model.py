@@ -22,7 +22,7 @@ from models import heads
 from models.arrays import Pixels
 from models.artifacts import catalog
 from models.artifacts.store import ClassifierArtifact, Store
-from models.classifier import Row, classify
+from models.classifier import BatchItem, classify
 from models.cpu import available_cores
 from models.manifests import HEAD_FILE
 from models.preprocess import prepare
@@ -76,7 +76,7 @@ def _ours() -> Predict:
     engine = model.extractor.engine
 
     def predict(batch: Sequence[Pixels]) -> list[Answer]:
-        found = classify(engine, [Row(pixels, (model,)) for pixels in batch])
+        found = classify(engine, [BatchItem(pixels, (model,)) for pixels in batch])
         return [_answer(model.classes, row, engine.name) for (row,) in found]
 
     return predict

@@ -50,7 +50,7 @@ def measure(work: Workload, clients: int, seconds: float, rounds: int) -> Measur
 
         def once() -> dict[str, float]:
             calm = drive(ours.url, messages, clients, 0, seconds, 0)
-            rows, gone = ours.metric(_ROWS), ours.metric("classifier_cancelled_total")
+            rows, gone = ours.metric(_ROWS), ours.metric("classifier_requests_cancelled_total")
             rough = drive(ours.url, messages, clients - clients // 2, clients // 2, seconds, 2 * calm.latency_s)
             computed = ours.metric(_ROWS) - rows
             delivered = rough.stayed + rough.answered_before_leaving
@@ -60,7 +60,7 @@ def measure(work: Workload, clients: int, seconds: float, rounds: int) -> Measur
                 "failed": calm.failed + rough.failed,
                 "wasted": max(0.0, computed - delivered) / computed,
                 "left": rough.left,
-                "noticed": ours.metric("classifier_cancelled_total") - gone,
+                "noticed": ours.metric("classifier_requests_cancelled_total") - gone,
             }
 
         found = repeat(rounds, once)

@@ -14,7 +14,7 @@ _STAGING = ".writing-"
 
 
 @contextmanager
-def only_writer(parent: Path) -> Iterator[None]:
+def exclusive_lock(parent: Path) -> Iterator[None]:
     """Be the only one that writes below a folder; what a killed writer left there is removed."""
     parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(parent, os.O_RDONLY)
@@ -27,7 +27,7 @@ def only_writer(parent: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_folder(place: Path, files: Mapping[str, bytes]) -> None:
+def write_atomically(place: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of files beside its place, and rename it into it; only for the only writer of its parent."""
     staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=place.parent))
     try:

@@ -10,8 +10,8 @@ from typing import TypeVar
 from models import heads
 from models.artifacts import golden
 from models.artifacts.store import ClassifierArtifact, ExtractorArtifact, Store, parse_name
-from models.classifier import Classifier, Extractor, Reader
-from models.engines.selection import Choice, create
+from models.classifier import Classifier, Extractor, OutputConsumer
+from models.engines.selection import EngineSelection, create
 from models.errors import ArtifactError, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
 from models.heads import Head
 from models.manifests import CARD_FILE, GOLDEN_FILE
@@ -19,11 +19,11 @@ from models.preprocess import PreprocessSpec
 
 logger = logging.getLogger(__name__)
 
-AUTO = Choice()
-R = TypeVar("R", bound=Reader)
+AUTO = EngineSelection()
+R = TypeVar("R", bound=OutputConsumer)
 
 
-def load_extractor(artifact: ExtractorArtifact, choice: Choice = AUTO) -> Extractor:
+def load_extractor(artifact: ExtractorArtifact, choice: EngineSelection = AUTO) -> Extractor:
     """Verify an extractor, compile it for this machine, and replay its golden outputs.
 
     Of the engines and precisions that the choice leaves open, the first that repeats the golden outputs is taken.
@@ -35,7 +35,7 @@ def load_extractor(artifact: ExtractorArtifact, choice: Choice = AUTO) -> Extrac
     names = choice.candidates(artifact.manifest)
     for name in names:
         try:
-            return _proved(artifact, name, choice)
+            return _validated_extractor(artifact, name, choice)
         except (GoldenMismatch, EngineError) as error:
             if name == names[-1]:
                 raise
@@ -43,7 +43,7 @@ def load_extractor(artifact: ExtractorArtifact, choice: Choice = AUTO) -> Extrac
     raise AssertionError("candidates are never none")
 
 
-def _proved(artifact: ExtractorArtifact, name: str, choice: Choice) -> Extractor:
+def _validated_extractor(artifact: ExtractorArtifact, name: str, choice: EngineSelection) -> Extractor:
     manifest = artifact.manifest
     try:
         engine = create(name, manifest, artifact.read, choice.threads)
@@ -94,7 +94,9 @@ class Catalog:
         return tuple(dict.fromkeys(classifier.extractor for classifier in self.classifiers))
 
 
-def load(store: Store, names: Sequence[str] = (), choice: Choice = AUTO, before: Catalog | None = None) -> Catalog:
+def load(
+    store: Store, names: Sequence[str] = (), choice: EngineSelection = AUTO, before: Catalog | None = None
+) -> Catalog:
     """Load classifiers and, once each, the extractors that they stand on.
 
     Args:
@@ -138,7 +140,7 @@ def group(readers: Iterable[R]) -> dict[tuple[Extractor, PreprocessSpec], tuple[
     return groups
 
 
-def check(store: Store) -> Iterator[tuple[str, ModelsError | None]]:
+def verify(store: Store) -> Iterator[tuple[str, ModelsError | None]]:
     """Load everything in a store; each artifact's label, and why it is refused or None."""
     ready: dict[str, Extractor] = {}
     for below in store.extractors():

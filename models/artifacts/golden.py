@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
 from models.arrays import Pixels
-from models.engines.base import Outputs, Runs
+from models.engines.base import Outputs, Runner
 from models.errors import GoldenMismatch
 from models.heads import Floats, Head
 from models.manifests import Agreement
@@ -25,20 +25,20 @@ IMAGES = 64
 HEAD_TOLERANCE = 1e-5
 
 
-def draw(size: int, count: int = IMAGES, seed: int = 0) -> Pixels:
+def synthetic_images(size: int, count: int = IMAGES, seed: int = 0) -> Pixels:
     """Pictures of coloured shapes on gradients, uint8 [count, size, size, 3], the same for the same seed."""
     random = np.random.default_rng(seed)
-    return np.stack([_draw_one(size, random) for _ in range(count)])
+    return np.stack([_synthetic_image(size, random) for _ in range(count)])
 
 
-def record_extractor(engine: Runs, size: int) -> bytes:
+def record_extractor(engine: Runner, size: int) -> bytes:
     """Run the golden pictures; the bytes of golden.npz: pictures, float16 features, top class of each top."""
-    images = draw(size)
+    images = synthetic_images(size)
     outputs = engine.run(images)
     return _npz(images=images, pooled=outputs[POOLED].astype(np.float16), **_top_classes(outputs))
 
 
-def agreement(golden: bytes, engine: Runs) -> Agreement:
+def measure_agreement(golden: bytes, engine: Runner) -> Agreement:
     """How closely an engine repeats the golden outputs: cosines, and the least share of equal top classes of a top.
 
     Raises:
@@ -54,13 +54,13 @@ def agreement(golden: bytes, engine: Runs) -> Agreement:
     )
 
 
-def replay_extractor(golden: bytes, engine: Runs, needed: Agreement) -> None:
+def replay_extractor(golden: bytes, engine: Runner, needed: Agreement) -> None:
     """Compare an engine with the golden outputs.
 
     Raises:
         GoldenMismatch: features or top classes differ by more than the manifest allows.
     """
-    found = agreement(golden, engine)
+    found = measure_agreement(golden, engine)
     for what, cosine, least in (
         ("", found.min_cosine, needed.min_cosine),
         ("mean ", found.mean_cosine, needed.mean_cosine),
@@ -97,7 +97,7 @@ def replay_head(golden: bytes, head: Head) -> None:
         raise GoldenMismatch(f"The head does not repeat its stored probabilities (difference {difference:.2g}).")
 
 
-def _draw_one(size: int, random: np.random.Generator) -> Pixels:
+def _synthetic_image(size: int, random: np.random.Generator) -> Pixels:
     corners = random.integers(0, 256, (2, 2, 3), dtype=np.uint8)
     picture = Image.fromarray(corners).resize((size, size), Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(picture)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
-from models.artifacts.atomic_write import only_writer, write_folder
+from models.artifacts.atomic_write import exclusive_lock, write_atomically
 from models.errors import ArtifactError, CorruptArtifact, ModelNotFound
 from models.manifests import (
     WEIGHTS_FILE,
@@ -116,7 +116,7 @@ class Store:
         versions = [self.root / kind / "*" / "*" for kind in _FOLDERS.values()]
         # glob.glob, unlike Path.glob, passes over folders that go away while it looks.
         files = [Path(name) for place in versions for name in glob.glob(str(place / "*"))]  # noqa: PTH207
-        return frozenset(_traits(path) for path in files if _VERSION.fullmatch(path.parent.name))
+        return frozenset(_file_state(path) for path in files if _VERSION.fullmatch(path.parent.name))
 
     def extractor(self, name: str, version: int | None = None) -> ExtractorArtifact:
         """One extractor, by default its newest version; raises ModelNotFound."""
@@ -144,7 +144,7 @@ class Store:
             f"which is not in {self.root}. Install that extractor, or remove the classifier."
         )
 
-    def save(self, build: Callable[[int], tuple[M, Mapping[str, bytes]]], kind: type[M], name: str) -> Artifact[M]:
+    def add(self, build: Callable[[int], tuple[M, Mapping[str, bytes]]], kind: type[M], name: str) -> Artifact[M]:
         """Write the next version of an artifact, whole or not at all.
 
         Args:
@@ -157,11 +157,11 @@ class Store:
         """
         check_name(name)
         parent = self.root / _FOLDERS[kind] / name
-        with only_writer(parent):
+        with exclusive_lock(parent):
             version = max((int(entry.name) for entry in parent.iterdir() if _is_version(entry)), default=0) + 1
             manifest, files = build(version)
             place = parent / str(version)
-            write_folder(place, {**files, MANIFEST_FILE: render(manifest)})
+            write_atomically(place, {**files, MANIFEST_FILE: render(manifest)})
         return Artifact(place, manifest)
 
     def _all(self, kind: type[M], hidden: Versions = frozenset()) -> list[Artifact[M]]:
@@ -197,7 +197,7 @@ def parse_name(model: str) -> tuple[str, int | None]:
     return name, int(version) if at else None
 
 
-def _traits(path: Path) -> tuple[str, int, int]:
+def _file_state(path: Path) -> tuple[str, int, int]:
     try:
         found = path.stat()
     except OSError:  # it went away just now

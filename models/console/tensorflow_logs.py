@@ -15,7 +15,7 @@ _STDERR = 2
 
 
 @contextmanager
-def without_greetings() -> Iterator[None]:
+def hide_startup_messages() -> Iterator[None]:
     """For the first import of TensorFlow: its notes are dropped, all else reaches standard error when it is done.
 
     TensorFlow writes them past Python, to the file descriptor, so that is where they are caught. For commands that

@@ -86,7 +86,7 @@ def _sniff_iso_media(data: bytes) -> str:
     raise UnsupportedImage(f"This is a video or an unknown kind of image. Send one of: {', '.join(FORMATS)}.")
 
 
-def decoded(
+def decode(
     data: bytes,
     limits: Limits = DEFAULT_LIMITS,
     needed_side: int | None = None,
@@ -108,7 +108,7 @@ def decoded(
         EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage: and no other error, whatever
             Pillow raises on broken data.
     """
-    with _opened(data, limits) as image:
+    with _open(data, limits) as image:
         if before:
             before(image.width * image.height)
         if isinstance(image, JpegImageFile) and needed_side is not None:
@@ -120,12 +120,12 @@ def decoded(
 
 def header_size(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int]:
     """(width, height) as an image's header says, checked as `decoded` does; raises the same, and decodes nothing."""
-    with _opened(data, limits) as image:
+    with _open(data, limits) as image:
         return image.size
 
 
 @contextmanager
-def _opened(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
+def _open(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """An image whose header was read and checked; what Pillow raises meanwhile becomes an ImageError."""
     if not data:
         raise EmptyImage("The image is empty (0 bytes). Send the bytes of an image file.")

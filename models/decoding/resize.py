@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from models.decoding.image import DEFAULT_LIMITS, Limits, decoded
+from models.decoding.image import DEFAULT_LIMITS, Limits, decode
 
 Filter = Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
 Crop = Literal["center", "none"]
@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 _FILTERS = {name: Image.Resampling[name.upper()] for name in ("box", "bilinear", "hamming", "bicubic", "lanczos")}
 
 
-class Steps(NamedTuple):
+class ResizeSpec(NamedTuple):
     """From a decoded picture to the network's input; `models.preprocess.PreprocessSpec` says what each is for."""
 
     source: int
@@ -38,12 +38,12 @@ class Steps(NamedTuple):
         return self.size * self.size * 3
 
 
-def prepared(
+def prepare(
     data: bytes,
-    wanted: Iterable[Steps],
+    wanted: Iterable[ResizeSpec],
     limits: Limits = DEFAULT_LIMITS,
     before: Callable[[int], object] | None = None,
-) -> dict[Steps, Image.Image]:
+) -> dict[ResizeSpec, Image.Image]:
     """Decode an image and resize it once for each distinct kind of steps.
 
     It is decoded once, unless some allow that a JPEG is decoded smaller: then once more for those, whose pixels must
@@ -59,19 +59,19 @@ def prepared(
         ImageError: the image cannot be taken; see `models.errors`.
     """
     distinct = set(wanted)
-    made: dict[Steps, Image.Image] = {}
+    made: dict[ResizeSpec, Image.Image] = {}
     for side in {steps.needed_side for steps in distinct}:  # one after another: a decoded picture may be large
-        picture, before = decoded(data, limits, side, before), None
-        made |= {steps: resized(picture, steps) for steps in distinct if steps.needed_side == side}
+        picture, before = decode(data, limits, side, before), None
+        made |= {steps: resize(picture, steps) for steps in distinct if steps.needed_side == side}
     return made
 
 
-def resized(picture: Image.Image, steps: Steps) -> Image.Image:
+def resize(picture: Image.Image, steps: ResizeSpec) -> Image.Image:
     """Both steps: upright RGB of any size -> RGB of size x size."""
-    return enlarged(shrunk(picture, steps), steps)
+    return enlarge(shrink(picture, steps), steps)
 
 
-def shrunk(picture: Image.Image, steps: Steps) -> Image.Image:
+def shrink(picture: Image.Image, steps: ResizeSpec) -> Image.Image:
     """First step: cropped and brought down to what the training images were, source x source."""
     width, height = picture.size
     if steps.crop == "center":
@@ -83,7 +83,7 @@ def shrunk(picture: Image.Image, steps: Steps) -> Image.Image:
     return _resize(picture, steps.source, steps.shrink, box)
 
 
-def enlarged(source: Image.Image, steps: Steps, box: Box | None = None) -> Image.Image:
+def enlarge(source: Image.Image, steps: ResizeSpec, box: Box | None = None) -> Image.Image:
     """Second step: brought to size x size; `box` is the part that is meant, if not all."""
     return _resize(source, steps.size, steps.enlarge, box or (0.0, 0.0, float(source.width), float(source.height)))
 

@@ -28,9 +28,18 @@ from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO, FileIO, RawIOBase
 from pathlib import Path
 
-from models.decoding.image import decoded, sniff
-from models.decoding.protocol import ANSWER, INLINE, READY, REQUEST, TOO_MUCH, Header, IsLarge, Wish
-from models.decoding.resize import prepared
+from models.decoding.image import decode, sniff
+from models.decoding.protocol import (
+    INLINE,
+    READY,
+    REQUEST,
+    RESPONSE,
+    TOO_EXPENSIVE,
+    AboveThreshold,
+    DecodeRequest,
+    Header,
+)
+from models.decoding.resize import prepare
 from models.errors import ImageError, UnsupportedImage
 
 BOUNDED = frozenset({"AVIF", "TIFF"})
@@ -57,34 +66,34 @@ def is_bounded(data: bytes) -> bool:
         return False
 
 
-def _answer(wish: Wish, data: bytes) -> tuple[Header, bytes]:
+def _process(wish: DecodeRequest, data: bytes) -> tuple[Header, bytes]:
     began, bounded = time.monotonic(), is_bounded(data)
 
     def before(pixels: int) -> None:
-        if wish.most is not None and pixels > wish.most:
-            raise IsLarge
+        if wish.max_pixels is not None and pixels > wish.max_pixels:
+            raise AboveThreshold
         if bounded:
             _allow(len(data), pixels)
 
     try:
         with _limits(len(data)) if bounded else nullcontext():
-            made = _made(wish, data, before)
+            made = _decode(wish, data, before)
         return {"seconds": time.monotonic() - began}, made
-    except IsLarge:
+    except AboveThreshold:
         return {"is_large": True}, b""
     except ImageError as error:
         return {"error": type(error).__name__, "message": str(error)}, b""
     except MemoryError:
-        return {"error": "UndecodableImage", "message": TOO_MUCH} if bounded else {"no_memory": True}, b""
+        return {"error": "UndecodableImage", "message": TOO_EXPENSIVE} if bounded else {"no_memory": True}, b""
     except Exception:
         return {"fault": traceback.format_exc()}, b""
 
 
-def _made(wish: Wish, data: bytes, before: Callable[[int], None]) -> bytes:
+def _decode(wish: DecodeRequest, data: bytes, before: Callable[[int], None]) -> bytes:
     if wish.steps:
-        rgb = prepared(data, wish.steps, wish.limits, before)
+        rgb = prepare(data, wish.steps, wish.limits, before)
         return b"".join(rgb[steps].tobytes() for steps in wish.steps)
-    picture, made = decoded(data, wish.limits, wish.side, before), BytesIO()
+    picture, made = decode(data, wish.limits, wish.side, before), BytesIO()
     picture.thumbnail((wish.side, wish.side))
     picture.save(made, "JPEG", quality=85)
     return made.getvalue()
@@ -159,7 +168,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whatever a library prints is no answer
         _send(answers, READY)
         for header, data, place in _requests(asked):
-            answer, made = _answer(Wish.of(header), data)
+            answer, made = _process(DecodeRequest.from_header(header), data)
             if place != INLINE:
                 memory[place : place + len(made)] = made
                 answer, made = {**answer, "placed": len(made)}, b""
@@ -168,7 +177,7 @@ def main() -> None:
 
 def _send(pipe: RawIOBase, header: Header, body: bytes = b"") -> None:
     head = json.dumps(header).encode()
-    left = memoryview(ANSWER.pack(len(head), len(body)) + head + body)
+    left = memoryview(RESPONSE.pack(len(head), len(body)) + head + body)
     while left:
         left = left[pipe.write(left) or 0 :]
 

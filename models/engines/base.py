@@ -11,11 +11,11 @@ import numpy.typing as npt
 from models.arrays import Pixels
 
 Outputs = Mapping[str, npt.NDArray[np.float32]]
-Read = Callable[[str], bytes]
+ReadFile = Callable[[str], bytes]
 """A file of the extractor by its name -> its bytes, which are the ones that the manifest names."""
 
 
-class Runs(Protocol):
+class Runner(Protocol):
     """Whatever runs batches of one extractor."""
 
     @property
@@ -26,11 +26,11 @@ class Runs(Protocol):
         """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]."""
 
 
-class Engine(Runs, Protocol):
+class Engine(Runner, Protocol):
     """The same, and what a server has to know of it."""
 
     @property
-    def lanes(self) -> int:
+    def max_concurrent_runs(self) -> int:
         """How many callers at a time it is fastest with; more do no harm."""
 
     @property
@@ -38,11 +38,11 @@ class Engine(Runs, Protocol):
         """Whether it computes on the cores that decode images."""
 
     @property
-    def beside(self) -> Runs:
+    def concurrent(self) -> Runner:
         """The same for batches that run beside each other, one in each lane: on its share of the cores."""
 
-    def warm_sizes(self, max_batch: int) -> Sequence[int]:
+    def preferred_batch_sizes(self, max_batch: int) -> Sequence[int]:
         """The sizes of batches, ascending from 1 to `max_batch`, that take no longer than they must, after `warm`."""
 
-    def warm(self, max_batch: int) -> None:
+    def warmup(self, max_batch: int) -> None:
         """Do now what the first batch of each size, up to `max_batch`, would otherwise wait for."""

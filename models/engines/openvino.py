@@ -14,7 +14,7 @@ import numpy as np
 import openvino as ov
 
 from models.arrays import Pixels
-from models.engines.base import Outputs, Read
+from models.engines.base import Outputs, ReadFile
 from models.errors import CorruptArtifact
 from models.manifests import engine_files
 
@@ -27,7 +27,7 @@ class OpenVinoEngine:
 
     shares_cores = True
 
-    def __init__(self, precision: str, read: Read, threads: int) -> None:
+    def __init__(self, precision: str, read: ReadFile, threads: int) -> None:
         """Read the network and compile it.
 
         Args:
@@ -38,31 +38,38 @@ class OpenVinoEngine:
         Raises:
             CorruptArtifact: the files hold no network.
         """
-        self.name, self.lanes = f"openvino:{precision}", min(threads, _MOST_LANES)
+        self.name, self.max_concurrent_runs = f"openvino:{precision}", min(threads, _MOST_LANES)
         files = engine_files(self.name)
         core = ov.Core()
         try:
             network = core.read_model(*(read(file) for file in files))
-            self._whole = _Compiled(self.name, core, network, threads, lanes=1)
-            self.beside = _Compiled(self.name, core, network, threads, lanes=self.lanes) if threads > 1 else self._whole
+            self._whole = _Compiled(self.name, core, network, threads, streams=1)
+            self.concurrent = (
+                _Compiled(self.name, core, network, threads, streams=self.max_concurrent_runs)
+                if threads > 1
+                else self._whole
+            )
         except RuntimeError as error:
             raise CorruptArtifact(f"OpenVINO cannot read {files[0]}: {str(error).splitlines()[0]}") from error
 
-    def warm_sizes(self, max_batch: int) -> Sequence[int]:
+    def preferred_batch_sizes(self, max_batch: int) -> Sequence[int]:
         """1, 2, 4, 8, 12, 16, 24, 32, 48, ..., and `max_batch` itself."""
         powers = range(max_batch.bit_length())
         steps = {1 << power for power in powers} | {12 << power for power in powers}
         return sorted({max_batch, *(size for size in steps if size < max_batch)})
 
-    def warm(self, max_batch: int) -> None:
+    def warmup(self, max_batch: int) -> None:
         """Run some sizes once, on all cores and in every lane; batches of others are padded to these from now on.
 
         The first run of a size takes some 50 ms, and its plan some megabytes.
         """
-        sizes = self.warm_sizes(max_batch)
-        self._whole.warm(sizes, lanes=1)
-        if self.lanes > 1:
-            self.beside.warm([size for size in sizes if size >= max_batch // (2 * self.lanes)], self.lanes)
+        sizes = self.preferred_batch_sizes(max_batch)
+        self._whole.warmup(sizes, streams=1)
+        if self.max_concurrent_runs > 1:
+            self.concurrent.warmup(
+                [size for size in sizes if size >= max_batch // (2 * self.max_concurrent_runs)],
+                self.max_concurrent_runs,
+            )
 
     def run(self, batch: Pixels) -> Outputs:
         """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]; on all threads."""
@@ -76,7 +83,7 @@ class _Compiled:
     layer.
     """
 
-    def __init__(self, name: str, core: ov.Core, network: ov.Model, threads: int, *, lanes: int) -> None:
+    def __init__(self, name: str, core: ov.Core, network: ov.Model, threads: int, *, streams: int) -> None:
         self.name = name
         self._compiled = core.compile_model(
             network,
@@ -84,8 +91,8 @@ class _Compiled:
             {
                 "INFERENCE_PRECISION_HINT": _HINTS[name.partition(":")[2]],
                 "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": lanes,
-                "ENABLE_CPU_PINNING": lanes == 1,  # else images are decoded meanwhile, on whatever core is free
+                "NUM_STREAMS": streams,
+                "ENABLE_CPU_PINNING": streams == 1,  # else images are decoded meanwhile, on whatever core is free
                 "PERFORMANCE_HINT": "LATENCY",
             },
         )
@@ -94,11 +101,11 @@ class _Compiled:
         _, *sides = self._compiled.input(0).get_partial_shape()
         self._shape = tuple(side.get_length() for side in sides)  # of one picture
 
-    def warm(self, sizes: Sequence[int], lanes: int) -> None:
+    def warmup(self, sizes: Sequence[int], streams: int) -> None:
         """Run each size once in as many threads."""
-        with ThreadPoolExecutor(lanes) as threads:
+        with ThreadPoolExecutor(streams) as threads:
             for size in sizes:
-                list(threads.map(self.run, [np.zeros((size, *self._shape), np.uint8)] * lanes))
+                list(threads.map(self.run, [np.zeros((size, *self._shape), np.uint8)] * streams))
         self._warm = sizes
 
     def run(self, batch: Pixels) -> Outputs:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.cpu import available_cores, has_bfloat16
-from models.engines.base import Engine, Read
+from models.engines.base import Engine, ReadFile
 from models.errors import EngineError
 from models.manifests import ExtractorManifest
 
@@ -32,7 +32,7 @@ _INSTALL = {"openvino": "requirements/serve.lock", "tensorflow": "requirements/c
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineSelection:
     """What an extractor is to be compiled for; `auto` is the fastest that is here and repeats the golden outputs."""
 
     engine: EngineName = "auto"
@@ -46,7 +46,7 @@ class Choice:
             EngineError: there is none; says what to install or to set.
         """
         has_gpu = self.engine != "openvino" and _has_gpu()
-        asked = [name for name in _fastest_first(has_gpu) if self._asks_for(name) and name in manifest.engines]
+        asked = [name for name in _fastest_first(has_gpu) if self._allows(name) and name in manifest.engines]
         if not asked:
             raise EngineError(
                 f"{manifest.name}@{manifest.version} runs on {', '.join(manifest.engines)}, "
@@ -61,7 +61,7 @@ class Choice:
             )
         return found
 
-    def _asks_for(self, name: str) -> bool:
+    def _allows(self, name: str) -> bool:
         engine, _, precision = name.partition(":")
         if self.precision == "auto" and precision == "bfloat16" and not has_bfloat16():
             return False
@@ -71,7 +71,7 @@ class Choice:
         return f"{self.engine}:{self.precision}"
 
 
-def create(name: str, manifest: ExtractorManifest, read: Read, threads: int | None = None) -> Engine:
+def create(name: str, manifest: ExtractorManifest, read: ReadFile, threads: int | None = None) -> Engine:
     """Compile an extractor; imports the engine's library only now.
 
     Args:

@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from models import networks
 from models.arrays import Pixels
-from models.engines.base import Outputs, Read, Runs
+from models.engines.base import Outputs, ReadFile, Runner
 from models.engines.batch_norm_folding import fold_batch_normalization
 from models.manifests import WEIGHTS_FILE, ExtractorManifest
 
@@ -58,7 +58,7 @@ class TensorFlowEngine:
         self,
         precision: str,
         manifest: ExtractorManifest,
-        read: Read,
+        read: ReadFile,
         threads: int,
         devices: Sequence[str] | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class TensorFlowEngine:
         self._graphs = [_graph(device, precision, manifest, tops, tensors) for device in there]
         self.shares_cores = not any("GPU" in device for device in there)
         turns = 1 if self.shares_cores else 2
-        self.lanes = turns * len(self._graphs)
+        self.max_concurrent_runs = turns * len(self._graphs)
         self._free: SimpleQueue[_Graph] = SimpleQueue()
         for graph in self._graphs * turns:
             self._free.put(graph)
@@ -94,15 +94,15 @@ class TensorFlowEngine:
         return self._graphs[0].function
 
     @property
-    def beside(self) -> Runs:
+    def concurrent(self) -> Runner:
         """Itself."""
         return self
 
-    def warm_sizes(self, max_batch: int) -> Sequence[int]:
+    def preferred_batch_sizes(self, max_batch: int) -> Sequence[int]:
         """All: a graph takes any."""
         return range(1, max_batch + 1)
 
-    def warm(self, max_batch: int) -> None:
+    def warmup(self, max_batch: int) -> None:
         """Run every device's graph once and once at its largest: memory, and on GPUs the choice of algorithms."""
         for graph in self._graphs:
             for size in sorted({1, max_batch}):

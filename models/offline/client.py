@@ -21,18 +21,18 @@ Prediction = tuple[str, int, float]
 KEY_VARIABLE = "CLASSIFIER_API_KEY"
 """The environment variable that has the key for a server that needs one: other users see what a command was given."""
 
-_IN_FLIGHT = 16
-_PATIENCE_S = 60.0
+_MAX_IN_FLIGHT = 16
+_TIMEOUT_S = 60.0
 _WORDS_SHOWN = 300
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-class _Refused(Exception):
+class _Rejected(Exception):
     """The server does not take this one picture."""
 
 
-def answer(
+def classify(
     url: str, images: Mapping[Key, Readable], model: str, top: int, failed: Callable[[Key, str], None]
 ) -> Iterator[tuple[Key, list[Prediction]]]:
     """Ask a server, picture after picture in their order, with the key of CLASSIFIER_API_KEY if there is one.
@@ -48,23 +48,23 @@ def answer(
         ServerError: the server cannot be reached, stays busy or refuses more for a minute, wants another key, fails,
             or is none of ours.
     """
-    limits = httpx.Limits(max_connections=_IN_FLIGHT)
+    limits = httpx.Limits(max_connections=_MAX_IN_FLIGHT)
     query: dict[str, str | int] = {"model": model, "top_k": top}
     with (
-        httpx.Client(base_url=url, params=query, headers=_key(), timeout=_PATIENCE_S, limits=limits) as client,
-        ThreadPoolExecutor(_IN_FLIGHT) as pool,
+        httpx.Client(base_url=url, params=query, headers=_key(), timeout=_TIMEOUT_S, limits=limits) as client,
+        ThreadPoolExecutor(_MAX_IN_FLIGHT) as pool,
     ):
         todo = iter(images.items())
         window: deque[tuple[Key, Future[list[Prediction]]]] = deque()
         while True:
-            for key, image in islice(todo, 2 * _IN_FLIGHT - len(window)):
-                window.append((key, pool.submit(_ask, client, image)))
+            for key, image in islice(todo, 2 * _MAX_IN_FLIGHT - len(window)):
+                window.append((key, pool.submit(_classify_one, client, image)))
             if not window:
                 return
             key, future = window.popleft()
             try:
                 yield key, future.result()
-            except _Refused as error:
+            except _Rejected as error:
                 failed(key, str(error))
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -79,37 +79,37 @@ def _key() -> dict[str, str]:
     return {"X-API-Key": key} if key else {}
 
 
-def _ask(client: httpx.Client, image: Readable) -> list[Prediction]:
+def _classify_one(client: httpx.Client, image: Readable) -> list[Prediction]:
     """The answer to one picture; a server that is busy, or has a limit, is asked again when it says."""
     try:
         content = image.read_bytes()
     except OSError as error:
-        raise _Refused(error.strerror or str(error)) from error
-    until = time.monotonic() + _PATIENCE_S
+        raise _Rejected(error.strerror or str(error)) from error
+    until = time.monotonic() + _TIMEOUT_S
     while True:
         reply = client.post("/v1/classify", content=content, headers={"Content-Type": "application/octet-stream"})
         if reply.is_success:
             return _predictions(reply)
         wait = reply.headers.get("Retry-After", "")
-        if reply.status_code in _FOR_NOW and _is_short(wait) and time.monotonic() < until:
+        if reply.status_code in _RETRYABLE and _is_short(wait) and time.monotonic() < until:
             time.sleep(int(wait))
-        elif reply.status_code in _OF_THE_PICTURE:
-            raise _Refused(_detail(reply) or _words(reply))
+        elif reply.status_code in _IMAGE_ERRORS:
+            raise _Rejected(_detail(reply) or _error_text(reply))
         else:
-            raise ServerError(f"{image}: {_words(reply)}{_ADVICE.get(reply.status_code, '')}")
+            raise ServerError(f"{image}: {_error_text(reply)}{_ADVICE.get(reply.status_code, '')}")
 
 
-_OF_THE_PICTURE = (400, 413, 415, 422)
-_FOR_NOW = (429, 503)
+_IMAGE_ERRORS = (400, 413, 415, 422)
+_RETRYABLE = (429, 503)
 _ADVICE = {401: f" Set {KEY_VARIABLE}."}
 
 
 def _is_short(wait: str) -> bool:
     """Whether it is worth to wait so many seconds, and not the hours of some limits."""
-    return wait.isascii() and wait.isdigit() and int(wait) <= _PATIENCE_S
+    return wait.isascii() and wait.isdigit() and int(wait) <= _TIMEOUT_S
 
 
-def _words(reply: httpx.Response) -> str:
+def _error_text(reply: httpx.Response) -> str:
     said = _detail(reply) or " ".join(reply.text.split())[:_WORDS_SHOWN]
     return f"the server answered {reply.status_code}: {said}"
 

@@ -30,7 +30,7 @@ class Readable(Protocol):
         """The encoded image; raises OSError."""
 
 
-def prepared_batches(
+def load_batches(
     images: Mapping[Key, Readable], spec: PreprocessSpec, failed: Callable[[Key, str], None], size: int = BATCH
 ) -> Iterator[tuple[list[Key], Pixels]]:
     """Prepare images in their order; memory does not grow with their number.
@@ -60,7 +60,7 @@ def prepared(
             failed(key, _reason(error))
 
 
-def one_ahead(values: Iterator[T]) -> Iterator[T]:
+def prefetch(values: Iterator[T]) -> Iterator[T]:
     """The same values; while the caller works on one, a thread makes the next."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, values, _END)

@@ -6,9 +6,9 @@ import glob
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from models.classifier import Classifier, Row, classify
+from models.classifier import BatchItem, Classifier, classify
 from models.heads import Floats
-from models.offline.loader import one_ahead, prepared_batches
+from models.offline.loader import load_batches, prefetch
 from models.preprocess import PreprocessSpec
 
 STDIN = "-"
@@ -17,7 +17,7 @@ BATCH = 128
 _BATCH_PIXELS = 32 * 299**2  # what a network makes of them on its way takes a hundred times as many bytes
 
 
-def pictures(places: Iterable[str]) -> dict[str, Path]:
+def find_images(places: Iterable[str]) -> dict[str, Path]:
     """Where pictures lie, by the names under which they are told.
 
     Args:
@@ -42,7 +42,7 @@ def _below(place: Path) -> list[Path]:
     return sorted(path for each in matching for path in (_below(each) if each.is_dir() else [each]))
 
 
-def answer(
+def classify_files(
     classifier: Classifier, images: Mapping[str, Path], failed: Callable[[str, str], None]
 ) -> Iterator[tuple[str, Floats]]:
     """Probabilities [classes] of each picture, in order; one that cannot be read is told to `failed`.
@@ -51,12 +51,12 @@ def answer(
     """
 
     def batches() -> Iterator[list[tuple[str, Floats]]]:
-        for keys, pixels in prepared_batches(images, classifier.spec, failed, _batch_size(classifier.spec)):
-            rows = [Row(image, (classifier,)) for image in pixels]
+        for keys, pixels in load_batches(images, classifier.spec, failed, _batch_size(classifier.spec)):
+            rows = [BatchItem(image, (classifier,)) for image in pixels]
             found = classify(classifier.extractor.engine, rows)
             yield [(name, probabilities) for name, (probabilities,) in zip(keys, found, strict=True)]
 
-    for batch in one_ahead(batches()):
+    for batch in prefetch(batches()):
         yield from batch
 
 

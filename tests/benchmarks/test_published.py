@@ -18,7 +18,7 @@ from training.__main__ import app
 from training.errors import TrainingError
 from training.estimators.heads import Logistic
 from training.heads import save as classifiers
-from training.heads.comparison import Comparison, Contender
+from training.heads.comparison import Comparison, HeadResult
 from training.heads.save import Fitted
 from training.recipes import schema as recipes
 
@@ -46,7 +46,7 @@ def save(store: Store, name: str, accuracy: float, measured_on: str = "test") ->
 
 @pytest.fixture
 def comparison(tmp_path: Path) -> Path:
-    ridge = Contender(
+    ridge = HeadResult(
         kind="ridge",
         parameters={},
         cross_validated=figures(0.9),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.artifacts.catalog import Catalog, group
-from models.classifier import Classifier, Extractor, Row, classify, classify_each, known
+from models.classifier import BatchItem, Classifier, Extractor, classify, classify_each, unwrap_output
 from models.decoding.image import Limits
 from models.errors import EmptyImage, HeadFailed, ImageTooLarge, ModelNotFound
 from models.heads import Floats
@@ -49,7 +49,7 @@ def test_the_extractor_runs_once_and_each_head_once_over_the_rows_it_reads(extra
     first, second, third = (fixture_classifier(extractor, name) for name in ("first", "second", "third"))
     readers = [(first,), (first, second), (second, first), (third,), (first,)]
     images, _ = pictures()
-    rows = [Row(pixels, classifiers) for pixels, classifiers in zip(images[::7], readers, strict=True)]
+    rows = [BatchItem(pixels, classifiers) for pixels, classifiers in zip(images[::7], readers, strict=True)]
     answers = classify(extractor.engine, rows)
     assert runs(extractor) == [5], "features are computed once, whoever asked"
     assert [asked(each) for each in (first, second, third)] == [[4], [2], [1]], "a head runs once for each batch"
@@ -59,10 +59,10 @@ def test_the_extractor_runs_once_and_each_head_once_over_the_rows_it_reads(extra
 def test_every_answer_is_the_one_of_its_own_row_and_classifier(extractor: Extractor) -> None:
     pooled, top = fixture_classifier(extractor), fixture_classifier(extractor, "own_top", output="colour")
     images, labels = pictures()
-    rows = [Row(pixels, (pooled, top) if index % 2 else (top, pooled)) for index, pixels in enumerate(images)]
+    rows = [BatchItem(pixels, (pooled, top) if index % 2 else (top, pooled)) for index, pixels in enumerate(images)]
     for index, (row, answer) in enumerate(zip(rows, classify(extractor.engine, rows), strict=True)):
-        for classifier, probabilities in zip(row.readers, answer, strict=True):
-            ((alone,),) = classify(extractor.engine, [Row(row.pixels, (classifier,))])
+        for classifier, probabilities in zip(row.consumers, answer, strict=True):
+            ((alone,),) = classify(extractor.engine, [BatchItem(row.pixels, (classifier,))])
             assert np.allclose(probabilities, alone, atol=1e-6), f"row {index} got the answer of another one"
             assert probabilities.argmax() == labels[index]
             assert probabilities.shape == (len(CLASSES),)
@@ -70,7 +70,7 @@ def test_every_answer_is_the_one_of_its_own_row_and_classifier(extractor: Extrac
 
 def test_two_versions_of_a_classifier_are_two_heads(extractor: Extractor) -> None:
     old, new = (fixture_classifier(extractor, version=version) for version in (1, 2))
-    classify(extractor.engine, [Row(pictures()[0][0], (old, new))])
+    classify(extractor.engine, [BatchItem(pictures()[0][0], (old, new))])
     assert asked(old) == asked(new) == [1]
 
 
@@ -79,14 +79,14 @@ def test_a_head_that_fails_fails_its_own_answers_alone(extractor: Extractor) -> 
     assert isinstance(broken.head.estimator, CountingHead)
     broken.head.estimator.estimator = Broken()
     pixels = pictures()[0][0]
-    rows = [Row(pixels, (sound,)), Row(pixels, (broken, sound)), Row(pixels, (broken,))]
+    rows = [BatchItem(pixels, (sound,)), BatchItem(pixels, (broken, sound)), BatchItem(pixels, (broken,))]
     first, second, third = classify_each(extractor.engine, rows)
-    ((alone,),) = classify(extractor.engine, [Row(pixels, (sound,))])
+    ((alone,),) = classify(extractor.engine, [BatchItem(pixels, (sound,))])
     for answer in (first[0], second[1]):
-        np.testing.assert_allclose(known(answer), alone, atol=1e-6)
+        np.testing.assert_allclose(unwrap_output(answer), alone, atol=1e-6)
     for answer in (second[0], third[0]):
         with pytest.raises(HeadFailed, match="broken@1") as failed:
-            known(answer)
+            unwrap_output(answer)
         assert isinstance(failed.value.__cause__, ZeroDivisionError)
     with pytest.raises(HeadFailed):
         classify(extractor.engine, rows)
@@ -205,6 +205,6 @@ def test_pictures_on_disk_share_batches_as_large_as_memory_allows(
     manifest = classifier.manifest.model_copy(update={"preprocess": PreprocessSpec(size=side)})
     named = {str(number): path for number in range(260)}
     broken: dict[str, str] = {}
-    found = answers.answer(replace(classifier, manifest=manifest), named, broken.__setitem__)
+    found = answers.classify_files(replace(classifier, manifest=manifest), named, broken.__setitem__)
     assert [name for name, _ in found] == list(named)
     assert (runs(extractor), broken) == (sizes, {})

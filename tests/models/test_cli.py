@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from models.__main__ import app
 from models.artifacts.store import Store
-from models.console.output import Form, write
+from models.console.output import OutputFormat, write
 from models.errors import ModelsError
 from models.manifests import HEAD_FILE
 from tests.support import tiny_models as tiny
@@ -126,7 +126,7 @@ def test_the_table_names_each_picture_and_its_classes(tiny_store: Store, photos:
 
 
 def test_the_table_is_aligned_whatever_the_script_of_the_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    write([("a.jpg", [("猫", 0, 0.75), ("dog", 1, 0.2), ("owl", 2, 0.001)]), ("b.jpg", [])], Form.TABLE)
+    write([("a.jpg", [("猫", 0, 0.75), ("dog", 1, 0.2), ("owl", 2, 0.001)]), ("b.jpg", [])], OutputFormat.TABLE)
     assert capsys.readouterr().out.splitlines() == [
         "a.jpg",
         " 猫    75.0%  " + "█" * 22,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models import mirroring as views
 from models.arrays import Pixels
-from models.classifier import Embedding, Extractor, Row, classify
+from models.classifier import BatchItem, Embedding, Extractor, classify
 from models.engines.base import Outputs
 from models.preprocess import PreprocessSpec
 from tests.support.images import noise
@@ -41,8 +41,8 @@ def pictures(count: int) -> Pixels:
 def test_mirrored_rows_do_not_change_when_they_are_turned_and_others_do_not_change_at_all(wanted: list[bool]) -> None:
     engine, pixels = Halves(), pictures(len(wanted))
     mirrored, plain = np.flatnonzero(wanted), np.flatnonzero(np.logical_not(wanted))
-    found = views.outputs(engine, pixels, mirrored)["pooled"]
-    turned = views.outputs(engine, np.ascontiguousarray(pixels[:, :, ::-1]), mirrored)["pooled"]
+    found = views.run_with_mirroring(engine, pixels, mirrored)["pooled"]
+    turned = views.run_with_mirroring(engine, np.ascontiguousarray(pixels[:, :, ::-1]), mirrored)["pooled"]
     np.testing.assert_allclose(turned[mirrored], found[mirrored], rtol=1e-5)
     np.testing.assert_array_equal(found[plain], engine.run(pixels)["pooled"][plain])
     assert (found[plain] != turned[plain])[:, 0].all(), "the network would not tell left from right"
@@ -55,7 +55,7 @@ def test_in_one_batch_each_row_is_mirrored_if_its_own_spec_says_so() -> None:
     mirrored = Embedding(extractor, PreprocessSpec(size=32, mirror=True))
     image = noise(SIZE, SIZE, 1)
     ((first,), (second,), (third,)) = classify(
-        extractor.engine, [Row(image, (each,)) for each in (plain, mirrored, plain)]
+        extractor.engine, [BatchItem(image, (each,)) for each in (plain, mirrored, plain)]
     )
     np.testing.assert_array_equal(first, third)
     assert second[0] != first[0]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.arrays import Pixels, decode
+from models.arrays import Pixels, decode_array
 from models.decoding.resize import Filter
 from models.offline import loader as streaming
 from models.preprocess import PreprocessSpec, prepare, preprocess, to_input, to_source
@@ -65,7 +65,7 @@ def test_training_and_serving_prepare_the_same_pixels(spec: PreprocessSpec, tmp_
     for name, data in encoded.items():
         (tmp_path / name).write_bytes(data)
     paths = {name: tmp_path / name for name in encoded}
-    for batches in (prepared_batches(paths, spec), streaming.prepared_batches(paths, spec, never)):
+    for batches in (prepared_batches(paths, spec), streaming.load_batches(paths, spec, never)):
         ((names, pixels),) = batches
         assert names == list(encoded)
         for name, row in zip(names, pixels, strict=True):
@@ -78,7 +78,7 @@ def test_a_picture_is_decoded_once_and_prepared_once_for_each_distinct_spec() ->
     found = prepare(data, [SPECS[0], SPECS[1], SPECS[0], SPECS[0].model_copy()])
     assert set(found) == {SPECS[0], SPECS[1]}
     for spec, pixels in found.items():
-        assert np.array_equal(pixels, preprocess(decode(data), spec))
+        assert np.array_equal(pixels, preprocess(decode_array(data), spec))
 
 
 def test_the_answer_of_a_spec_does_not_depend_on_its_company() -> None:
@@ -106,7 +106,7 @@ def test_pictures_stream_in_their_order_and_broken_ones_are_told(tmp_path: Path)
         paths[index].write_bytes(encode(noise(8, 8, seed=index), "PNG") if index % 50 else b"broken")
     paths[150] = tmp_path / "missing.png"
     broken: dict[int, str] = {}
-    batches = list(streaming.prepared_batches(paths, SPECS[1], broken.__setitem__))
+    batches = list(streaming.load_batches(paths, SPECS[1], broken.__setitem__))
     assert [len(keys) for keys, _ in batches] == [64, 64, 19]
     assert [key for keys, _ in batches for key in keys] == [index for index in range(150) if index % 50]
     assert sorted(broken) == [0, 50, 100, 150]
@@ -120,7 +120,7 @@ def test_pictures_stream_in_their_order_and_broken_ones_are_told(tmp_path: Path)
 def test_a_stream_that_is_left_early_ends(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encode(noise(8, 8), "PNG"))
-    batches = streaming.prepared_batches(dict.fromkeys(range(1000), path), SPECS[1], never)
+    batches = streaming.load_batches(dict.fromkeys(range(1000), path), SPECS[1], never)
     next(iter(batches))
     batches.close()  # type: ignore[attr-defined]  # a generator
 
@@ -133,7 +133,7 @@ def test_the_next_value_is_made_while_the_caller_works() -> None:
         is_made.set()
         yield 2
 
-    ahead = streaming.one_ahead(values())
+    ahead = streaming.prefetch(values())
     assert next(ahead) == 1
     assert is_made.wait(10), "nothing happens until the caller comes back"
     assert list(ahead) == [2]
@@ -144,7 +144,7 @@ def test_an_error_comes_after_the_values_before_it() -> None:
         yield 1
         raise ZeroDivisionError
 
-    ahead = streaming.one_ahead(values())
+    ahead = streaming.prefetch(values())
     assert next(ahead) == 1
     with pytest.raises(ZeroDivisionError):
         next(ahead)
@@ -280,6 +280,6 @@ def test_the_second_step_may_enlarge_a_part() -> None:
 
 def test_a_changed_copy_of_a_spec_has_steps_of_its_own() -> None:
     spec = PreprocessSpec(size=96, source=32, decode_margin=2)
-    assert (spec.steps.size, spec.steps.needed_side) == (96, 64)
+    assert (spec.resize_spec.size, spec.resize_spec.needed_side) == (96, 64)
     changed = spec.model_copy(update={"size": 48, "source": 24})
-    assert (changed.steps.size, changed.steps.source, changed.steps.needed_side) == (48, 24, 48)
+    assert (changed.resize_spec.size, changed.resize_spec.source, changed.resize_spec.needed_side) == (48, 24, 48)

@@ -15,8 +15,8 @@ from typing import IO
 from models.arrays import Pixels
 from models.decoding import protocol as wishes
 from models.decoding.image import DEFAULT_LIMITS, Limits
-from models.decoding.protocol import ANSWER, INLINE, PLACE_BYTES, READY, REQUEST, Header, Wish
-from models.preprocess import PreprocessSpec, taken_apart
+from models.decoding.protocol import INLINE, READY, REQUEST, RESPONSE, SLOT_BYTES, DecodeRequest, Header
+from models.preprocess import PreprocessSpec, split_buffer
 from tests.support.paths import ROOT
 
 WAIT_S = 60
@@ -31,27 +31,27 @@ class Decoder:
         """Start it, and wait until it is ready."""
         self.end, its = socket.socketpair()
         self.end.settimeout(WAIT_S)
-        with its, wishes.shared(1) as memory:
+        with its, wishes.create_shared_memory(1) as memory:
             self.memory = mmap.mmap(memory.fileno(), 0)
             self.process = start(its, memory)
         assert self.receive() == (READY, b"")
 
-    def send(self, wish: Wish, data: bytes, place: int = INLINE) -> None:
+    def send(self, wish: DecodeRequest, data: bytes, place: int = INLINE) -> None:
         self.end.sendall(REQUEST.pack(len(wish.header), len(data), place) + wish.header + data)
 
     def receive(self) -> tuple[Header, bytes]:
         """The next answer; raises EOFError if the process has ended."""
-        header, body = ANSWER.unpack(self._read(ANSWER.size))
+        header, body = RESPONSE.unpack(self._read(RESPONSE.size))
         return json.loads(self._read(header)), self._read(body)
 
-    def ask(self, wish: Wish, data: bytes) -> bytes:
+    def ask(self, wish: DecodeRequest, data: bytes) -> bytes:
         """What came of it; raises what the process raised, and EOFError if it has ended."""
-        place = 0 if 0 < wish.body <= PLACE_BYTES else INLINE
+        place = 0 if 0 < wish.response_bytes <= SLOT_BYTES else INLINE
         self.send(wish, data, place)
         header, body = self.receive()
-        wishes.check(header)
+        wishes.raise_for_error(header)
         assert header["seconds"] >= 0
-        return body if place == INLINE else self.memory[: wish.body]
+        return body if place == INLINE else self.memory[: wish.response_bytes]
 
     def prepare(
         self,
@@ -60,12 +60,12 @@ class Decoder:
         limits: Limits = DEFAULT_LIMITS,
         most: int | None = None,
     ) -> dict[PreprocessSpec, Pixels]:
-        wanted = tuple({spec.steps for spec in specs})
-        made = taken_apart(self.ask(Wish(wanted, limits, most), data), wanted)
-        return {spec: made[spec.steps] for spec in specs}
+        wanted = tuple({spec.resize_spec for spec in specs})
+        made = split_buffer(self.ask(DecodeRequest(wanted, limits, most), data), wanted)
+        return {spec: made[spec.resize_spec] for spec in specs}
 
     def thumbnail(self, data: bytes, side: int) -> bytes:
-        return self.ask(Wish((), DEFAULT_LIMITS, side=side), data)
+        return self.ask(DecodeRequest((), DEFAULT_LIMITS, side=side), data)
 
     def _read(self, size: int) -> bytes:
         data = bytearray()
@@ -81,7 +81,7 @@ class Decoder:
 
 
 @contextmanager
-def started(start: Start = wishes.start) -> Iterator[Decoder]:
+def started(start: Start = wishes.spawn) -> Iterator[Decoder]:
     """A process that ends with the test."""
     decoder = Decoder(start)
     try:

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from app.decoding.pool import Pool
-from app.decoding.worker_process import Job, Process, Sender
+from app.decoding.pool import WorkerPool
+from app.decoding.worker_process import DecodeJob, DecodeWorker, RequestKey
 from models.decoding import protocol as wishes
 from models.decoding.image import DEFAULT_LIMITS
-from models.decoding.protocol import Header, Wish
+from models.decoding.protocol import DecodeRequest, Header
 from tests.support.decode_worker import WAIT_S, changed
 
 OBEDIENT = changed("""
@@ -53,12 +53,14 @@ class Asked:
     """A job, and all that was told of it."""
 
     data: bytes
-    sender: Sender = field(default_factory=Sender)
+    sender: RequestKey = field(default_factory=RequestKey)
     answers: list[bytes | BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._done = asyncio.Event()
-        self.job = Job(self.sender, Wish((), DEFAULT_LIMITS), self.data, lambda _, body: self._put(body), self._put)
+        self.job = DecodeJob(
+            self.sender, DecodeRequest((), DEFAULT_LIMITS), self.data, lambda _, body: self._put(body), self._put
+        )
 
     def _put(self, answer: bytes | BaseException) -> None:
         self.answers.append(answer)
@@ -74,14 +76,14 @@ class Asked:
 
 
 @asynccontextmanager
-async def pool_of(most: int = 1, ahead: int = 8, *, warm: bool = True) -> AsyncIterator[Pool]:
+async def pool_of(most: int = 1, ahead: int = 8, *, warm: bool = True) -> AsyncIterator[WorkerPool]:
     """Processes that share what they are asked, until the block ends."""
 
-    def tell(job: Job, header: Header, body: bytes) -> None:
-        wishes.check(header)
-        job.tell(header, body)
+    def tell(job: DecodeJob, header: Header, body: bytes) -> None:
+        wishes.raise_for_error(header)
+        job.on_done(header, body)
 
-    pool = Pool(most, ahead, tell)
+    pool = WorkerPool(most, ahead, tell)
     try:
         if warm:
             await pool.warm()
@@ -90,12 +92,12 @@ async def pool_of(most: int = 1, ahead: int = 8, *, warm: bool = True) -> AsyncI
         await pool.close()
 
 
-def ask(pool: Pool, *pictures: bytes) -> list[Asked]:
+def ask(pool: WorkerPool, *pictures: bytes) -> list[Asked]:
     asked = [Asked(data) for data in pictures]
     for each in asked:
-        pool.join(each.job)
+        pool.submit(each.job)
     return asked
 
 
-def processes(pool: Pool) -> list[Process]:
-    return list(pool._processes)
+def processes(pool: WorkerPool) -> list[DecodeWorker]:
+    return list(pool._workers)

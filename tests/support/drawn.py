@@ -13,7 +13,7 @@ from PIL import Image
 
 from models.arrays import Pixels
 from models.classifier import Extractor
-from models.engines.base import Outputs, Runs
+from models.engines.base import Outputs, Runner
 from models.heads import Floats
 from models.manifests import WEIGHTS_FILE, ExtractorManifest
 from training.recipes.schema import Recipe
@@ -77,19 +77,19 @@ class MeanColour:
     name: str = "fixture:float32"
     seen: int = 0
     batches: list[int] = field(default_factory=list)
-    lanes: int = 1
+    max_concurrent_runs: int = 1
     shares_cores: bool = False
 
     @property
-    def beside(self) -> Runs:
+    def concurrent(self) -> Runner:
         """Itself."""
         return self
 
-    def warm_sizes(self, max_batch: int) -> range:
+    def preferred_batch_sizes(self, max_batch: int) -> range:
         """All."""
         return range(1, max_batch + 1)
 
-    def warm(self, max_batch: int) -> None:
+    def warmup(self, max_batch: int) -> None:
         """Nothing waits for a first batch here."""
 
     def run(self, batch: Pixels) -> Outputs:

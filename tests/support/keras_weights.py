@@ -71,7 +71,7 @@ def network(seed: int = 0) -> keras.Model:
     normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in normalizations:
         layer.momentum = 0  # take the statistics of this one batch, so that features are neither huge nor nil
-    pictures = networks.scale(golden.draw(299, 16, seed))
+    pictures = networks.scale(golden.synthetic_images(299, 16, seed))
     model(pictures, training=True)
     for layer in normalizations:
         layer.momentum = 0.99

@@ -17,7 +17,7 @@ from models.artifacts import golden
 from models.artifacts.catalog import Catalog, load_classifier
 from models.artifacts.store import Store, Versions
 from models.classifier import Extractor
-from models.engines.base import Outputs, Runs
+from models.engines.base import Outputs, Runner
 from models.heads import Floats, Head, Integers
 from models.manifests import (
     CARD_FILE,
@@ -60,19 +60,19 @@ class ColourEngine:
     delay_s: float = 0
     fails: bool = False
     broken: bool = False
-    lanes: int = 1
+    max_concurrent_runs: int = 1
     shares_cores: bool = False
 
     @property
-    def beside(self) -> Runs:
+    def concurrent(self) -> Runner:
         """Itself."""
         return self
 
-    def warm_sizes(self, max_batch: int) -> range:
+    def preferred_batch_sizes(self, max_batch: int) -> range:
         """All."""
         return range(1, max_batch + 1)
 
-    def warm(self, max_batch: int) -> None:
+    def warmup(self, max_batch: int) -> None:
         """Nothing waits for a first batch here."""
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ def _save_extractor(store: Store, name: str) -> None:
         )
         return manifest, files
 
-    store.save(build, ExtractorManifest, name)
+    store.add(build, ExtractorManifest, name)
 
 
 def _save_classifier(
@@ -208,7 +208,7 @@ def _save_classifier(
         )
         return manifest, files
 
-    store.save(build, ClassifierManifest, name)
+    store.add(build, ClassifierManifest, name)
 
 
 def _examples(classes: Classes, each: int = 12) -> tuple[Floats, Integers]:

@@ -14,7 +14,7 @@ from models.arrays import Pixels
 from models.artifacts import golden
 from models.artifacts.store import ClassifierArtifact, ExtractorArtifact, Store
 from models.classifier import Classifier, Extractor
-from models.engines.base import Outputs, Runs
+from models.engines.base import Outputs, Runner
 from models.engines.selection import create
 from models.heads import Estimator, Floats, Head, Integers, top_softmax
 from models.manifests import (
@@ -55,19 +55,19 @@ class ColourEngine:
 
     name: str = "fixture:float32"
     sizes: list[int] = field(default_factory=list)
-    lanes: int = 1
+    max_concurrent_runs: int = 1
     shares_cores: bool = False
 
     @property
-    def beside(self) -> Runs:
+    def concurrent(self) -> Runner:
         """Itself."""
         return self
 
-    def warm_sizes(self, max_batch: int) -> range:
+    def preferred_batch_sizes(self, max_batch: int) -> range:
         """All."""
         return range(1, max_batch + 1)
 
-    def warm(self, max_batch: int) -> None:
+    def warmup(self, max_batch: int) -> None:
         pass
 
     def run(self, batch: Pixels) -> Outputs:
@@ -226,7 +226,7 @@ def save_extractor(store: Store, name: str = "tiny_net", seed: int = 0) -> Extra
     def build(version: int) -> tuple[ExtractorManifest, Mapping[str, bytes]]:
         return extractor_manifest(contents, name=name, version=version), contents
 
-    artifact: ExtractorArtifact = store.save(build, ExtractorManifest, name)
+    artifact: ExtractorArtifact = store.add(build, ExtractorManifest, name)
     return Extractor(artifact.manifest, engine)
 
 
@@ -256,4 +256,4 @@ def save_classifier(
         fields = {"name": name, "version": version, "extractor": below, "head": head, **changes}
         return classifier_manifest(contents, **fields), contents
 
-    return store.save(build, ClassifierManifest, name)
+    return store.add(build, ClassifierManifest, name)

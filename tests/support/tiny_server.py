@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from app.__main__ import end, main
-from app.batching.scheduler import Batch, Line
+from app.batching.scheduler import BatchScheduler, ScheduledBatch
 from app.settings import Settings
 from models.artifacts.catalog import Catalog
 from models.artifacts.store import Versions
@@ -31,19 +31,19 @@ def load(settings: Settings, before: Catalog | None = None, hidden: Versions = f
 
 def make_mortal() -> None:
     """Let a thread of a batcher meet what no error of an engine can do to it."""
-    take, taken = Line.take, count(1)
+    take, taken = BatchScheduler.next_batch, count(1)
 
-    def take_or_die(line: Line[Any], now: float, being_made: int = 0) -> Batch[Any]:
+    def take_or_die(line: BatchScheduler[Any], now: float, being_made: int = 0) -> ScheduledBatch[Any]:
         if next(taken) == 2:
             raise ZeroDivisionError
         return take(line, now, being_made)
 
-    Line.take = take_or_die  # type: ignore[method-assign, assignment]
+    BatchScheduler.next_batch = take_or_die  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
     if os.environ.get("TINY_DIES"):
         make_mortal()
     if os.environ.get("TINY_DECODES_NOTHING"):
-        wishes.start = changed("raise SystemExit(1)")  # type: ignore[assignment]
+        wishes.spawn = changed("raise SystemExit(1)")  # type: ignore[assignment]
     end(main(load))

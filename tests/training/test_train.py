@@ -21,7 +21,7 @@ import pytest
 from models.artifacts import golden
 from models.artifacts.catalog import load, load_extractor
 from models.artifacts.store import DEFAULT_STORE, ClassifierArtifact, Store
-from models.classifier import Row, classify
+from models.classifier import BatchItem, classify
 from models.console.progress import silent
 from models.errors import ModelsError
 from models.manifests import CARD_FILE, GOLDEN_FILE, HEAD_FILE, ExtractorManifest
@@ -33,7 +33,7 @@ from training.data import dataset as datasets
 from training.errors import TrainingError
 from training.evaluation import evaluate
 from training.recipes.schema import Data, Recipe
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 from training.train import run
 
 pytestmark = pytest.mark.timeout(300)
@@ -60,7 +60,7 @@ class Place:
 
     def run(self, recipe: Recipe) -> ClassifierArtifact:
         """In this process."""
-        at = Workplace(self.store, silent, self.said.append, self.data, self.cache)
+        at = RunContext(self.store, silent, self.said.append, self.data, self.cache)
         made = run(recipe, at)
         assert made.manifest.kind == "classifier"
         return self.store.classifier(made.manifest.name, made.manifest.version)
@@ -176,8 +176,8 @@ def test_after_a_kill_the_same_command_goes_on(
 def answers(place: Place, name: str) -> tuple[Any, Any]:
     """Golden pictures by the network as it is, and by the classifier."""
     (classifier,) = load(place.store, [name]).classifiers
-    pictures = golden.draw(drawn.SIZE, 8, seed=4)
-    rows = classify(classifier.extractor.engine, [Row(pixels, (classifier,)) for pixels in pictures])
+    pictures = golden.synthetic_images(drawn.SIZE, 8, seed=4)
+    rows = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in pictures])
     return classifier.extractor.engine.run(pictures), np.stack([row[0] for row in rows])
 
 
@@ -269,7 +269,7 @@ def test_another_size_of_the_same_weights_is_another_extractor(place: Place) -> 
 
 
 def test_a_run_without_a_head_makes_the_extractor_alone(place: Place) -> None:
-    made = run(drawn.recipe(head=None, seed=5), Workplace(place.store, silent, print, place.data, place.cache))
+    made = run(drawn.recipe(head=None, seed=5), RunContext(place.store, silent, print, place.data, place.cache))
     assert isinstance(made.manifest, ExtractorManifest)
     assert made.label == "tiny_net@2"
     assert load_extractor(made).manifest.outputs == {"pooled": 64}
@@ -440,10 +440,10 @@ def test_a_subset_of_real_images_becomes_a_classifier_that_is_served(tmp_path: P
     with server("app", APP_STORE=str(store), APP_DEFAULT_MODEL="mine") as started:
         address = started.address(120)
         reply = httpx.post(f"{address}/v1/classify", content=images.paths[0].read_bytes(), timeout=30).json()
-        served = evaluate.answer_by_http(address, manifest, images)
+        served = evaluate.predict_by_http(address, manifest, images)
     assert reply["model"] == "mine"
     assert reply["predictions"][0]["label"] in manifest.classes
-    assert np.abs(served - evaluate.answer(classifier, images)).max() < 0.2, "trees jump where a feature is at a split"
+    assert np.abs(served - evaluate.predict(classifier, images)).max() < 0.2, "trees jump where a feature is at a split"
     assert (served.argmax(axis=1) == images.labels).mean() == pytest.approx(manifest.metrics["test"].accuracy, abs=0.02)
 
 

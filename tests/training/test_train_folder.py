@@ -25,7 +25,7 @@ from training import __main__ as command
 from training.estimators.heads import FITTED_KINDS
 from training.evaluation import evaluate
 from training.recipes import schema as recipe
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 from training.train import run
 
 pytestmark = pytest.mark.timeout(300)
@@ -106,7 +106,7 @@ def test_the_classifier_answers_its_photographs(call: Call, place: Path, photogr
     (classifier,) = load(Store(place / "store"), ["mine"]).classifiers
     images = evaluate.labelled_split(photographs.parent, "train", classifier.manifest, {})
     usable = images.take(np.array([i for i, path in enumerate(images.paths) if path.name != "notes.txt"]))
-    assert (evaluate.answer(classifier, usable).argmax(axis=1) == usable.labels).mean() > 0.8
+    assert (evaluate.predict(classifier, usable).argmax(axis=1) == usable.labels).mean() > 0.8
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_an_error_of_use_is_told_and_never_a_traceback(
 def all_made(place: Path, colours: Path) -> Store:
     """Beside one's own, a classifier of each kind of head."""
     store, name = Store(place / "store"), recipe.load("own").extractor.name
-    at = Workplace(store, silent, print, colours, place / "cache")
+    at = RunContext(store, silent, print, colours, place / "cache")
     for kind in FITTED_KINDS:
         head = {"kind": kind, **QUICK[kind]}
         run(drawn.recipe(network=None, extractor={"name": name}, name=kind, head=head), at)

@@ -11,11 +11,11 @@ import pytest
 from models.artifacts import golden
 from models.artifacts.catalog import load
 from models.artifacts.store import ClassifierArtifact, Store
-from models.classifier import Row, classify
+from models.classifier import BatchItem, classify
 from models.console.progress import silent
 from tests.support import drawn
 from training.recipes.schema import Recipe
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 from training.train import run
 
 pytestmark = pytest.mark.timeout(300)
@@ -33,7 +33,7 @@ END_TO_END = {
 
 
 def made_in(store: Store, data: Path, recipe: Recipe) -> ClassifierArtifact:
-    made = run(recipe, Workplace(store, silent, print, data, store.root.parent / "cache"))
+    made = run(recipe, RunContext(store, silent, print, data, store.root.parent / "cache"))
     assert made.manifest.kind == "classifier"
     return store.classifier(made.manifest.name, made.manifest.version)
 
@@ -54,8 +54,8 @@ def test_a_network_fitted_on_the_recipes_own_data_is_a_classifier(tmp_path: Path
     kept = fitted_on["kept_step"]["holdout"]["colour"]
     assert kept["accuracy"] == pytest.approx(made.manifest.metrics["valid"].accuracy, abs=0.05), "but for float16"
     (classifier,) = load(store).classifiers
-    pictures = golden.draw(drawn.SIZE, 8, seed=4)
-    (first, *_), *_ = classify(classifier.extractor.engine, [Row(pixels, (classifier,)) for pixels in pictures])
+    pictures = golden.synthetic_images(drawn.SIZE, 8, seed=4)
+    (first, *_), *_ = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in pictures])
     assert first.shape == (2,)
     assert first.sum() == pytest.approx(1)
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from models.console.progress import track
-from models.console.tensorflow_logs import without_greetings
-from training.cli.options import CacheOption, out, say
+from models.console.tensorflow_logs import hide_startup_messages
+from training.cli.options import CacheOption, out, print_line
 from training.data.dataset import CACHE_FOLDER, DATA_FOLDER, unpacked
 from training.ingest import cifar10
 from training.ingest.cifar10 import import_cifar10
@@ -44,11 +44,11 @@ def export_dataset(
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
     """Write a dataset as TFRecord shards, which run, features, fit and compare take as well."""
-    with without_greetings():
+    with hide_startup_messages():
         from training.ingest.tfrecord_export import export
 
     for split, images in export(data, to, shards, replace=replace, cache=cache, track=track).items():
-        say(f"{split}: {images:,} images in {to / split}")
+        print_line(f"{split}: {images:,} images in {to / split}")
 
 
 def overview(

@@ -11,10 +11,10 @@ import typer
 
 from models.artifacts.store import DEFAULT_STORE, Store, parse_name
 from models.console.progress import track
-from models.console.tensorflow_logs import without_greetings
-from training.cli.options import RUNS, CacheOption, ReportOption, StoreOption, errors, out, say
+from models.console.tensorflow_logs import hide_startup_messages
+from training.cli.options import RUNS, CacheOption, ReportOption, StoreOption, errors, out, print_line
 from training.data.dataset import CACHE_FOLDER
-from training.evaluation.results import Answers, Findings
+from training.evaluation.results import ClassifierResults, Predictions
 from training.reporting.tables import metrics_table
 
 
@@ -41,11 +41,11 @@ def evaluate_model(
     images = evaluate.labelled_split(data, chosen, manifest, _pairs(rename or []), cache)
     with track(f"{artifact.label} on {chosen}", len(images)) as advance:
         if url:
-            probabilities = evaluate.answer_by_http(url, manifest, images, advance)
+            probabilities = evaluate.predict_by_http(url, manifest, images, advance)
         else:
-            with without_greetings():
+            with hide_startup_messages():
                 classifier = load_classifier(artifact, load_extractor(Store(store).extractor_of(artifact)))
-            probabilities = evaluate.answer(classifier, images, advance)
+            probabilities = evaluate.predict(classifier, images, advance)
     measured = measure(probabilities, images.labels, manifest.classes)
     if as_json:
         sys.stdout.write(json.dumps(measured.model_dump(), ensure_ascii=False, indent=2) + "\n")
@@ -53,7 +53,7 @@ def evaluate_model(
         out.print(metrics_table({chosen: measured}))
     below = Store(store).extractor_of(artifact).manifest
     folder = report or RUNS / f"{manifest.name}-{manifest.version}-{chosen}"
-    page = write(Findings(manifest, below, {chosen: Answers(images, probabilities)}), folder)
+    page = write(ClassifierResults(manifest, below, {chosen: Predictions(images, probabilities)}), folder)
     errors.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -72,15 +72,15 @@ def predict_folder(
     from training.evaluation import predictions
 
     images = predictions.unlabelled(pictures, cache)
-    with without_greetings():
+    with hide_startup_messages():
         from models.artifacts.catalog import load
 
         (classifier,) = load(Store(store), [model]).classifiers
     broken: dict[str, str] = {}
     with track("Predicting", len(images)) as advance:
         written = predictions.predict(classifier, images, to, broken.__setitem__, advance)
-    say(f"{written.table}: {predictions.meaning(classifier)} for {len(images) - len(broken):,} pictures")
-    say(f"{written.grid}")
+    print_line(f"{written.table}: {predictions.meaning(classifier)} for {len(images) - len(broken):,} pictures")
+    print_line(f"{written.grid}")
     for name, why in broken.items():
         errors.print(f"{name}: {why}", highlight=False, soft_wrap=True, markup=False)
     raise typer.Exit(1 if broken else 0)

@@ -11,7 +11,7 @@ from rich.console import Console
 from models.artifacts.store import Store
 from models.console.progress import track
 from training.evaluation.results import Report, unreported
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 
 RUNS = Path("runs")
 
@@ -31,11 +31,11 @@ StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the artifa
 CacheOption = Annotated[Path, typer.Option("--cache", help="Features, checkpoints, unpacked archives.")]
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Write a line as it is."""
     out.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def workplace(store: Path, data: Path | None, cache: Path, report: Report = unreported) -> Workplace:
+def run_context(store: Path, data: Path | None, cache: Path, report: Report = unreported) -> RunContext:
     """The places that the options name, with progress and lines in this terminal."""
-    return Workplace(Store(store), track, say, data, cache, report=report)
+    return RunContext(Store(store), track, print_line, data, cache, report=report)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from models.artifacts.store import DEFAULT_STORE
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 from models.manifests import ClassifierManifest
 from training.cli.options import (
     CacheOption,
@@ -19,8 +19,8 @@ from training.cli.options import (
     ReportOption,
     StoreOption,
     out,
-    say,
-    workplace,
+    print_line,
+    run_context,
 )
 from training.cli.reporting import reporting
 from training.data.dataset import CACHE_FOLDER
@@ -28,7 +28,7 @@ from training.errors import RecipeError
 from training.estimators.heads import FITTED_KINDS
 from training.recipes import schema as recipes
 from training.reporting.tables import metrics_table, trials_table
-from training.runtime.tensorflow import prefer_onednn
+from training.runtime.tensorflow import enable_onednn
 
 
 def run_recipe(
@@ -56,11 +56,11 @@ def run_recipe(
     """
     if recipe is None and data is None:
         raise typer.BadParameter("name a recipe, or say with --data where your own photographs lie")
-    at = workplace(store, data, cache, reporting(report))
+    at = run_context(store, data, cache, reporting(report))
     chosen = recipes.load(recipe or "own").changed(name=name, weights=weights, passes=passes, refit=refit)
     if chosen.network and chosen.network.fit:
-        prefer_onednn()
-    with without_greetings():
+        enable_onednn()
+    with hide_startup_messages():
         from training import train as run
         from training import train_folder as own
 
@@ -78,10 +78,10 @@ def extract_features(
 ) -> None:
     """Extract the features of a dataset into the cache, where run, fit and compare find them."""
     chosen = recipes.load(recipe).with_head(output=output)
-    with without_greetings():
+    with hide_startup_messages():
         from training.heads import inputs
 
-    inputs.stored(chosen, workplace(store, data, cache)).fill_cache()
+    inputs.stored(chosen, run_context(store, data, cache)).fill_cache()
 
 
 def fit_head(
@@ -103,10 +103,10 @@ def fit_head(
     chosen = recipes.load(recipe).changed(name=name).with_head(head, output, tune)
     if chosen.head is None:
         raise RecipeError(f"{chosen.name} has no [head]. Say which with --head.")
-    with without_greetings():
+    with hide_startup_messages():
         from training.train import run
 
-    made = run(chosen, workplace(store, data, cache, reporting(report)), stored=True)
+    made = run(chosen, run_context(store, data, cache, reporting(report)), stored=True)
     assert isinstance(made.manifest, ClassifierManifest)
     if made.manifest.tuning:
         out.print(trials_table(made.manifest.tuning))
@@ -125,15 +125,15 @@ def compare_heads(
 ) -> None:
     """Fit ridge, dense, xgboost and logistic on the same features: cross-validation, test set, times."""
     chosen = recipes.load(recipe).with_head(output=output)
-    with without_greetings():
+    with hide_startup_messages():
         from training.heads import inputs
     from training.heads.comparison import compare
     from training.reporting import comparison as comparison_report
 
-    given = inputs.stored(chosen, workplace(store, data, cache))
+    given = inputs.stored(chosen, run_context(store, data, cache))
     comparison = compare(chosen, given, head or list(FITTED_KINDS), folds)
     out.print(comparison_report.table(comparison))
     for line in comparison.notes:
-        say(line)
+        print_line(line)
     for written in comparison_report.write(comparison, to):
-        say(f"{written}")
+        print_line(f"{written}")

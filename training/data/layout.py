@@ -47,7 +47,7 @@ class Layout:
         return {split: list(labels) for split, labels in found.items()}
 
 
-def find(folder: Path) -> Layout:
+def detect_layout(folder: Path) -> Layout:
     """Find the splits and classes in a folder. Folders that hold nothing but one other are passed through.
 
     A folder named as a split is one if it holds folders; with images in it, it is a class. Hidden files and

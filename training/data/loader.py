@@ -25,7 +25,7 @@ def prepared_batches(images: Mapping[Key, Readable], spec: PreprocessSpec) -> It
         DatasetError: at the end, if files could not be read; lists them.
     """
     with all_readable(images) as failed:
-        yield from streaming.prepared_batches(images, spec, failed)
+        yield from streaming.load_batches(images, spec, failed)
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from rich.text import Text
 from models.console.progress import Track, silent
 from models.decoding.image import FORMATS
 from training.data.dataset import class_names
-from training.data.layout import ImageFile, find
+from training.data.layout import ImageFile, detect_layout
 from training.errors import DatasetError
-from training.runtime.thread_map import in_threads
+from training.runtime.thread_map import thread_map
 
 _ROWS_SHOWN = 40
 
@@ -85,9 +85,9 @@ def survey(folder: Path, name: str = "", track: Track = silent) -> Overview:
     Raises:
         DatasetError: there are no class folders with images.
     """
-    layout = find(folder)
+    layout = detect_layout(folder)
     with track("Reading headers", len(layout.files)) as advance:
-        read = in_threads(_read_header, layout.files, advance)
+        read = thread_map(_read_header, layout.files, advance)
     headers = tuple(item for item in read if isinstance(item, Header))
     unreadable = tuple(item for item in read if isinstance(item, ImageFile))
     if not headers:

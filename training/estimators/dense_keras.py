@@ -13,7 +13,7 @@ from keras import layers
 
 from models.heads import DenseLayers, Floats, Integers
 from training.estimators.heads import Dense
-from training.runtime.threads import repeatable_threads
+from training.runtime.threads import deterministic_threads
 from training.sampling import share_of_each
 
 _WATCHED = 0.1
@@ -31,7 +31,7 @@ def fit(parameters: Dense, features: Floats, labels: Integers, seed: int) -> Den
     Returns:
         The layers of the best epoch; the standardisation of the features is folded into the first.
     """
-    repeatable_threads(parts=1)
+    deterministic_threads(parts=1)
     keras.utils.set_random_seed(seed)
     mean, deviation = features.mean(axis=0), features.std(axis=0) + np.float32(1e-6)
     watched = share_of_each(labels, _WATCHED, np.random.default_rng(seed))

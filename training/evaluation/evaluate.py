@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.classifier import Classifier, Row, classify
+from models.classifier import BatchItem, Classifier, classify
 from models.console.progress import ignore
 from models.heads import Floats
 from models.manifests import ClassifierManifest
@@ -61,17 +61,17 @@ def labelled_split(
     return datasets.split(by_class, manifest.classes)
 
 
-def answer(classifier: Classifier, split: Split, advance: Advance = ignore) -> Floats:
+def predict(classifier: Classifier, split: Split, advance: Advance = ignore) -> Floats:
     """Probabilities [images, classes] by this process."""
     answers = []
     for _, pixels in prepared_batches(dict(enumerate(split.paths)), classifier.spec):
-        rows = [Row(image, (classifier,)) for image in pixels]
+        rows = [BatchItem(image, (classifier,)) for image in pixels]
         answers += [row[0] for row in classify(classifier.extractor.engine, rows)]
         advance(len(rows))
     return np.stack(answers)
 
 
-def answer_by_http(url: str, manifest: ClassifierManifest, split: Split, advance: Advance = ignore) -> Floats:
+def predict_by_http(url: str, manifest: ClassifierManifest, split: Split, advance: Advance = ignore) -> Floats:
     """Probabilities [images, classes] by a running server.
 
     Raises:
@@ -83,7 +83,7 @@ def answer_by_http(url: str, manifest: ClassifierManifest, split: Split, advance
 
     rows = np.zeros((len(split), len(manifest.classes)), np.float32)
     images, model = dict(enumerate(split.paths)), f"{manifest.name}@{manifest.version}"
-    for index, predictions in remote.answer(url, images, model, len(manifest.classes), refuse):
+    for index, predictions in remote.classify(url, images, model, len(manifest.classes), refuse):
         for _, column, score in predictions:
             rows[index, column] = score
         advance(1)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from models.classifier import Classifier
 from models.console.progress import Advance, ignore
 from models.heads import Floats
-from models.offline.predict import answer, pictures
+from models.offline.predict import classify_files, find_images
 from models.preprocess import PreprocessSpec, prepare
 from training.data import dataset as datasets
 from training.errors import DatasetError
@@ -38,7 +38,7 @@ def unlabelled(location: Path, cache: Path) -> dict[str, Path]:
         DatasetError: there are none.
     """
     root = datasets.unpacked(location, "", cache) if location.is_file() else location
-    files = pictures([str(root)]).values() if root.is_dir() else ()
+    files = find_images([str(root)]).values() if root.is_dir() else ()
     if not files:
         raise DatasetError(f"There are no pictures in {location}. Name a folder or an archive of pictures.")
     return {file.relative_to(root).as_posix(): file for file in files}
@@ -75,7 +75,7 @@ def predict(
     with files.table.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["Filename", "Predictions"])
-        for name, probabilities in answer(classifier, images, failed):
+        for name, probabilities in classify_files(classifier, images, failed):
             rows.writerow([name, _prediction(classifier, probabilities)])
             if name in drawn:
                 label, _, score = classifier.top(probabilities, 1)[0]

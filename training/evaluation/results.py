@@ -14,7 +14,7 @@ _FOREMOST = ("test", "valid", "holdout")
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Predictions:
     """The images of a labelled set, and a classifier's probabilities for them, float32 [images, classes]."""
 
     split: Split
@@ -22,7 +22,7 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class ClassifierResults:
     """A classifier, what it stands on, and what it answered.
 
     Attributes:
@@ -32,19 +32,19 @@ class Findings:
 
     manifest: ClassifierManifest
     extractor: ExtractorManifest
-    answers: Mapping[str, Answers]
+    answers: Mapping[str, Predictions]
     left_out: Sequence[str] = ()
 
     @property
-    def foremost(self) -> tuple[str, Answers]:
+    def foremost(self) -> tuple[str, Predictions]:
         """The set that says most of unseen images: the test set where there is one."""
         name = next((name for name in _FOREMOST if name in self.answers), next(iter(self.answers)))
         return name, self.answers[name]
 
 
 #: Is given what was found; writes a report, or does nothing.
-Report = Callable[[Findings], None]
+Report = Callable[[ClassifierResults], None]
 
 
-def unreported(findings: Findings) -> None:
+def unreported(findings: ClassifierResults) -> None:
     """A `Report` that writes nothing."""

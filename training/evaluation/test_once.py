@@ -16,7 +16,7 @@ from training.recipes.schema import Recipe
 MEASURED_WEIGHTS = "measured_weights"
 
 
-def first_look(recipe: Recipe, digest: str, store: Store) -> ClassifierArtifact | None:
+def previous_measurement(recipe: Recipe, digest: str, store: Store) -> ClassifierArtifact | None:
     """The classifier that this very recipe made of this very dataset, and whose test set was measured."""
     for artifact in reversed(store.classifiers()):
         manifest = artifact.manifest

@@ -21,16 +21,16 @@ from training import model_card as card
 from training.data import dataset as datasets
 from training.data.dataset import Dataset
 from training.extractor import initial_weights as weights
-from training.extractor.initial_weights import Start
-from training.extractor.validate_engines import HARMLESS, Labelled, prove, samples
+from training.extractor.initial_weights import InitialWeights
+from training.extractor.validate_engines import HARMLESS, Labelled, samples, validate_engines
 from training.network.fit import fit
 from training.network.history import FITTED_HISTORY
 from training.recipes.schema import Data, Network, Recipe, Task
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 from training.runtime.versions import versions
 
 
-def make(recipe: Recipe, network: Network, at: Workplace) -> ExtractorArtifact:
+def make(recipe: Recipe, network: Network, at: RunContext) -> ExtractorArtifact:
     """Build a network, fit it if the recipe says so, and save it; equal weights are not saved twice.
 
     Args:
@@ -66,13 +66,15 @@ def make(recipe: Recipe, network: Network, at: Workplace) -> ExtractorArtifact:
             files={},
         )
         may_cost = 1.0 if network.int8 == "always" else HARMLESS
-        proved = prove(draft, data, made.labelled, _samples(recipe, network, made.labelled, at), at, may_cost)
+        proved = validate_engines(
+            draft, data, made.labelled, _samples(recipe, network, made.labelled, at), at, may_cost
+        )
         there = draft.model_copy(update={"outputs": proved.outputs, "engines": proved.engines})
         files = {**proved.files, CARD_FILE: card.extractor(there, recipe.card).encode()}
         digests = {name: sha256(content) for name, content in files.items()}
         return there.model_copy(update={"files": digests}), files
 
-    return at.store.save(build, ExtractorManifest, recipe.extractor.name)
+    return at.store.add(build, ExtractorManifest, recipe.extractor.name)
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,14 @@ class _Made:
     labelled: tuple[Labelled, ...] = ()
 
 
-def _made(recipe: Recipe, network: Network, start: Start | None, at: Workplace) -> _Made:
+def _made(recipe: Recipe, network: Network, start: InitialWeights | None, at: RunContext) -> _Made:
     fitted_on: dict[str, Any] = {"start": start.origin if start else "random"}
     if network.fit is None or network.fit.passes == 0:
         return _unfitted(recipe, network, start, fitted_on)
     sets = [datasets.load(task.data, _place(recipe, task.data, at), task.classes, at.cache) for task in network.tasks]
     if network.fit.everything:
         sets = [data.everything() for data in sets]
-    result = fit(network, recipe.seed, sets, start.tensors if start else None, at.cache, at.track, at.say)
+    result = fit(network, recipe.seed, sets, start.tensors if start else None, at.cache, at.track, at.log)
     for task, data in zip(network.tasks, sets, strict=True):
         fitted_on[task.top] = {
             "dataset": task.data.path,
@@ -118,7 +120,7 @@ def _labelled(task: Task, data: Dataset) -> Labelled:
     return Labelled(task.top, replace(data, test=None) if task.data.test_once else data, task.preprocess)
 
 
-def _samples(recipe: Recipe, network: Network, labelled: Sequence[Labelled], at: Workplace) -> Pixels | None:
+def _samples(recipe: Recipe, network: Network, labelled: Sequence[Labelled], at: RunContext) -> Pixels | None:
     """Images to calibrate 8 bits with: those that the network was fitted on, else, where it must be, the recipe's."""
     if network.int8 == "never":
         return None
@@ -132,14 +134,14 @@ def _samples(recipe: Recipe, network: Network, labelled: Sequence[Labelled], at:
     return samples(data.train, data.fitted, recipe.preprocess)
 
 
-def _place(recipe: Recipe, data: Data, at: Workplace) -> Path | None:
+def _place(recipe: Recipe, data: Data, at: RunContext) -> Path | None:
     """Where a task's dataset lies: in the folder that --data names, or, where that is the recipe's own, beside it."""
     if at.location is None or recipe.data is None:
         return at.location and at.location / data.path
     return at.location if data.path == recipe.data.path else at.location.absolute().parent / data.path
 
 
-def _unfitted(recipe: Recipe, network: Network, start: Start | None, fitted_on: dict[str, Any]) -> _Made:
+def _unfitted(recipe: Recipe, network: Network, start: InitialWeights | None, fitted_on: dict[str, Any]) -> _Made:
     tops = dict(start.tops) if start else {}
     tops |= {task.top: task.classes for task in network.tasks if task.classes}
     if start is not None:

@@ -59,7 +59,7 @@ class Downloads:
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """Tensors to start from, and the tops among them: name -> class names in the order of the columns."""
 
     tensors: Tensors
@@ -67,7 +67,7 @@ class Start:
     origin: str = "random"
 
 
-def load(network: str, weights: str, store: Store, downloads: Downloads | None = None) -> Start | None:
+def load(network: str, weights: str, store: Store, downloads: Downloads | None = None) -> InitialWeights | None:
     """Get start weights.
 
     Args:
@@ -98,7 +98,7 @@ def load(network: str, weights: str, store: Store, downloads: Downloads | None =
     if path.suffix == ".h5":
         names = () if network in _WITHOUT_TOP else _class_names(_class_index(path, downloads))
         return _from_keras(network, path, names, origin)
-    return Start(networks.from_bytes(path.read_bytes()), origin=origin)
+    return InitialWeights(networks.from_bytes(path.read_bytes()), origin=origin)
 
 
 _WAYS_ON = "Use --weights FILE (.safetensors, or Keras's .h5) or --weights random."
@@ -115,14 +115,14 @@ def _class_index(weights: Path, downloads: Downloads | None) -> Path:
         raise TrainingError(f"{error} An .h5 file needs {_CLASS_INDEX_FILE} beside it.") from error
 
 
-def _from_store(name: str, store: Store) -> Start:
+def _from_store(name: str, store: Store) -> InitialWeights:
     """What an extractor learned; its tops are of what it was fitted on, and stay behind."""
     artifact = store.extractor(name)
     data = artifact.read(WEIGHTS_FILE)
-    return Start(networks.from_bytes(data), origin=f"{artifact.label} sha256:{sha256(data)}")
+    return InitialWeights(networks.from_bytes(data), origin=f"{artifact.label} sha256:{sha256(data)}")
 
 
-def _from_imagenet(network: str, downloads: Downloads) -> Start:
+def _from_imagenet(network: str, downloads: Downloads) -> InitialWeights:
     path = _fetch(downloads.weights, downloads.cache)
     names = () if network in _WITHOUT_TOP else _class_names(_fetch(downloads.class_index, downloads.cache))
     return _from_keras(network, path, names, f"imagenet md5:{downloads.weights.md5}")
@@ -142,7 +142,7 @@ def _fetch(source: Source, cache: Path | None) -> Path:
         raise TrainingError(f"{Path(source.url).name} cannot be fetched ({reason}). {_WAYS_ON}") from error
 
 
-def _from_keras(network: str, path: Path, names: tuple[str, ...], origin: str) -> Start:
+def _from_keras(network: str, path: Path, names: tuple[str, ...], origin: str) -> InitialWeights:
     """Read a file of keras.applications; the top of one with `names` of classes becomes `probabilities`."""
     import keras
 
@@ -157,7 +157,7 @@ def _from_keras(network: str, path: Path, names: tuple[str, ...], origin: str) -
     tensors = {
         name.replace("predictions/", f"{IMAGENET_TOP}/"): value for name, value in networks.tensors(original).items()
     }
-    return Start(tensors, {IMAGENET_TOP: names} if names else {}, origin)
+    return InitialWeights(tensors, {IMAGENET_TOP: names} if names else {}, origin)
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from training.data import dataset as datasets
 from training.data.dataset import Dataset, Split
 from training.data.loader import prepared_batches
 from training.extractor import openvino_export as openvino_files
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 
 REFERENCE = "tensorflow:float32"
 
@@ -57,7 +57,7 @@ class Labelled:
 
 
 @dataclass(frozen=True, eq=False)
-class Proved:
+class EngineFiles:
     """An extractor's files, what they run on (`engine:precision`), and its outputs' widths."""
 
     files: Mapping[str, bytes]
@@ -65,14 +65,14 @@ class Proved:
     outputs: Mapping[str, int]
 
 
-def prove(
+def validate_engines(
     draft: ExtractorManifest,
     weights: bytes,
     labelled: Sequence[Labelled],
     samples: Pixels | None,
-    at: Workplace,
+    at: RunContext,
     may_cost: float = HARMLESS,
-) -> Proved:
+) -> EngineFiles:
     """Make an extractor's files for every engine, and measure those that run here.
 
     Args:
@@ -95,7 +95,7 @@ def prove(
     int8 = {} if samples is None else openvino_files.int8(network, samples)
     if int8 and _cost(int8, draft, reference, labelled, at) <= may_cost:
         files |= int8
-        found = golden.agreement(files[GOLDEN_FILE], create("openvino:int8", draft, files.__getitem__))
+        found = golden.measure_agreement(files[GOLDEN_FILE], create("openvino:int8", draft, files.__getitem__))
         engines["openvino:int8"] = tolerance(found)
     else:
         files |= openvino_files.float16(network)
@@ -103,8 +103,10 @@ def prove(
     others = [create(name, draft, files.__getitem__) for name in engines if name != REFERENCE and _runs_here(name)]
     for name, accuracy in _accuracies([reference, *others], _test_sets(labelled), at.track).items():
         engines[name] = engines[name].model_copy(update={"accuracy": accuracy})
-    widths = {name: values.shape[1] for name, values in reference.run(golden.draw(draft.input_size, 1)).items()}
-    return Proved(files, engines, widths)
+    widths = {
+        name: values.shape[1] for name, values in reference.run(golden.synthetic_images(draft.input_size, 1)).items()
+    }
+    return EngineFiles(files, engines, widths)
 
 
 def samples(train: Split, fitted: Integers, spec: PreprocessSpec) -> Pixels:
@@ -114,7 +116,7 @@ def samples(train: Split, fitted: Integers, spec: PreprocessSpec) -> Pixels:
 
 
 def _cost(
-    int8: Mapping[str, bytes], draft: ExtractorManifest, reference: Engine, labelled: Sequence[Labelled], at: Workplace
+    int8: Mapping[str, bytes], draft: ExtractorManifest, reference: Engine, labelled: Sequence[Labelled], at: RunContext
 ) -> float:
     """What 8 bits cost of accuracy on held-out images, where it is most."""
     if not labelled:
@@ -124,7 +126,7 @@ def _cost(
     found = _accuracies([reference, quantised], held_out, at.track)
     cost = {top: found[reference.name][top] - found[quantised.name][top] for top in held_out}
     told = ", ".join(f"{top} {points:+.2%}" for top, points in cost.items())
-    at.say(f"8 bits cost of accuracy on held-out images: {told}")
+    at.log(f"8 bits cost of accuracy on held-out images: {told}")
     return max(cost.values())
 
 

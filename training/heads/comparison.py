@@ -38,7 +38,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Contender(_Record):
+class HeadResult(_Record):
     """One head: its parameters, what it was worth, and what it took."""
 
     kind: str
@@ -67,7 +67,7 @@ class Comparison(_Record):
     """Why cross-validation says too much, where the extractor was fitted on these images."""
     untested: str = ""
     """Why there are no figures on the test set, where there is one."""
-    heads: tuple[Contender, ...]
+    heads: tuple[HeadResult, ...]
     libraries: dict[str, str]
 
     @property
@@ -131,7 +131,7 @@ def seen_by(manifest: ExtractorManifest, data: Dataset, recipe: Recipe) -> str:
     return f"Cross-validation is optimistic here: {label} was fitted on {which}. The test set is not."
 
 
-def _contender(recipe: Recipe, given: Inputs, rows: Floats, tested: _Tested | None, folds: int) -> Contender:
+def _contender(recipe: Recipe, given: Inputs, rows: Floats, tested: _Tested | None, folds: int) -> HeadResult:
     head, data, at = recipe.head, given.data, given.at
     assert head is not None
     assert head.kind != "softmax"
@@ -152,14 +152,14 @@ def _contender(recipe: Recipe, given: Inputs, rows: Floats, tested: _Tested | No
         return rows[[place[digest] for digest in split.digests]]
 
     began = time.perf_counter()
-    fitted, _ = fit_head(recipe, data, given.extractor, from_memory, at.say)
+    fitted, _ = fit_head(recipe, data, given.extractor, from_memory, at.log)
     fit_seconds = time.perf_counter() - began
     answered = rows[:1000] if tested is None else tested.rows
     began = time.perf_counter()
     probabilities = fitted.predict_proba(answered)
     answer_ms = 1000 * (time.perf_counter() - began) / len(answered)
     test = None if tested is None else metrics.measure(probabilities, tested.labels, data.names)
-    return Contender(
+    return HeadResult(
         kind=head.kind,
         parameters=head.model_dump(mode="json", exclude={"kind"}),
         cross_validated=cross_validated,

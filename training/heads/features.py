@@ -26,12 +26,12 @@ from models.cpu import available_cores
 from models.engines.base import Engine
 from models.heads import Floats
 from models.manifests import engine_files
-from models.mirroring import outputs
+from models.mirroring import run_with_mirroring
 from models.offline.loader import prepared
 from models.preprocess import PreprocessSpec
 from training.data.dataset import Split, Stored
 from training.data.loader import all_readable
-from training.runtime.thread_map import streamed
+from training.runtime.thread_map import stream_map
 
 #: Images that one run of the network takes; a thread has the network for itself for so long.
 BATCH = 32
@@ -172,7 +172,7 @@ def _parts(images: Mapping[str, Stored], engine: Engine, output: str, spec: Prep
     A thread decodes a batch of its own and then runs the network on it, so that nothing is handed from thread to
     thread: there is one for each core, and another that decodes while all of these are in the network.
     """
-    turn = BoundedSemaphore(engine.lanes)
+    turn = BoundedSemaphore(engine.max_concurrent_runs)
 
     def part(some: Sequence[tuple[str, Stored]]) -> _Part:
         broken: list[tuple[str, str]] = []
@@ -182,11 +182,11 @@ def _parts(images: Mapping[str, Stored], engine: Engine, output: str, spec: Prep
         pixels = np.stack(list(found.values()))
         mirrored = np.arange(len(pixels) if spec.mirror else 0)
         with turn:
-            return _Part(list(found), outputs(engine.beside, pixels, mirrored)[output], broken)
+            return _Part(list(found), run_with_mirroring(engine.concurrent, pixels, mirrored)[output], broken)
 
     todo = iter(images.items())
     batches = iter(lambda: tuple(islice(todo, BATCH)), ())
-    return streamed(part, batches, available_cores() + (1 if engine.shares_cores else engine.lanes))
+    return stream_map(part, batches, available_cores() + (1 if engine.shares_cores else engine.max_concurrent_runs))
 
 
 def _key(extractor: Extractor, output: str, spec: PreprocessSpec) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from models.artifacts.catalog import load_extractor
 from models.artifacts.store import ExtractorArtifact
 from models.classifier import Extractor
-from models.console.tensorflow_logs import without_greetings
+from models.console.tensorflow_logs import hide_startup_messages
 from models.heads import Floats
 from models.preprocess import PreprocessSpec
 from training.data import dataset as datasets
@@ -16,7 +16,7 @@ from training.errors import RecipeError
 from training.estimators.heads import Softmax
 from training.heads import features
 from training.recipes.schema import Recipe
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Inputs:
     extractor: Extractor
     output: str
     spec: PreprocessSpec
-    at: Workplace
+    at: RunContext
 
     def features(self, split: Split, what: str) -> Floats:
         """Features of these images, float32 [images, width]; the bar says `what` they are."""
@@ -43,12 +43,12 @@ class Inputs:
                     features.fill(split, self.extractor, self.output, self.spec, self.at.cache, advance)
 
 
-def stored(recipe: Recipe, at: Workplace) -> Inputs:
+def stored(recipe: Recipe, at: RunContext) -> Inputs:
     """The recipe's dataset, on its extractor as it lies in the store; raises what `opened` does, and ModelNotFound."""
     return opened(recipe, at.store.extractor(recipe.extractor.name, recipe.extractor.version), at)
 
 
-def opened(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Inputs:
+def opened(recipe: Recipe, made: ExtractorArtifact, at: RunContext) -> Inputs:
     """The recipe's dataset, on an extractor.
 
     Raises:
@@ -64,7 +64,7 @@ def opened(recipe: Recipe, made: ExtractorArtifact, at: Workplace) -> Inputs:
 
 def load(made: ExtractorArtifact) -> Extractor:
     """The extractor, ready to run; its engine may be the first to import TensorFlow. Raises ArtifactError."""
-    with without_greetings():
+    with hide_startup_messages():
         return load_extractor(made)
 
 

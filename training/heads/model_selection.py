@@ -53,7 +53,7 @@ def heads(images: int, classes: int) -> tuple[FittedHead, ...]:
     return (*_OTHERS, XGBoost()) if images * classes <= _TREES_UP_TO else _OTHERS
 
 
-def choose(
+def select_model(
     extract: Extract,
     spec: PreprocessSpec,
     labels: Integers,

@@ -29,7 +29,7 @@ from models.manifests import (
 )
 from models.preprocess import PreprocessSpec
 from training import model_card as card
-from training.evaluation.results import Answers
+from training.evaluation.results import Predictions
 from training.recipes.schema import Recipe
 from training.runtime.versions import versions
 
@@ -46,7 +46,7 @@ class Fitted:
     data: dict[str, Any]
     holdout: Integers
     tuning: dict[str, Any] = field(default_factory=dict)
-    answers: Mapping[str, Answers] = field(default_factory=dict)
+    answers: Mapping[str, Predictions] = field(default_factory=dict)
     """By which it was measured; no part of the manifest."""
 
 
@@ -90,11 +90,11 @@ def save(
         digests = {name: sha256(content) for name, content in complete.items()}
         return draft.model_copy(update={"files": digests}), complete
 
-    return store.save(build, ClassifierManifest, recipe.name)
+    return store.add(build, ClassifierManifest, recipe.name)
 
 
 def _golden_features(extractor: Extractor, output: str) -> npt.NDArray[np.float32]:
-    pictures = golden.draw(extractor.manifest.input_size, _GOLDEN_ROWS)
+    pictures = golden.synthetic_images(extractor.manifest.input_size, _GOLDEN_ROWS)
     return np.asarray(extractor.engine.run(pictures)[output])
 
 

@@ -89,7 +89,7 @@ def tuned(recipe: Recipe, given: Inputs) -> tuple[Recipe, dict[str, Any]]:
     with given.at.track(f"tuning the {head.kind} head", asked.trials, "trials") as advance:
         best, tuning = tune(head, asked, measure, storage, seed=recipe.seed, advance=advance)
     found = tuning.trials[tuning.best]
-    given.at.say(f"best of {asked.trials} trials: {found.parameters}, cross-validated log loss {found.log_loss:.4f}")
+    given.at.log(f"best of {asked.trials} trials: {found.parameters}, cross-validated log loss {found.log_loss:.4f}")
     return recipe.model_copy(update={"head": best, "tune": None}), tuning.model_dump(mode="json")
 
 

@@ -19,7 +19,7 @@ from training.ingest.cifar10_pickle import Batch, read_batch, read_names
 from training.ingest.download import download, verify
 from training.ingest.report import ImportReport
 from training.ingest.staging import folder_in, staged
-from training.runtime.thread_map import in_threads
+from training.runtime.thread_map import thread_map
 
 NAME = "cifar10"
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -121,7 +121,7 @@ def _write(batch: Batch, names: tuple[str, ...], folder: Path, track: Track) -> 
         (folder / name).mkdir(parents=True)
     files = [folder / names[label] / f"{index:05d}.png" for index, label in enumerate(batch.labels)]
     with track(f"Writing {folder.name}", len(batch)) as advance:
-        in_threads(_write_one, list(zip(batch.pixels, files, strict=True)), advance)
+        thread_map(_write_one, list(zip(batch.pixels, files, strict=True)), advance)
     return dict(Counter(names[label] for label in batch.labels))
 
 

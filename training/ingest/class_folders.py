@@ -18,16 +18,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.arrays import decode
+from models.arrays import decode_array
 from models.console.progress import Track, silent
 from models.errors import ImageError
 from training.data.archives import unpack
-from training.data.layout import CLASSES_FILE, ImageFile, Layout, find
+from training.data.layout import CLASSES_FILE, ImageFile, Layout, detect_layout
 from training.data.near_duplicates import dhash
 from training.errors import DatasetError
 from training.ingest.report import ImportReport, Rejected, write_rejected
 from training.ingest.staging import folder_in, staged
-from training.runtime.thread_map import in_threads
+from training.runtime.thread_map import thread_map
 
 _LISTED_IN_AN_ERROR = 20
 
@@ -60,8 +60,8 @@ def import_folders(
     if not source.exists():
         raise DatasetError(f"There is nothing at {source}. Give a folder or an archive with --from.")
     with staged(folder_in(data, name), replace=replace) as staging:
-        layout = find(_opened(source, staging.scratch / "unpacked", track))
-        kept, rejected = settle(check(layout.files, track), layout.root)
+        layout = detect_layout(_opened(source, staging.scratch / "unpacked", track))
+        kept, rejected = resolve_duplicates(check(layout.files, track), layout.root)
         rejected += [Rejected(shown(path, layout.root), "lies in no class folder") for path in layout.strays]
         if not kept:
             raise _nothing_usable(source, rejected)
@@ -73,7 +73,7 @@ def import_folders(
     return ImportReport(data / name, _counts(kept), tuple(rejected), tuple(_notes(layout, kept)))
 
 
-def settle(checked: Sequence[Checked], root: Path) -> tuple[list[ImageFile], list[Rejected]]:
+def resolve_duplicates(checked: Sequence[Checked], root: Path) -> tuple[list[ImageFile], list[Rejected]]:
     """Decide what is kept: what could be decoded, each image once and under one label.
 
     Args:
@@ -119,13 +119,13 @@ def check(files: Sequence[ImageFile], track: Track) -> list[Checked]:
     """Decode every file, a thread for each core."""
     with track("Checking", len(files), "files") as advance, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata: no verdict on the pixels
-        return in_threads(_check_one, files, advance)
+        return thread_map(_check_one, files, advance)
 
 
 def _check_one(file: ImageFile) -> Checked:
     try:
         content = file.path.read_bytes()
-        rgb = decode(content)
+        rgb = decode_array(content)
     except ImageError as error:
         return Checked(file, fault=str(error).partition(". ")[0].rstrip("."))
     except OSError as error:
@@ -142,7 +142,7 @@ def _store(files: Sequence[ImageFile], folder: Path, put: Callable[[Path, Path],
         put(file.path, target)
 
     with track("Storing", len(files)) as advance:
-        in_threads(store_one, files, advance)
+        thread_map(store_one, files, advance)
 
 
 def _counts(files: Sequence[ImageFile]) -> dict[str, dict[str, int]]:

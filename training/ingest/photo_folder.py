@@ -21,9 +21,9 @@ from models.heads import Integers
 from training.data import dataset as datasets
 from training.data import near_duplicates as lookalikes
 from training.data.dataset import Dataset, Split
-from training.data.layout import CLASSES_FILE, ImageFile, find
+from training.data.layout import CLASSES_FILE, ImageFile, detect_layout
 from training.errors import DatasetError
-from training.ingest.class_folders import Checked, check, settle, shown
+from training.ingest.class_folders import Checked, check, resolve_duplicates, shown
 from training.ingest.report import REJECTED_FILE, Rejected
 from training.sampling import spread
 
@@ -64,9 +64,9 @@ def gather(location: Path, cache: Path, track: Track) -> Photographs:
     Raises:
         DatasetError: it has no class folders, or fewer than two classes with enough usable pictures.
     """
-    layout = find(datasets.unpacked(location, "train", cache))
+    layout = detect_layout(datasets.unpacked(location, "train", cache))
     checked = {item.file: item for item in check(layout.files, track)}
-    kept, rejected = settle(list(checked.values()), layout.root)
+    kept, rejected = resolve_duplicates(list(checked.values()), layout.root)
     strays = (*layout.strays, *(path for path in layout.loose if path.name not in _ABOUT))
     rejected += [Rejected(shown(path, layout.root), "lies in no class folder") for path in strays]
     pictures = _sorted(kept, checked)

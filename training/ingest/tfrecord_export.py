@@ -15,14 +15,14 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from models.arrays import decode
+from models.arrays import decode_array
 from models.console.progress import Advance, Track, silent
 from models.cpu import available_cores
 from models.decoding.image import sniff
 from models.errors import ImageError
 from training.data import tfrecords
 from training.data.dataset import CACHE_FOLDER, unpacked
-from training.data.layout import CLASSES_FILE, ImageFile, find
+from training.data.layout import CLASSES_FILE, ImageFile, detect_layout
 from training.errors import DatasetError
 from training.ingest.staging import staged
 
@@ -59,7 +59,7 @@ def export(
     Raises:
         DatasetError: no dataset is there, a file is no image, or there is something at `to` already.
     """
-    layout = find(unpacked(source, "train", cache))
+    layout = detect_layout(unpacked(source, "train", cache))
     labels = _labels(layout.files)
     splits: dict[str, list[ImageFile]] = {}
     for file in layout.files:
@@ -109,7 +109,7 @@ def _encoded(path: Path) -> tuple[bytes, str]:
         if kind in _KEPT:
             return content, kind.lower()
         png = io.BytesIO()
-        Image.fromarray(decode(content)).save(png, "PNG")
+        Image.fromarray(decode_array(content)).save(png, "PNG")
         return png.getvalue(), "png"
     except ImageError as error:
         raise DatasetError(f"{path}: {error}") from error

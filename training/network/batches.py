@@ -54,7 +54,7 @@ class Images:
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class DatasetShare:
     """A dataset's part in every batch: how many of its images, and how they are varied."""
 
     images: Images
@@ -84,7 +84,7 @@ class Batch:
     labels: tuple[Integers, ...]
 
 
-def mixed(shares: Sequence[Share], seed: int, size_at: Callable[[int], int | None], step: int) -> Batch:
+def mixed(shares: Sequence[DatasetShare], seed: int, size_at: Callable[[int], int | None], step: int) -> Batch:
     """The batch of a step, counted from 0, with images of `size_at(step)` px where that says any."""
     parts = [share.at(step, (seed, number), size_at(step)) for number, share in enumerate(shares)]
     return Batch(np.concatenate([pixels for pixels, _ in parts]), tuple(labels for _, labels in parts))

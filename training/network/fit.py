@@ -25,16 +25,16 @@ from models.networks import Tensors
 from training.data import dataset as datasets
 from training.data.dataset import Dataset, Split
 from training.network import early_stopping as stopping
-from training.network.batches import Images, Share, ahead, mixed
-from training.network.history import Figures, History, Record
+from training.network.batches import DatasetShare, Images, ahead, mixed
+from training.network.history import Figures, History, HistoryRecord
 from training.network.image_cache import load_source
-from training.network.schedule import Schedule, schedule
+from training.network.schedule import Schedule, make_schedule
 from training.recipes.schema import Network, Task
 from training.runtime.tensorflow import fastest_precision
 
 if TYPE_CHECKING:
     from training.network.checkpoints import Checkpoints
-    from training.network.trainer import Learner
+    from training.network.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,9 @@ class FitResult:
     """
 
     tensors: Tensors
-    history: tuple[Record, ...] = ()
+    history: tuple[HistoryRecord, ...] = ()
     folder: Path | None = None
-    kept: Record | None = None
+    kept: HistoryRecord | None = None
 
 
 def fit(
@@ -92,14 +92,14 @@ def fit(
         WeightsError: there is no such network, or the start weights are not of it.
         TrainingError: checkpoints are there, but cannot be read.
     """
-    planned = schedule(network, sets)
+    planned = make_schedule(network, sets)
     if start is not None and not planned.steps:
         return FitResult(start)
     from training.network.checkpoints import Checkpoints
-    from training.network.trainer import Learner
+    from training.network.trainer import Trainer
 
     tops = {task.top: len(data.ids) for task, data in zip(network.tasks, sets, strict=True)}
-    learner = Learner(network, planned.fit, tops, seed, start, planned.steps)
+    learner = Trainer(network, planned.fit, tops, seed, start, planned.steps)
     if not planned.steps:
         return FitResult(learner.tensors())
     folder = cache / "fits" / _key(network, seed, sets, start)
@@ -127,10 +127,10 @@ def fit(
 @dataclass(frozen=True, eq=False)
 class _Run:
     schedule: Schedule
-    learner: Learner
+    learner: Trainer
     checkpoints: Checkpoints
     history: History
-    shares: Sequence[Share]
+    shares: Sequence[DatasetShare]
     held_out: Mapping[str, Images]
     seed: int
 
@@ -157,17 +157,17 @@ class _Run:
 
     def _is_over(self) -> bool:
         stop = self.schedule.fit.stop
-        return stop is not None and stopping.is_over(self.history.records, stop)
+        return stop is not None and stopping.should_stop(self.history.records, stop)
 
     def refresh_statistics(self, count: int) -> None:
         """After the last checkpoint: they follow from its weights, so a run that is killed here takes them again."""
         shares = [replace(share, crop_border=0, smallest_area=1) for share in self.shares]
         batches = ahead(partial(mixed, shares, self.seed, lambda _: None), range(count))
-        self.learner.refresh_statistics(batch.pixels for batch in batches)
+        self.learner.recompute_batch_norm(batch.pixels for batch in batches)
         self.history.correct(self._measure())
 
     def _record(self, step: int, stretch: _Stretch) -> None:
-        record = Record(
+        record = HistoryRecord(
             step=step,
             passes=round(step / self.schedule.steps_in_pass, 4),
             learning_rate=self.learner.learning_rate,
@@ -206,13 +206,13 @@ class _Stretch:
 
 def _sources(
     tasks: Sequence[Task], sets: Sequence[Dataset], flip: bool, cache: Path, track: Track
-) -> tuple[list[Share], dict[str, Images]]:
+) -> tuple[list[DatasetShare], dict[str, Images]]:
     """What is fitted on, and what is measured on for each top: the validation images, else the held-out ones."""
     shares, held_out = [], {}
     for task, data in zip(tasks, sets, strict=True):
         pixels = load_source(data.train, task.preprocess, cache, task.top, track)
         fitted = Images(pixels, data.train.labels, data.fitted, task.preprocess)
-        shares.append(Share(fitted, task.batch, task.crop_border, flip, task.smallest_area, task.warp))
+        shares.append(DatasetShare(fitted, task.batch, task.crop_border, flip, task.smallest_area, task.warp))
         if data.valid:
             held_out[task.top] = _all_of(data.valid, task, cache, track)
         elif data.holds_out:

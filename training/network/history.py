@@ -28,7 +28,7 @@ class Figures(_Data):
     log_loss: float
 
 
-class Record(_Data):
+class HistoryRecord(_Data):
     """The steps since the record before, and where a pass ended, the held-out or the validation images.
 
     Attributes:
@@ -62,12 +62,12 @@ class History:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / HISTORY_FILE
         self._curve = folder / CURVE_FILE
-        self.records: list[Record] = []
+        self.records: list[HistoryRecord] = []
         if resumed_at is not None:
             self.records += [record for record in _read(self._path) if record.step <= resumed_at]
         self._write()
 
-    def append(self, record: Record) -> None:
+    def append(self, record: HistoryRecord) -> None:
         """Add a record; it is in the file when this returns, and in the picture where it has held-out figures."""
         self.records.append(record)
         with self._path.open("a") as file:
@@ -90,25 +90,25 @@ class History:
         staging.rename(self._path)
 
 
-def _line(record: Record) -> str:
+def _line(record: HistoryRecord) -> str:
     return record.model_dump_json(exclude_none=True) + "\n"
 
 
-def _read(path: Path) -> Iterator[Record]:
+def _read(path: Path) -> Iterator[HistoryRecord]:
     """All whole lines; a killed run may have left half of one at the end."""
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
-            yield Record.model_validate_json(line)
+            yield HistoryRecord.model_validate_json(line)
         except ValidationError:
             return
 
 
-def of_extractor(fitted_on: Mapping[str, Any]) -> list[Record]:
+def of_extractor(fitted_on: Mapping[str, Any]) -> list[HistoryRecord]:
     """How an extractor was fitted, as its manifest tells; empty where nothing was measured on the way."""
-    return [Record.model_validate(record) for record in fitted_on.get(FITTED_HISTORY, ())]
+    return [HistoryRecord.model_validate(record) for record in fitted_on.get(FITTED_HISTORY, ())]
 
 
-def curves(records: Sequence[Record]) -> Figure:
+def curves(records: Sequence[HistoryRecord]) -> Figure:
     """Losses and held-out accuracies over the passes."""
     fitted = [record for record in records if record.loss]
     measured = [record for record in records if record.holdout]
@@ -121,12 +121,12 @@ def curves(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _accuracies(record: Record) -> dict[str, float]:
+def _accuracies(record: HistoryRecord) -> dict[str, float]:
     return {top: figures.accuracy for top, figures in (record.holdout or {}).items()}
 
 
 def _plot(
-    axes: Axes, records: Sequence[Record], values: Callable[[Record], dict[str, float]], style: str = "-"
+    axes: Axes, records: Sequence[HistoryRecord], values: Callable[[HistoryRecord], dict[str, float]], style: str = "-"
 ) -> None:
     passes = [record.passes for record in records]
     for top in values(records[0]) if records else {}:

@@ -48,7 +48,7 @@ class Schedule:
         return step % _RECORD_STEPS == 0 or self.saves(step) or self.measures(step)
 
 
-def schedule(network: Network, sets: Sequence[Dataset]) -> Schedule:
+def make_schedule(network: Network, sets: Sequence[Dataset]) -> Schedule:
     """Count the steps; passes are over the dataset that needs most of them.
 
     Args:

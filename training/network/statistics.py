@@ -18,7 +18,7 @@ from models import networks
 from models.arrays import Pixels
 
 
-def refresh_statistics(model: keras.Model, batches: Iterable[Pixels]) -> None:
+def recompute_batch_norm(model: keras.Model, batches: Iterable[Pixels]) -> None:
     """Set mean and variance of every batch normalisation to those of all batches together.
 
     Args:

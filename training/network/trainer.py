@@ -24,12 +24,12 @@ from training.network.batch_norm import with_fused_normalization
 from training.network.batches import Batch
 from training.network.history import Figures
 from training.network.optimizers import learning_rate, optimizer
-from training.network.statistics import refresh_statistics
+from training.network.statistics import recompute_batch_norm
 from training.recipes.schema import Fit, Network, Task
-from training.runtime.threads import repeatable_threads
+from training.runtime.threads import deterministic_threads
 
 
-class Learner:
+class Trainer:
     """A network and the optimizer that fits it."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Learner:
         Raises:
             WeightsError: there is no such network, or the weights are not of it.
         """
-        repeatable_threads(fit.parts)
+        deterministic_threads(fit.parts)
         keras.utils.set_random_seed(seed)
         any_size = fit.early is not None
         units = {task.top: 1 if task.sigmoid else tops[task.top] for task in network.tasks}
@@ -85,9 +85,9 @@ class Learner:
         """Take one step; gives the loss of each top on the batch, as it was before it."""
         return {top: float(loss) for top, loss in self._fit(batch.pixels, batch.labels).items()}
 
-    def refresh_statistics(self, batches: Iterable[Pixels]) -> None:
+    def recompute_batch_norm(self, batches: Iterable[Pixels]) -> None:
         """Take the statistics of batch normalisation anew, from images as they are."""
-        refresh_statistics(self._model, batches)
+        recompute_batch_norm(self._model, batches)
 
     def measure(self, top: str, chunks: Iterable[tuple[Pixels, Integers]]) -> Figures:
         """Accuracy and mean log loss of a top on images as they are, in inference mode."""

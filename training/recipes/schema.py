@@ -15,7 +15,7 @@ from models.preprocess import PreprocessSpec
 from training.errors import RecipeError
 from training.estimators.heads import FITTED_KINDS, AnyHead
 from training.network.augment import Warp
-from training.network.early_stopping import Stop
+from training.network.early_stopping import EarlyStopping
 
 RECIPES = Path(__file__).parent
 
@@ -98,7 +98,7 @@ class Fit(_Part):
     )
     everything: bool = _later(False, description="fit on the held-out and the validation images too, measuring none")
     early: Early | None = None
-    stop: Stop | None = _later(None)
+    stop: EarlyStopping | None = _later(None)
     checkpoint_steps: int = Field(500, ge=1)
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from models.manifests import Metrics
 from training.evaluation import confusion as breakdown
 from training.evaluation import metrics
-from training.evaluation.results import Answers, Findings
+from training.evaluation.results import ClassifierResults, Predictions
 from training.network import history
 from training.reporting import report_plots as report_pictures
 
@@ -34,7 +34,7 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.1f} %"
 
 
-def write(findings: Findings, folder: Path) -> Path:
+def write(findings: ClassifierResults, folder: Path) -> Path:
     """Write both files into a folder, which is made; what lay there is replaced. Returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
     name, answers = findings.foremost
@@ -56,7 +56,7 @@ def write(findings: Findings, folder: Path) -> Path:
     return folder / PAGE
 
 
-def measured(findings: Findings) -> dict[str, Any]:
+def measured(findings: ClassifierResults) -> dict[str, Any]:
     """Every figure of the foremost set, and the accuracies of the others, as metrics.json holds them."""
     manifest, (name, answers) = findings.manifest, findings.foremost
     probabilities, labels = answers.probabilities, answers.split.labels
@@ -87,7 +87,7 @@ def _plain(found: Metrics) -> dict[str, Any]:
     return found.model_dump(mode="json", exclude={"accuracy_by_class"})
 
 
-def _pictures(findings: Findings, figures: dict[str, Any]) -> dict[str, str]:
+def _pictures(findings: ClassifierResults, figures: dict[str, Any]) -> dict[str, str]:
     _, answers = findings.foremost
     confusion = np.array(figures["confusion_matrix"])
     drawn = {
@@ -100,7 +100,7 @@ def _pictures(findings: Findings, figures: dict[str, Any]) -> dict[str, str]:
     return {name: report_pictures.inline(figure) for name, figure in drawn.items()}
 
 
-def _mistakes(findings: Findings, answers: Answers) -> list[dict[str, Any]]:
+def _mistakes(findings: ClassifierResults, answers: Predictions) -> list[dict[str, Any]]:
     classes, images = findings.manifest.classes, answers.split.paths
     return [
         {

@@ -14,7 +14,7 @@ from training.extractor.initial_weights import Downloads
 
 
 @dataclass(frozen=True)
-class Workplace:
+class RunContext:
     """Where a run reads and writes, and how it tells of itself.
 
     Attributes:
@@ -30,7 +30,7 @@ class Workplace:
 
     store: Store
     track: Track
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     location: Path | None = None
     cache: Path = CACHE_FOLDER
     downloads: Downloads | None = None

@@ -17,7 +17,7 @@ from models.cpu import CPUINFO, has_bfloat16
 _OPTION = "auto_mixed_precision_onednn_bfloat16"
 
 
-def prefer_onednn() -> None:
+def enable_onednn() -> None:
     """Let TensorFlow compute with oneDNN; to be called before it is first imported.
 
     By itself it does so only on newer processors. On those without AVX-512 a training step of InceptionV3 takes

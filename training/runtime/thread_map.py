@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 _CHUNK = 32
 
 
-def in_threads(function: Callable[[Item], Result], items: Sequence[Item], advance: Advance) -> list[Result]:
+def thread_map(function: Callable[[Item], Result], items: Sequence[Item], advance: Advance) -> list[Result]:
     """`[function(item) for item in items]`, a thread for each core.
 
     Args:
@@ -36,7 +36,7 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item], advanc
     return results
 
 
-def streamed(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def stream_map(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """`map(function, items)` in threads; however many items there are, few results wait for the caller.
 
     Args:

@@ -11,7 +11,7 @@ from models.cpu import available_cores
 logger = logging.getLogger(__name__)
 
 
-def repeatable_threads(parts: int) -> None:
+def deterministic_threads(parts: int) -> None:
     """Spread a fit over all cores, either within operations or across them, never both.
 
     Operations that run at once and each use several threads share them as chance has it, and each split of a sum

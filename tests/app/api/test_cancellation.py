@@ -10,7 +10,7 @@ import pytest
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from app.api.cancellation import unless_gone
+from app.api.cancellation import cancel_on_disconnect
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,7 @@ class Work:
 
 async def begun() -> tuple[Client, Work, asyncio.Task[None]]:
     client, work = Client(), Work()
-    task = asyncio.create_task(unless_gone(client.request, work()))
+    task = asyncio.create_task(cancel_on_disconnect(client.request, work()))
     await work.began.wait()
     return client, work, task
 
@@ -53,7 +53,7 @@ async def test_a_result_is_given_and_nothing_goes_on_behind_it() -> None:
         return 42
 
     before = asyncio.all_tasks()
-    assert await unless_gone(Client().request, quick()) == 42
+    assert await cancel_on_disconnect(Client().request, quick()) == 42
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
 
@@ -93,4 +93,4 @@ async def test_a_timeout_of_the_work_is_none_of_the_client() -> None:
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        await unless_gone(Client().request, slow())
+        await cancel_on_disconnect(Client().request, slow())

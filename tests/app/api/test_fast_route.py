@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.api.fast_route import Direct
+from app.api.fast_route import FastRoute
 from app.auth.keys import Role, add
 from app.routes import classify, embed, v2
 from app.routes import classify_batch as batch
@@ -80,7 +80,7 @@ async def test_what_reads_a_body_is_called_directly(make_app: Callable[..., Fast
     paths = make_app().openapi()["paths"]
     reading = {path for path, operations in paths.items() if any("requestBody" in each for each in operations.values())}
     routers = [each.router for each in (batch, classify, embed, predictions, v2)]
-    assert reading <= {route.path for router in routers for route in router.routes if isinstance(route, Direct)}
+    assert reading <= {route.path for router in routers for route in router.routes if isinstance(route, FastRoute)}
 
 
 async def test_a_key_is_asked_for_before_there_is_a_word_about_room(

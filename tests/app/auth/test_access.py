@@ -143,7 +143,7 @@ async def test_requests_beyond_the_limit_wait_and_every_answer_says_what_is_left
         page = await client.post("/", files={"file": PICTURE})
         assert (page.status_code, "limit of requests" in page.text) == (429, True)
         assert (await client.get("/livez")).status_code == 200
-        assert 'shed_total{reason="rate_limited"} 2.0' in (await client.get("/metrics")).text
+        assert 'requests_rejected_total{reason="rate_limited"} 2.0' in (await client.get("/metrics")).text
 
 
 async def test_who_has_to_wait_for_hours_is_told_so(serve: Serve) -> None:

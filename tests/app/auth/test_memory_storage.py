@@ -7,7 +7,7 @@ import pytest
 from limits import RateLimitItemPerHour, RateLimitItemPerSecond
 from limits.aio.strategies import FixedWindowRateLimiter
 
-from app.auth.memory_storage import Counters
+from app.auth.memory_storage import HeapMemoryStorage
 
 pytestmark = pytest.mark.anyio
 
@@ -16,7 +16,7 @@ CPU_S = 0.5  # a hundredth of it is needed; where each hit looks through all cal
 
 
 async def test_a_hit_costs_the_same_however_many_callers_there_are() -> None:
-    limiter, item = FixedWindowRateLimiter(Counters()), RateLimitItemPerHour(10)
+    limiter, item = FixedWindowRateLimiter(HeapMemoryStorage()), RateLimitItemPerHour(10)
     for number in range(CALLERS):
         await limiter.hit(item, str(number))
     before = time.process_time()
@@ -27,7 +27,7 @@ async def test_a_hit_costs_the_same_however_many_callers_there_are() -> None:
 
 
 async def test_callers_are_forgotten_when_their_time_is_over() -> None:
-    counters = Counters()
+    counters = HeapMemoryStorage()
     for number in range(1000):
         await counters.incr(str(number), 0.01)
     await asyncio.sleep(0.02)
@@ -37,10 +37,10 @@ async def test_callers_are_forgotten_when_their_time_is_over() -> None:
 
 
 async def test_a_window_ends_and_another_one_begins() -> None:
-    limiter, item = FixedWindowRateLimiter(Counters()), RateLimitItemPerSecond(2, 3600)
+    limiter, item = FixedWindowRateLimiter(HeapMemoryStorage()), RateLimitItemPerSecond(2, 3600)
     assert [await limiter.hit(item, "a") for _ in range(3)] == [True, True, False]
     assert await limiter.hit(item, "b")
-    counters = Counters()
+    counters = HeapMemoryStorage()
     assert await counters.incr("a", 0.01) == 1
     await asyncio.sleep(0.02)
     assert [await counters.incr("a", 3600) for _ in range(2)] == [1, 2]

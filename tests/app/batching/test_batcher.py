@@ -12,9 +12,9 @@ import pytest
 
 from app.batching import watchdog as vitals
 from app.batching.batcher import Batcher
-from app.batching.request import Outcome
-from app.batching.watchdog import MOST_FAILURES
-from app.errors import BatchFailed, Closed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
+from app.batching.request import BatchResult
+from app.batching.watchdog import MAX_FAILURES
+from app.errors import BatcherClosed, BatchFailed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
 
 pytestmark = pytest.mark.anyio
 
@@ -37,24 +37,24 @@ class Held:
 def make(
     run: Callable[[Sequence[int]], Sequence[int]], max_batch: int = 4, places: int = 64, max_delay_s: float = 0
 ) -> Batcher[int, int]:
-    return Batcher(run, name="test", max_batch=max_batch, places=places, max_delay_s=max_delay_s)
+    return Batcher(run, name="test", max_batch=max_batch, capacity=places, max_delay_s=max_delay_s)
 
 
-async def busy(batcher: Batcher[int, int], run: Held) -> asyncio.Task[Outcome[int]]:
+async def busy(batcher: Batcher[int, int], run: Held) -> asyncio.Task[BatchResult[int]]:
     """Have the batcher run a batch of one, so that what follows has to wait."""
     first = asyncio.create_task(ask(batcher, 0))
     await asyncio.to_thread(run.began.acquire)
     return first
 
 
-async def ask(batcher: Batcher[int, int], item: int, deadline: float | None = None) -> Outcome[int]:
+async def ask(batcher: Batcher[int, int], item: int, deadline: float | None = None) -> BatchResult[int]:
     with batcher.reserve(1, deadline) as place:
-        asked = batcher.ask(place)
-        batcher.put(asked, item)
-        return await batcher.outcome(asked)
+        asked = batcher.submit(place)
+        batcher.enqueue(asked, item)
+        return await batcher.result(asked)
 
 
-def submit(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[Outcome[int]]]:
+def submit(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[BatchResult[int]]]:
     return [asyncio.create_task(ask(batcher, item)) for item in items]
 
 
@@ -221,12 +221,12 @@ async def test_nobody_waits_for_a_thread_that_died() -> None:
     def broken(size: int, seconds: float) -> None:
         raise ZeroDivisionError
 
-    batcher: Batcher[int, int] = Batcher(lambda items: items, name="test", max_batch=1, places=9, on_batch=broken)
+    batcher: Batcher[int, int] = Batcher(lambda items: items, name="test", max_batch=1, capacity=9, on_batch=broken)
     results = await asyncio.gather(*submit(batcher, 1, 2, 3), return_exceptions=True)
-    assert all(isinstance(result, Closed) for result in results)
-    with pytest.raises(Closed):
+    assert all(isinstance(result, BatcherClosed) for result in results)
+    with pytest.raises(BatcherClosed):
         await ask(batcher, 4)
-    with pytest.raises(Closed), batcher.reserve():
+    with pytest.raises(BatcherClosed), batcher.reserve():
         pass
 
 
@@ -238,7 +238,7 @@ async def test_closing_answers_what_waits_and_takes_nothing_more() -> None:
     await asyncio.sleep(0.01)
     closing = asyncio.create_task(asyncio.to_thread(batcher.close))
     await asyncio.sleep(0.01)
-    with pytest.raises(Closed):
+    with pytest.raises(BatcherClosed):
         await ask(batcher, 3)
     run.go.set()
     outcomes = await asyncio.gather(first, *waiting)
@@ -249,7 +249,7 @@ async def test_closing_answers_what_waits_and_takes_nothing_more() -> None:
 async def test_batches_are_told_with_their_sizes() -> None:
     seen: list[int] = []
     batcher: Batcher[int, int] = Batcher(
-        lambda items: items, name="test", max_batch=4, places=9, on_batch=lambda size, _: seen.append(size)
+        lambda items: items, name="test", max_batch=4, capacity=9, on_batch=lambda size, _: seen.append(size)
     )
     await asyncio.gather(*submit(batcher, 1, 2, 3))
     assert sum(seen) == 3
@@ -258,7 +258,7 @@ async def test_batches_are_told_with_their_sizes() -> None:
 
 async def test_lanes_run_side_by_side() -> None:
     lanes = [Held(), Held()]
-    batcher: Batcher[int, int] = Batcher(*lanes, name="test", max_batch=1, places=9)
+    batcher: Batcher[int, int] = Batcher(*lanes, name="test", max_batch=1, capacity=9)
     tasks = submit(batcher, 1, 2)
     for lane in lanes:
         await asyncio.to_thread(lane.began.acquire)
@@ -277,7 +277,7 @@ async def test_a_lane_that_dies_closes_the_batcher_but_spares_what_another_runs(
         with suppress(IndexError):  # one lane alone finds something to take
             raise ZeroDivisionError(deaths.pop())
 
-    batcher: Batcher[int, int] = Batcher(held, held, name="test", max_batch=1, places=9, on_batch=told)
+    batcher: Batcher[int, int] = Batcher(held, held, name="test", max_batch=1, capacity=9, on_batch=told)
     spared = await busy(batcher, held)
     doomed = await busy(batcher, held)
     (waiting,) = submit(batcher, 3)
@@ -288,7 +288,7 @@ async def test_a_lane_that_dies_closes_the_batcher_but_spares_what_another_runs(
     assert sorted(type(outcome).__name__ for outcome in outcomes[:2]) == ["Closed", "Outcome"]
     while batcher.is_alive:  # noqa: ASYNC110 -- a thread has no event to wait for
         await asyncio.sleep(0.001)
-    with pytest.raises(Closed):
+    with pytest.raises(BatcherClosed):
         await ask(batcher, 4)
     await asyncio.to_thread(batcher.close)
 
@@ -305,14 +305,14 @@ async def test_a_device_that_fails_at_every_batch_is_told_dead_and_one_that_reco
         return items
 
     batcher = make(run, max_batch=1)
-    for _ in range(MOST_FAILURES - 1):
+    for _ in range(MAX_FAILURES - 1):
         with pytest.raises(BatchFailed):
             await ask(batcher, 1)
     assert batcher.is_alive
     is_broken = False
     await ask(batcher, 1)
     is_broken = True
-    for _ in range(MOST_FAILURES):
+    for _ in range(MAX_FAILURES):
         assert batcher.is_alive
         with pytest.raises(BatchFailed):
             await ask(batcher, 1)
@@ -364,15 +364,15 @@ async def test_an_item_that_is_given_up_while_it_is_made_never_joins_the_line() 
 
     batcher = make(run)
     with batcher.reserve(2) as place:
-        asked = batcher.ask(place)
-        waits = asyncio.create_task(batcher.outcome(asked))
+        asked = batcher.submit(place)
+        waits = asyncio.create_task(batcher.result(asked))
         await asyncio.sleep(0)
         waits.cancel()
         await asyncio.wait([waits])
-        await asyncio.to_thread(batcher.put, asked, 1)
-        other = batcher.ask(place)
-        batcher.put(other, 2)
-        assert (await batcher.outcome(other)).result == 2
+        await asyncio.to_thread(batcher.enqueue, asked, 1)
+        other = batcher.submit(place)
+        batcher.enqueue(other, 2)
+        assert (await batcher.result(other)).result == 2
     assert ran == [2]
     batcher.close()
 
@@ -380,21 +380,21 @@ async def test_an_item_that_is_given_up_while_it_is_made_never_joins_the_line() 
 async def test_whoever_asked_hears_why_an_item_could_not_be_made() -> None:
     batcher = make(lambda items: items)
     with batcher.reserve() as place:
-        asked = batcher.ask(place)
+        asked = batcher.submit(place)
         await asyncio.to_thread(batcher.fail, asked, ZeroDivisionError("no such picture"))
         with pytest.raises(ZeroDivisionError, match="no such picture"):
-            await batcher.outcome(asked)
+            await batcher.result(asked)
     batcher.close()
 
 
 async def test_closing_answers_those_whose_items_are_never_made() -> None:
     batcher = make(lambda items: items)
     with batcher.reserve() as place:
-        asked = batcher.ask(place)
+        asked = batcher.submit(place)
         await asyncio.to_thread(batcher.close)
-        with pytest.raises(Closed):
-            await batcher.outcome(asked)
-        batcher.put(asked, 1)
+        with pytest.raises(BatcherClosed):
+            await batcher.result(asked)
+        batcher.enqueue(asked, 1)
 
 
 async def test_a_batch_on_shared_cores_begins_when_nothing_is_being_made_any_more() -> None:
@@ -403,19 +403,19 @@ async def test_a_batch_on_shared_cores_begins_when_nothing_is_being_made_any_mor
         lambda items: items,
         name="test",
         max_batch=8,
-        places=9,
+        capacity=9,
         shares_cores=True,
         on_batch=lambda size, seconds: sizes.append(size),
     )
     await ask(batcher, 0)
     with batcher.reserve(3) as place:
-        first, second, never = [batcher.ask(place) for _ in range(3)]
-        batcher.put(first, 1)
-        batcher.put(second, 2)
+        first, second, never = [batcher.submit(place) for _ in range(3)]
+        batcher.enqueue(first, 1)
+        batcher.enqueue(second, 2)
         batcher.fail(never, ValueError("unreadable"))
-        assert [(await batcher.outcome(each)).result for each in (first, second)] == [1, 2]
+        assert [(await batcher.result(each)).result for each in (first, second)] == [1, 2]
         with pytest.raises(ValueError, match="unreadable"):
-            await batcher.outcome(never)
+            await batcher.result(never)
     assert sum(sizes) == 3
     batcher.close()
 
@@ -423,7 +423,7 @@ async def test_a_batch_on_shared_cores_begins_when_nothing_is_being_made_any_mor
 async def test_a_full_batch_on_shared_cores_runs_in_its_own_way() -> None:
     alone, beside = Held(), Held()
     batcher: Batcher[int, int] = Batcher(
-        alone, alone, beside=beside, name="test", max_batch=2, places=9, shares_cores=True
+        alone, alone, concurrent=beside, name="test", max_batch=2, capacity=9, shares_cores=True
     )
     first = await busy(batcher, alone)
     others = submit(batcher, 1, 2)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.batching.batcher import Batcher
-from app.batching.request import Outcome
-from app.errors import BatchFailed, Closed
+from app.batching.request import BatchResult
+from app.errors import BatcherClosed, BatchFailed
 from tests.app.batching.test_batcher import ask
 
 
@@ -32,7 +32,7 @@ def test_whatever_happens_every_caller_hears_its_own_outcome(
         return [2 * item for item in batch]
 
     async def all_of_them() -> None:
-        batcher: Batcher[int, int] = Batcher(run, name="test", max_batch=max_batch, places=64)
+        batcher: Batcher[int, int] = Batcher(run, name="test", max_batch=max_batch, capacity=64)
         tasks = [asyncio.create_task(ask(batcher, number)) for number, _ in items]
         await asyncio.sleep(0)
         for task, (_, gives_up) in zip(tasks, items, strict=True):
@@ -40,7 +40,7 @@ def test_whatever_happens_every_caller_hears_its_own_outcome(
                 task.cancel()
         results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
         for (number, gives_up), result in zip(items, results, strict=True):
-            if isinstance(result, Outcome):
+            if isinstance(result, BatchResult):
                 assert result.result == 2 * number
                 assert 1 <= result.batch_size <= max_batch
             elif isinstance(result, BatchFailed):
@@ -69,19 +69,19 @@ def test_whatever_becomes_of_items_in_the_making_nobody_is_left_waiting(fates: l
             lambda items: [2 * item for item in items],
             name="test",
             max_batch=4,
-            places=64,
+            capacity=64,
             shares_cores=shares_cores,
             sizes=[1, 2, 4],
         )
         with batcher.reserve(len(fates)) as place, ThreadPoolExecutor(3) as makers:
-            asked = [batcher.ask(place) for _ in fates]
-            tasks = [asyncio.create_task(batcher.outcome(each)) for each in asked]
+            asked = [batcher.submit(place) for _ in fates]
+            tasks = [asyncio.create_task(batcher.result(each)) for each in asked]
             await asyncio.sleep(0)
             for number, (fate, each) in enumerate(zip(fates, asked, strict=True)):
                 if fate == "fails":
                     makers.submit(batcher.fail, each, ZeroDivisionError())
                 elif fate != "is never made":
-                    makers.submit(batcher.put, each, number)
+                    makers.submit(batcher.enqueue, each, number)
                 if fate == "is given up":
                     tasks[number].cancel()
             settled = [task for task, fate in zip(tasks, fates, strict=True) if fate != "is never made"]
@@ -90,14 +90,14 @@ def test_whatever_becomes_of_items_in_the_making_nobody_is_left_waiting(fates: l
             results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
         for number, (fate, result) in enumerate(zip(fates, results, strict=True)):
             if fate == "made":
-                assert isinstance(result, Outcome)
+                assert isinstance(result, BatchResult)
                 assert result.result == 2 * number
                 assert 1 <= result.batch_size <= 4
             else:
                 expected = {
                     "fails": ZeroDivisionError,
                     "is given up": asyncio.CancelledError,
-                    "is never made": Closed,
+                    "is never made": BatcherClosed,
                 }[fate]
                 assert isinstance(result, expected)
         assert batcher.depth == 0

@@ -86,7 +86,9 @@ def test_removing_a_picture_takes_back_its_request(chromium: Browser, tiny_store
         visit.page.get_by_role("button", name="Remove two.png").click()
         visit.finished(2)
         metrics = get(visit.address, "/metrics").body.decode()
-    assert "classifier_cancelled_total 1.0" in metrics, "the server still worked for a picture that was removed"
+    assert "classifier_requests_cancelled_total 1.0" in metrics, (
+        "the server still worked for a picture that was removed"
+    )
 
 
 def test_a_fault_of_the_server_is_told_with_the_number_to_ask_for(chromium: Browser, tiny_store: Path) -> None:

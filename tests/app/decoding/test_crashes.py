@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from app.decoding import worker_process as decoding
-from app.decoding.worker_process import Process
+from app.decoding.worker_process import DecodeWorker
 from models.decoding import protocol as wishes
 from models.errors import UndecodableImage
 from tests.app.conftest import eventually
@@ -33,12 +33,12 @@ def obedient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wishes, "start", OBEDIENT)
 
 
-def pid(process: Process) -> int:
+def pid(process: DecodeWorker) -> int:
     assert process._process
     return process._process.pid
 
 
-def await_end(process: Process) -> None:
+def await_end(process: DecodeWorker) -> None:
     """Block until it has ended, while its event loop does not hear of it."""
     os.waitid(os.P_PID, pid(process), os.WEXITED | os.WNOWAIT)
 
@@ -111,7 +111,7 @@ async def test_a_picture_over_which_two_were_killed_is_refused() -> None:
 async def test_a_withdrawn_picture_is_not_tried_again() -> None:
     async with pool_of() as pool:
         first, second = ask(pool, b"kill", b"abort")
-        first.job.is_wanted = second.job.is_wanted = False
+        first.job.is_active = second.job.is_active = False
         await processes(pool)[0].ended
         (third,) = ask(pool, b"a")
         assert await third.answer() == b"a"
@@ -125,7 +125,7 @@ async def test_a_picture_that_takes_too_long_is_refused_at_once(monkeypatch: pyt
         first, second = ask(pool, b"sleep", b"a")
         with pytest.raises(UndecodableImage, match="takes too long"):
             await first.answer()
-        assert not first.job.was_lost, "it was we who ended it: nothing is to be tried again"
+        assert not first.job.was_retried, "it was we who ended it: nothing is to be tried again"
         assert await second.answer() == b"a"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.decoding import worker_process as decoding
-from app.errors import Closed
+from app.errors import BatcherClosed
 from models.decoding import protocol as wishes
 from tests.app.conftest import eventually
 from tests.support.decode_worker import WAIT_S, Start, children, connections
@@ -80,11 +80,11 @@ async def test_no_more_are_given_ahead_than_may_be() -> None:
     async with pool_of(ahead=3) as pool:
         ask(pool, b"sleep", b"a", b"b", b"c", b"d")
         (process,) = processes(pool)
-        assert (len(process.jobs), len(pool.turns)) == (3, 2)
+        assert (len(process.jobs), len(pool.queue)) == (3, 2)
     async with pool_of() as pool:
         ask(pool, b"sleep", bytes(200_000), b"c", b"d")
         (process,) = processes(pool)
-        assert (len(process.jobs), len(pool.turns)) == (2, 2), "the second is work enough"
+        assert (len(process.jobs), len(pool.queue)) == (2, 2), "the second is work enough"
 
 
 def no_python(end: socket.socket, _: object) -> subprocess.Popen[bytes]:
@@ -105,7 +105,7 @@ async def test_where_none_comes_up_those_who_wait_are_told_and_it_is_dead(
         assert pool.is_alive, "so far nobody has waited for them"
         asked = ask(pool, b"a", b"b", b"c")
         for each in asked:
-            with pytest.raises(Closed):
+            with pytest.raises(BatcherClosed):
                 await each.answer()
         assert not pool.is_alive
 
@@ -154,14 +154,14 @@ async def test_whoever_is_not_done_when_it_closes_is_told() -> None:
         at_work = ask(pool, b"sleep", b"sleep", b"a", b"b")
         waiting = ask(pool, b"c", b"d")
         (withdrawn,) = ask(pool, b"e")
-        withdrawn.job.is_wanted = False
-        assert (sum(len(process.jobs) for process in processes(pool)), len(pool.turns)) == (4, 3)
+        withdrawn.job.is_active = False
+        assert (sum(len(process.jobs) for process in processes(pool)), len(pool.queue)) == (4, 3)
     for each in at_work + waiting:
-        with pytest.raises(Closed, match="shutting down"):
+        with pytest.raises(BatcherClosed, match="shutting down"):
             await each.answer()
     assert not withdrawn.answers
     await are_open(before)
-    with pytest.raises(Closed):
+    with pytest.raises(BatcherClosed):
         ask(pool, b"f")
 
 
@@ -172,7 +172,7 @@ async def test_it_closes_while_processes_start() -> None:
         asked = ask(pool, b"a")
         await asyncio.sleep(0)
     await asyncio.wait_for(warming, WAIT_S)
-    with pytest.raises(Closed):
+    with pytest.raises(BatcherClosed):
         await asked[0].answer()
     await are_open(before)
 
@@ -194,5 +194,5 @@ async def test_an_answer_on_its_way_when_it_closes_is_not_told_too() -> None:
         pool._starting.add(asyncio.create_task(asyncio.sleep(0.2)))  # as one that starts: meanwhile, answers come
         await pool.close()
         for each in asked:
-            with pytest.raises(Closed):
+            with pytest.raises(BatcherClosed):
                 await each.answer()

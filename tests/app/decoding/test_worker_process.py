@@ -12,9 +12,9 @@ import httpx
 import numpy as np
 import pytest
 
-from app.decoding.decoder import Decoders
-from app.decoding.worker_process import Job, Sender
-from app.errors import Closed, Overloaded
+from app.decoding.decoder import ImageDecoder
+from app.decoding.worker_process import DecodeJob, RequestKey
+from app.errors import BatcherClosed, Overloaded
 from app.inference import image_task as making
 from models.decoding import protocol as wishes
 from models.decoding.image import DEFAULT_LIMITS
@@ -32,39 +32,39 @@ PICTURE = encoded()
 
 
 @pytest.fixture
-async def decoders(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Decoders]:
+async def decoders(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ImageDecoder]:
     monkeypatch.setattr(wishes, "start", OBEDIENT)
-    decoders = Decoders(1000)
+    decoders = ImageDecoder(1000)
     yield decoders
     await decoders.close()
 
 
-def ask(decoders: Decoders, data: bytes, sender: Sender) -> Asked:
+def ask(decoders: ImageDecoder, data: bytes, sender: RequestKey) -> Asked:
     asked = Asked(data, sender)
-    decoders.start(asked.job)
+    decoders.submit(asked.job)
     return asked
 
 
-async def test_a_large_picture_is_handed_over_and_answered(decoders: Decoders) -> None:
-    asked = [ask(decoders, data, Sender(9)) for data in (b"large 1", b"a", b"large 2", b"b", b"large 3")]
+async def test_a_large_picture_is_handed_over_and_answered(decoders: ImageDecoder) -> None:
+    asked = [ask(decoders, data, RequestKey(9)) for data in (b"large 1", b"a", b"large 2", b"b", b"large 3")]
     assert [await each.answer() for each in asked] == [each.data for each in asked]
 
 
-async def test_nobody_is_told_of_what_was_withdrawn(decoders: Decoders) -> None:
+async def test_nobody_is_told_of_what_was_withdrawn(decoders: ImageDecoder) -> None:
     await decoders.warm()
-    withdrawn = [ask(decoders, data, Sender(9)) for data in (b"nap", b"a", b"abort", b"large", b"number")]
-    asked = [ask(decoders, b"b", Sender()) for _ in range(4)]
+    withdrawn = [ask(decoders, data, RequestKey(9)) for data in (b"nap", b"a", b"abort", b"large", b"number")]
+    asked = [ask(decoders, b"b", RequestKey()) for _ in range(4)]
     for each in withdrawn:
-        decoders.withdraw(each.job)
+        decoders.cancel(each.job)
     assert [await each.answer() for each in asked] == [b"b"] * 4
     await asyncio.sleep(0.5)
     assert [each.answers for each in withdrawn] == [[]] * 5
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_each_is_told_its_own_once_whatever_the_others_are(decoders: Decoders, seed: int) -> None:
+async def test_each_is_told_its_own_once_whatever_the_others_are(decoders: ImageDecoder, seed: int) -> None:
     chance = random.Random(seed)
-    senders = [Sender(pictures) for pictures in (1, 2, 5, 64)]
+    senders = [RequestKey(pictures) for pictures in (1, 2, 5, 64)]
     asked, withdrawn = list[Asked](), set[Asked]()
     for number in range(400):
         kind = chance.choices([b"", b"large", b"abort", b"nothing"], [90, 10, 0.5, 0.5])[0]
@@ -73,7 +73,7 @@ async def test_each_is_told_its_own_once_whatever_the_others_are(decoders: Decod
         asked.append(ask(decoders, data, chance.choice(senders)))
         each = chance.choice(asked)
         if chance.random() < 0.2 and not each.answers:
-            decoders.withdraw(each.job)
+            decoders.cancel(each.job)
             withdrawn.add(each)
         if chance.random() < 0.2:
             await asyncio.sleep(chance.choice([0, 0.001, 0.01]))
@@ -87,7 +87,7 @@ async def test_each_is_told_its_own_once_whatever_the_others_are(decoders: Decod
             try:
                 assert await each.answer() == each.data
             except Overloaded:
-                assert (each.data[:5], each.sender.pictures) == (b"large", 1)
+                assert (each.data[:5], each.sender.images) == (b"large", 1)
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/"])
@@ -168,13 +168,13 @@ async def test_an_error_of_that_thread_is_told(client: httpx.AsyncClient, monkey
 
 
 async def test_a_thumbnail_that_comes_when_nobody_waits_any_more_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoders, jobs = Decoders(1000), list[Job]()
+    decoders, jobs = ImageDecoder(1000), list[DecodeJob]()
     monkeypatch.setattr(decoders, "start", jobs.append)
     asked = asyncio.create_task(decoders.thumbnail(PICTURE, 9, DEFAULT_LIMITS))
     await asyncio.sleep(0)
     asked.cancel()  # and before the event loop has told whoever asked:
-    jobs[0].tell({}, b"")
-    jobs[0].fail(MemoryError())
+    jobs[0].on_done({}, b"")
+    jobs[0].on_error(MemoryError())
     with pytest.raises(asyncio.CancelledError):
         await asked
     await decoders.close()
@@ -206,12 +206,12 @@ async def test_pixels_of_a_request_that_is_over_are_not_looked_at(
     await asyncio.to_thread(service.decoders._threads.shutdown)
     assert not looked
     (late,) = await service.classify_all([pixels], [service.default])
-    assert isinstance(late, Closed)
+    assert isinstance(late, BatcherClosed)
 
 
 async def test_where_no_process_comes_up_there_is_nothing_warm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wishes, "start", changed("raise SystemExit(1)"))
-    decoders = Decoders(1000)
+    decoders = ImageDecoder(1000)
     with pytest.raises(NoDecoder, match="Allow more processes"):
         await decoders.warm()
     await decoders.close()

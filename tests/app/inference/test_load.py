@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.state import State
+from app.state import AppState
 from tests.app.conftest import Serve, eventually
 from tests.support.encoded_images import encoded
 from tests.support.tiny_app import ColourEngine
@@ -68,7 +68,7 @@ async def test_overload_is_refused_at_once_and_says_when_to_come_back(serve: Ser
         refused = await asyncio.wait_for(send(client), 10)
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         assert int(refused.headers["Retry-After"]) >= 1
-        assert await sample(client, 'classifier_shed_total{reason="overloaded"}') == 1
+        assert await sample(client, 'classifier_requests_rejected_total{reason="overloaded"}') == 1
         engine.go.set()
         assert [response.status_code for response in await asyncio.gather(*accepted)] == [200, 200]
         assert (await send(client)).status_code == 200
@@ -107,7 +107,7 @@ async def test_a_deadline_that_passes_while_waiting_is_504(serve: Serve, engine:
         engine.go.set()
         assert (await first).status_code == 200
         assert sum(engine.sizes) == 1
-        assert await sample(client, 'classifier_shed_total{reason="deadline_exceeded"}') == 1
+        assert await sample(client, 'classifier_requests_rejected_total{reason="deadline_exceeded"}') == 1
 
 
 async def test_the_default_deadline_is_a_setting(serve: Serve, engine: ColourEngine) -> None:
@@ -152,7 +152,7 @@ async def test_a_client_that_hangs_up_while_queued_costs_no_run(serve: Serve, en
         hang_up.set()
         await asyncio.wait_for(request, 10)
         assert await sample(client, _DEPTH) == 0
-        assert await sample(client, "classifier_cancelled_total") == 1
+        assert await sample(client, "classifier_requests_cancelled_total") == 1
         engine.go.set()
         assert (await first).status_code == 200
         assert (await send(client)).status_code == 200
@@ -178,7 +178,7 @@ async def test_a_fault_of_ours_is_500_without_a_word_about_it(
 async def test_draining_refuses_new_work_and_finishes_the_old(serve: Serve, engine: ColourEngine) -> None:
     async with serve() as client:
         first = await hold(engine, client)
-        state: State = app_of(client).state.held
+        state: AppState = app_of(client).state.held
         state.lifecycle.drain()
         refused = await send(client)
         assert (refused.status_code, refused.json()["code"]) == (503, "draining")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import BrokenBody
+from app.errors import MalformedBody
 from app.uploads import zips
 from tests.app.conftest import Serve, eventually
 from tests.app.inference.test_load import queued, sample
@@ -162,7 +162,7 @@ async def test_the_images_of_several_zips_count_together(serve: Serve) -> None:
 
 
 async def test_a_zip_that_unpacks_to_more_than_the_limit_is_413(serve: Serve) -> None:
-    async with serve(max_batch_bytes=100_000, max_body_bytes=80_000) as client:
+    async with serve(max_batch_request_bytes=100_000, max_body_bytes=80_000) as client:
         response = await send_zip(client, zipped(a=bytes(60_000), b=bytes(60_000)))
         assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
         assert "100,000 bytes" in response.json()["detail"]
@@ -171,7 +171,7 @@ async def test_a_zip_that_unpacks_to_more_than_the_limit_is_413(serve: Serve) ->
 
 
 async def test_a_zip_bomb_is_unpacked_no_further_than_the_limit(serve: Serve) -> None:
-    async with serve(max_batch_bytes=1_000_000, max_body_bytes=900_000) as client:
+    async with serve(max_batch_request_bytes=1_000_000, max_body_bytes=900_000) as client:
         bomb = zipped(a=bytes(200_000_000))
         assert len(bomb) < 300_000
         (item,) = (await asyncio.wait_for(send_zip(client, bomb), 10)).json()["items"]
@@ -243,8 +243,8 @@ def test_a_zip_that_was_tampered_with_is_read_or_refused(data: st.DataObject) ->
         place = data.draw(st.integers(0, len(archive) - 1))
         archive[place] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, 20))
-    with suppress(BrokenBody):
-        found = zips.pictures(bytes(archive[: len(archive) - cut]), 3, 1000, 1500, lambda _: None)
+    with suppress(MalformedBody):
+        found = zips.extract_images(bytes(archive[: len(archive) - cut]), 3, 1000, 1500, lambda _: None)
         assert len(found) <= 4
         assert all(len(content) <= 1001 for _, content in found)
 

@@ -214,7 +214,7 @@ async def test_probes_do_not_count_as_work_that_was_refused(make_app: Callable[.
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/v1/models")).status_code == 503
         found = samples((await client.get("/metrics")).text)
-    assert found["classifier_shed_total['draining']"] == 1
+    assert found["classifier_requests_rejected_total['draining']"] == 1
 
 
 async def test_metrics_can_be_turned_off(serve: Serve) -> None:

@@ -111,7 +111,7 @@ def test_drain_is_bounded(tiny_store: Path) -> None:
         address = started.address()
         with ThreadPoolExecutor(1) as clients:
             job = clients.submit(post, address, PICTURE)
-            wait_for_metric(address, "classifier_in_flight", 1)
+            wait_for_metric(address, "classifier_requests_in_flight", 1)
             started.terminate()
             assert started.exit_code(30) == 0
             cut_short = job.result()
@@ -124,7 +124,7 @@ def test_a_second_signal_stops_at_once(tiny_store: Path) -> None:
         address = started.address()
         with ThreadPoolExecutor(1) as clients:
             job = clients.submit(post, address, PICTURE)
-            wait_for_metric(address, "classifier_in_flight", 1)
+            wait_for_metric(address, "classifier_requests_in_flight", 1)
             started.terminate()
             started.wait_for_log("draining")
             assert started.process.poll() is None
@@ -141,7 +141,7 @@ def test_a_client_that_hangs_up_leaves_the_queue(tiny_store: Path) -> None:
             wait_for_metric(address, QUEUED, 0)  # the engine is busy with it, for a minute
             with send_and_hang_up_later(address):
                 wait_for_metric(address, QUEUED, 1)
-            wait_for_metric(address, "classifier_cancelled_total", 1)
+            wait_for_metric(address, "classifier_requests_cancelled_total", 1)
             wait_for_metric(address, QUEUED, 0)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.server.malloc import Rest
+from app.server.malloc import IdleDetector
 from tests.support.paths import ROOT
 
 COUNT, BYTES = 8, 20_000_000
@@ -49,10 +49,10 @@ def test_what_is_free_goes_back_to_the_system() -> None:
 
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_a_server_comes_to_rest_once_after_each_time_of_work(requests_between_looks: list[int]) -> None:
-    rest, total, quiet, worked = Rest(), 0, 0, False
+    rest, total, quiet, worked = IdleDetector(), 0, 0, False
     for new in requests_between_looks:
         total += new
         quiet, worked = (0, True) if new else (quiet + 1, worked)
-        begins = rest.begins(total)
+        begins = rest.became_idle(total)
         assert begins == (worked and quiet == 5)
         worked = worked and not begins

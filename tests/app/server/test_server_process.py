@@ -149,7 +149,7 @@ def test_the_access_log_is_json_and_says_nothing_of_the_picture(tiny_store: Path
 def test_of_a_picture_size_format_and_digest_are_logged_where_it_is_wanted(tiny_store: Path, tmp_path: Path) -> None:
     key = add(tmp_path / "keys", "laptop", Role.USER)
     with server(
-        TINY, APP_STORE=str(tiny_store), APP_LOG_PICTURES="1", APP_API_KEYS_FILE=str(tmp_path / "keys")
+        TINY, APP_STORE=str(tiny_store), APP_LOG_IMAGES="1", APP_API_KEYS_FILE=str(tmp_path / "keys")
     ) as started:
         headers = {"X-API-Key": key, "X-Request-ID": "test-8"}
         httpx.post(f"{started.address()}/v1/classify", files={"file": ("my-secret.jpg", PICTURE)}, headers=headers)

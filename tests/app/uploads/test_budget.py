@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.errors import Overloaded
-from app.uploads.budget import Bodies
+from app.uploads.budget import MemoryBudget
 from tests.app.conftest import Serve, eventually
 from tests.app.inference.test_load import app_of
 from tests.app.routes.test_classify_batch import files, labels, send, send_zip, zipped
@@ -21,43 +21,43 @@ PICTURE = encoded("red")  # some 8 kB
 
 
 def test_more_than_all_may_hold_is_refused_and_what_is_given_back_is_there_again() -> None:
-    bodies = Bodies(100)
-    one, other = bodies.share(), bodies.share()
-    one.take(60)
-    other.take(40)
+    bodies = MemoryBudget(100)
+    one, other = bodies.lease(), bodies.lease()
+    one.acquire(60)
+    other.acquire(40)
     for share in (one, other):
         with pytest.raises(Overloaded, match="as many bytes"):
-            share.take(1)
-    one.give_back()
-    other.take(60)
-    assert bodies.count == 100
-    other.give_back()
-    assert bodies.count == 0
+            share.acquire(1)
+    one.release()
+    other.acquire(60)
+    assert bodies.used_bytes == 100
+    other.release()
+    assert bodies.used_bytes == 0
 
 
 def test_one_that_is_larger_than_all_may_be_is_let_in_alone() -> None:
-    bodies = Bodies(100)
-    one, other = bodies.share(), bodies.share()
-    one.take(80)
-    one.take(1_000)
+    bodies = MemoryBudget(100)
+    one, other = bodies.lease(), bodies.lease()
+    one.acquire(80)
+    one.acquire(1_000)
     with pytest.raises(Overloaded):
-        other.take(1)
-    one.give_back()
-    other.take(1_000)
+        other.acquire(1)
+    one.release()
+    other.acquire(1_000)
 
 
 def test_a_request_that_is_over_takes_nothing_more() -> None:
-    bodies = Bodies(100)
-    share = bodies.share()
-    share.give_back()
+    bodies = MemoryBudget(100)
+    share = bodies.lease()
+    share.release()
     with pytest.raises(Overloaded):
-        share.take(1)
-    assert bodies.count == 0
+        share.acquire(1)
+    assert bodies.used_bytes == 0
 
 
 def held(client: httpx.AsyncClient) -> int:
-    bodies: Bodies = app_of(client).state.held.bodies
-    return bodies.count
+    bodies: MemoryBudget = app_of(client).state.held.bodies
+    return bodies.used_bytes
 
 
 class HalfSent:
@@ -84,7 +84,7 @@ async def holds(client: httpx.AsyncClient, count: int) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/embed", "/v1/classify/batch", "/"])
 async def test_bodies_that_are_too_much_together_are_refused_until_one_is_over(serve: Serve, path: str) -> None:
-    async with serve(max_held_bytes=MOST) as client:
+    async with serve(max_buffered_bytes=MOST) as client:
         first = HalfSent(client, MOST - 1_000)
         await holds(client, MOST - 1_000)
         form = {"files" if path.endswith("batch") else "file": PICTURE}
@@ -101,7 +101,7 @@ async def test_bodies_that_are_too_much_together_are_refused_until_one_is_over(s
 
 @pytest.mark.anyio
 async def test_one_body_that_is_larger_is_answered_as_ever(serve: Serve) -> None:
-    async with serve(max_held_bytes=1_000) as client:
+    async with serve(max_buffered_bytes=1_000) as client:
         assert (await client.post("/v1/classify", content=PICTURE)).status_code == 200
         assert labels(await send(client, files(PICTURE, PICTURE))) == ["red", "red"]
         assert labels(await send_zip(client, zipped(a=PICTURE, b=PICTURE))) == ["red", "red"]
@@ -109,7 +109,7 @@ async def test_one_body_that_is_larger_is_answered_as_ever(serve: Serve) -> None
 
 @pytest.mark.anyio
 async def test_what_a_zip_unpacks_to_counts(serve: Serve) -> None:
-    async with serve(max_held_bytes=MOST) as client:
+    async with serve(max_buffered_bytes=MOST) as client:
         first, bomb = HalfSent(client, 50_000), zipped(a=bytes(60_000))
         await holds(client, 50_000)
         assert len(bomb) < 1_000
@@ -122,7 +122,7 @@ async def test_what_a_zip_unpacks_to_counts(serve: Serve) -> None:
 
 @pytest.mark.anyio
 async def test_nothing_is_held_once_requests_are_over_in_whatever_way(serve: Serve) -> None:
-    async with serve(max_held_bytes=MOST, max_body_bytes=20_000) as client:
+    async with serve(max_buffered_bytes=MOST, max_body_bytes=20_000) as client:
         for content in (PICTURE, PICTURE[:100], b"none", bytes(30_000)):
             await client.post("/v1/classify", content=content)
         gone = HalfSent(client, 15_000)

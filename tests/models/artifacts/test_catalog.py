@@ -12,7 +12,7 @@ import pytest
 from models.artifacts import catalog
 from models.artifacts.store import MANIFEST_FILE, Store
 from models.engines.base import Engine
-from models.engines.selection import Choice, create
+from models.engines.selection import EngineSelection, create
 from models.errors import CorruptArtifact, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
 from models.manifests import (
     GOLDEN_FILE,
@@ -24,13 +24,13 @@ from models.manifests import (
     render,
     sha256,
 )
-from models.offline.predict import answer
+from models.offline.predict import classify_files
 from tests.support import tiny_models as tiny
 from tests.support.images import encode
 from tests.support.tiny_models import CLASSES
 from training.estimators.heads import Logistic
 
-ONE_THREAD = Choice(threads=1)
+ONE_THREAD = EngineSelection(threads=1)
 
 
 def newest(store: Store, name: str = "colours") -> Path:
@@ -69,7 +69,9 @@ def test_loaded_classifiers_know_the_colours(tiny_store: Store, tmp_path: Path) 
         paths[-1].write_bytes(encode(image, "PNG"))
     broken: dict[str, str] = {}
     named = {path.name: path for path in paths}
-    found = dict(answer(catalog.load(tiny_store, ["colours"], ONE_THREAD).classifiers[0], named, broken.__setitem__))
+    found = dict(
+        classify_files(catalog.load(tiny_store, ["colours"], ONE_THREAD).classifiers[0], named, broken.__setitem__)
+    )
     assert broken == {}
     assert list(found) == list(named)
     right = np.mean([row.argmax() == label for row, label in zip(found.values(), labels, strict=True)])
@@ -113,7 +115,7 @@ def test_a_hostile_head_is_refused_although_its_digest_matches(own_store: Store,
     contents = {file: (newest(own_store) / file).read_bytes() for file in (GOLDEN_FILE, "README.md")}
     contents[HEAD_FILE] = pickled
     reference = own_store.classifier("colours").manifest
-    own_store.save(
+    own_store.add(
         lambda version: (
             reference.model_copy(
                 update={"version": version, "files": {name: sha256(data) for name, data in contents.items()}}
@@ -170,7 +172,7 @@ def test_an_engine_that_fails_on_this_machine_gives_way_to_the_next(
     (extractor,) = catalog.load(own_store, choice=ONE_THREAD).extractors
     assert extractor.engine.name == "tensorflow:float32"
     with pytest.raises(EngineError, match=r"openvino:float32 cannot run tiny_net@1 on this machine: no driver"):
-        catalog.load(own_store, choice=Choice("openvino", threads=1))
+        catalog.load(own_store, choice=EngineSelection("openvino", threads=1))
 
 
 def test_an_extractor_that_does_not_repeat_its_golden_outputs_is_refused(own_store: Store) -> None:
@@ -182,7 +184,7 @@ def test_an_extractor_that_does_not_repeat_its_golden_outputs_is_refused(own_sto
 
 
 def outcomes(store: Store) -> dict[str, ModelsError | None]:
-    return dict(catalog.check(store))
+    return dict(catalog.verify(store))
 
 
 def test_checking_goes_through_everything(own_store: Store) -> None:

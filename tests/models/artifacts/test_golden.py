@@ -8,7 +8,7 @@ import pytest
 
 from models.arrays import Pixels
 from models.artifacts import golden
-from models.engines.base import Outputs, Runs
+from models.engines.base import Outputs, Runner
 from models.errors import GoldenMismatch
 from models.heads import Floats, Head
 from models.manifests import Agreement
@@ -40,15 +40,15 @@ def record() -> bytes:
 
 
 def test_the_pictures_are_the_same_for_the_same_seed() -> None:
-    first = golden.draw(96, 4)
+    first = golden.synthetic_images(96, 4)
     assert first.shape == (4, 96, 96, 3)
     assert first.dtype == np.uint8
-    assert np.array_equal(first, golden.draw(96, 4))
-    assert not np.array_equal(first, golden.draw(96, 4, seed=1))
+    assert np.array_equal(first, golden.synthetic_images(96, 4))
+    assert not np.array_equal(first, golden.synthetic_images(96, 4, seed=1))
 
 
 def test_the_pictures_are_many_and_differ() -> None:
-    drawn = golden.draw(32)
+    drawn = golden.synthetic_images(32)
     assert len(drawn) == golden.IMAGES >= 64, "agreement of top classes is promised over at least 64 pictures"
     assert len({picture.tobytes() for picture in drawn}) == len(drawn)
     assert min(picture.std() for picture in drawn) > 5, "a picture without content proves nothing"
@@ -156,5 +156,5 @@ def test_a_head_that_cannot_answer_is_refused(estimator: NotANumber | OneClassLe
 
 
 def test_engines_of_the_tests_are_engines() -> None:
-    engines: list[Runs] = [ColourEngine(), Differing(nothing)]
+    engines: list[Runner] = [ColourEngine(), Differing(nothing)]
     assert all(engine.name for engine in engines)

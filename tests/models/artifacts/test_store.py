@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def save(store: Store, name: str = "colours", contents: Mapping[str, bytes] = FILES) -> Path:
-    return store.save(classifier_of(contents, name), ClassifierManifest, name).folder
+    return store.add(classifier_of(contents, name), ClassifierManifest, name).folder
 
 
 def save_extractor(store: Store, weights: bytes, name: str = "tiny_net") -> None:
@@ -34,7 +34,7 @@ def save_extractor(store: Store, weights: bytes, name: str = "tiny_net") -> None
     def build(version: int) -> tuple[ExtractorManifest, Mapping[str, bytes]]:
         return extractor_manifest(contents, name=name, version=version), contents
 
-    store.save(build, ExtractorManifest, name)
+    store.add(build, ExtractorManifest, name)
 
 
 # --- saving and finding
@@ -91,7 +91,7 @@ def test_an_extractor_is_found_by_its_weights_whatever_its_version(store: Store)
     for weights in (b"old", b"new", b"newest"):
         save_extractor(store, weights)
     below = {"name": "tiny_net", "weights_sha256": sha256(b"new"), "output": "pooled"}
-    store.save(lambda _: (classifier_manifest(FILES, extractor=below), FILES), ClassifierManifest, "colours")
+    store.add(lambda _: (classifier_manifest(FILES, extractor=below), FILES), ClassifierManifest, "colours")
     assert store.extractor_of(store.classifier("colours")).label == "tiny_net@2"
 
 
@@ -106,9 +106,9 @@ def test_a_missing_extractor_is_named(store: Store) -> None:
 def test_an_extractor_of_another_size_or_without_the_output_does_not_serve(store: Store, change: Any) -> None:
     contents = {WEIGHTS_FILE: b"weights"}
     manifest = extractor_manifest(contents, **change)
-    store.save(lambda _: (manifest, contents), ExtractorManifest, "tiny_net")
+    store.add(lambda _: (manifest, contents), ExtractorManifest, "tiny_net")
     below = {"name": "tiny_net", "weights_sha256": sha256(b"weights"), "output": "pooled"}
-    store.save(lambda _: (classifier_manifest(FILES, extractor=below), FILES), ClassifierManifest, "colours")
+    store.add(lambda _: (classifier_manifest(FILES, extractor=below), FILES), ClassifierManifest, "colours")
     with pytest.raises(ModelNotFound, match=r"colours@1 needs the extractor tiny_net for 32 px .*output pooled"):
         store.extractor_of(store.classifier("colours"))
 
@@ -228,7 +228,7 @@ def test_a_build_that_fails_leaves_nothing(store: Store) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.save(build, ClassifierManifest, "colours")
+        store.add(build, ClassifierManifest, "colours")
     assert list((store.root / "classifiers" / "colours").iterdir()) == []
 
 

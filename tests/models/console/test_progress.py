@@ -9,7 +9,7 @@ from rich.console import Console
 
 from models.console import progress
 from models.console.progress import silent, track
-from training.runtime.thread_map import in_threads
+from training.runtime.thread_map import thread_map
 
 
 def console(*, terminal: bool) -> Console:
@@ -66,7 +66,7 @@ def test_error_passes_through(terminal: bool) -> None:
 
 def test_threads_keep_the_order_and_count_everything() -> None:
     done: list[int] = []
-    assert in_threads(lambda number: number * 2, range(100), done.append) == list(range(0, 200, 2))
+    assert thread_map(lambda number: number * 2, range(100), done.append) == list(range(0, 200, 2))
     assert sum(done) == 100
 
 
@@ -75,4 +75,4 @@ def test_error_in_a_thread_is_raised() -> None:
         raise OSError(str(number))
 
     with silent("Reading", 100) as advance, pytest.raises(OSError, match="0"):
-        in_threads(fail, range(100), advance)
+        thread_map(fail, range(100), advance)

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.arrays import Pixels, decode
+from models.arrays import Pixels, decode_array
 from models.artifacts import catalog
 from models.artifacts.store import Store
-from models.classifier import Classifier, Row, classify
+from models.classifier import BatchItem, Classifier, classify
 from models.cpu import available_cores
 from models.heads import Floats
 from models.preprocess import PreprocessSpec, prepare, preprocess
@@ -57,7 +57,7 @@ def test_the_prepared_picture_hardly_changes(
 ) -> None:
     data = photo(height, width, seed, quality, orientation)
     spec = PreprocessSpec.model_validate({"size": 96, "source": source, "crop": crop, "decode_margin": MARGIN})
-    full, scaled = decode(data), decode(data, needed_side=spec.steps.needed_side)
+    full, scaled = decode_array(data), decode_array(data, needed_side=spec.resize_spec.needed_side)
     needed = min(source * MARGIN, *full.shape[:2])
     assert min(scaled.shape[:2]) >= needed, "decoded smaller than was needed"
     assert (full.shape[0] > full.shape[1]) == (scaled.shape[0] > scaled.shape[1]) or height == width
@@ -81,23 +81,25 @@ def over_the_edge(full: Pixels, scaled: Pixels) -> Pixels:
 
 def test_a_large_photo_is_decoded_at_an_eighth() -> None:
     data = photo(1000, 1600, seed=0)
-    assert decode(data).shape == (1000, 1600, 3)
-    assert decode(data, needed_side=125).shape == (125, 200, 3)
-    assert decode(data, needed_side=126).shape == (250, 400, 3), "an eighth would have been smaller than needed"
-    assert decode(data, needed_side=501).shape == (1000, 1600, 3)
+    assert decode_array(data).shape == (1000, 1600, 3)
+    assert decode_array(data, needed_side=125).shape == (125, 200, 3)
+    assert decode_array(data, needed_side=126).shape == (250, 400, 3), "an eighth would have been smaller than needed"
+    assert decode_array(data, needed_side=501).shape == (1000, 1600, 3)
 
 
 def test_what_is_no_jpeg_is_decoded_whole() -> None:
-    assert decode(encode(np.zeros((64, 96, 3), np.uint8), "PNG"), needed_side=8).shape == (64, 96, 3)
+    assert decode_array(encode(np.zeros((64, 96, 3), np.uint8), "PNG"), needed_side=8).shape == (64, 96, 3)
 
 
 def test_without_a_margin_a_photo_is_decoded_whole() -> None:
     data, spec = photo(900, 700, seed=1), PreprocessSpec(size=96, source=32)
-    assert spec.steps.needed_side is None
-    assert np.array_equal(prepare(data, [spec])[spec], preprocess(decode(data), spec))
+    assert spec.resize_spec.needed_side is None
+    assert np.array_equal(prepare(data, [spec])[spec], preprocess(decode_array(data), spec))
     other = spec.model_copy(update={"decode_margin": MARGIN})
     together = prepare(data, [spec, other])
-    assert np.array_equal(together[spec], preprocess(decode(data), spec)), "another classifier's margin has spoiled it"
+    assert np.array_equal(together[spec], preprocess(decode_array(data), spec)), (
+        "another classifier's margin has spoiled it"
+    )
 
 
 def test_a_spec_without_a_margin_is_written_as_before_there_were_margins() -> None:
@@ -131,7 +133,7 @@ def shipped() -> list[str]:
 def probabilities(classifier: Classifier, rows: list[Pixels]) -> Floats:
     answers = []
     for start in range(0, len(rows), 50):
-        batch = [Row(pixels, (classifier,)) for pixels in rows[start : start + 50]]
+        batch = [BatchItem(pixels, (classifier,)) for pixels in rows[start : start + 50]]
         answers += [row for (row,) in classify(classifier.extractor.engine, batch)]
     return np.stack(answers)
 
@@ -148,7 +150,7 @@ def test_a_shipped_classifier_answers_large_photos_as_if_they_were_decoded_whole
 
     def both(numbered: tuple[int, Image.Image]) -> tuple[Pixels, Pixels]:
         data = enlarged(numbered[1], times, seed=numbered[0])
-        return prepare(data, [spec])[spec], preprocess(decode(data), spec)
+        return prepare(data, [spec])[spec], preprocess(decode_array(data), spec)
 
     if spec.decode_margin is None:
         count = 10  # nothing is to be measured then, only that photos are decoded whole

@@ -20,8 +20,8 @@ from PIL import Image
 
 from models.decoding import protocol as wishes
 from models.decoding import worker as apart
-from models.decoding.image import DEFAULT_LIMITS, FORMATS, Limits, decoded
-from models.decoding.protocol import IsLarge
+from models.decoding.image import DEFAULT_LIMITS, FORMATS, Limits, decode
+from models.decoding.protocol import AboveThreshold
 from models.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 from models.preprocess import prepare
 from tests.support.decode_worker import SPECS, WAIT_S, Decoder, changed, runs, started
@@ -87,7 +87,7 @@ def test_a_file_that_no_pipe_holds_at_once_arrives_whole(shared: Decoder) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_thumbnail_is_a_jpeg_of_what_decoding_here_gives(shared: Decoder, kind: str) -> None:
     data, expected = encode(noise(300, 200), kind), BytesIO()
-    picture = decoded(data, DEFAULT_LIMITS, 100)
+    picture = decode(data, DEFAULT_LIMITS, 100)
     picture.thumbnail((100, 100))
     picture.save(expected, "JPEG", quality=85)
     assert shared.thumbnail(data, 100) == expected.getvalue()
@@ -112,10 +112,10 @@ def test_errors_are_those_of_decoding_here(shared: Decoder) -> None:
 def test_one_with_more_pixels_than_are_wanted_is_known_by_its_header(shared: Decoder, kind: str) -> None:
     data = encode(noise(50, 40), kind)
     assert shared.prepare(data, most=2000)
-    with pytest.raises(IsLarge):
+    with pytest.raises(AboveThreshold):
         shared.prepare(data, most=1999)
     if kind not in ("AVIF", "WebP"):  # whose headers are found in whole files only
-        with pytest.raises(IsLarge):
+        with pytest.raises(AboveThreshold):
             shared.prepare(data[:-20], most=1999)
     assert shared.prepare(data)
 

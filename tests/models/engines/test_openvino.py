@@ -38,9 +38,9 @@ def batch(count: int) -> Pixels:
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 9, 20])
 def test_a_batch_of_any_size_has_an_answer_for_each_picture(engine: OpenVinoEngine, count: int, is_warm: bool) -> None:
     if is_warm:
-        engine.warm(8)
+        engine.warmup(8)
     pixels = batch(count)
-    for run in (engine.run, engine.beside.run):
+    for run in (engine.run, engine.concurrent.run):
         found = run(pixels)["means"]
         assert found.shape == (count, 3)
         assert found.dtype == np.float32
@@ -51,7 +51,7 @@ def test_a_batch_of_any_size_has_an_answer_for_each_picture(engine: OpenVinoEngi
     ("most", "sizes"), [(1, [1]), (3, [1, 2, 3]), (16, [1, 2, 4, 8, 12, 16]), (20, [1, 2, 4, 8, 12, 16, 20])]
 )
 def test_sizes_that_run_well_end_with_the_largest(engine: OpenVinoEngine, most: int, sizes: list[int]) -> None:
-    assert engine.warm_sizes(most) == sizes
+    assert engine.preferred_batch_sizes(most) == sizes
 
 
 def test_files_that_hold_no_network_are_refused() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pytest
 
 from models.engines import selection as choice
-from models.engines.selection import Choice
+from models.engines.selection import EngineSelection
 from models.errors import EngineError
 from models.manifests import Agreement, ExtractorManifest
 from tests.support.tiny_models import extractor_manifest
@@ -37,7 +37,7 @@ def proved_on(names: Collection[str] = ALL) -> ExtractorManifest:
 
 
 def test_the_lowest_precision_on_openvino_comes_first_on_a_cpu() -> None:
-    assert Choice().candidates(proved_on()) == [
+    assert EngineSelection().candidates(proved_on()) == [
         "openvino:int8",
         "openvino:bfloat16",
         "openvino:float32",
@@ -48,13 +48,13 @@ def test_the_lowest_precision_on_openvino_comes_first_on_a_cpu() -> None:
 
 def test_bfloat16_is_not_taken_by_itself_where_the_processor_has_it_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "has_bfloat16", lambda: False)
-    assert not [name for name in Choice().candidates(proved_on()) if "bfloat16" in name]
-    assert Choice(precision="bfloat16").candidates(proved_on()) == ["openvino:bfloat16", "tensorflow:bfloat16"]
+    assert not [name for name in EngineSelection().candidates(proved_on()) if "bfloat16" in name]
+    assert EngineSelection(precision="bfloat16").candidates(proved_on()) == ["openvino:bfloat16", "tensorflow:bfloat16"]
 
 
 def test_a_gpu_is_tensorflows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_has_gpu", lambda: True)
-    found = Choice().candidates(proved_on())
+    found = EngineSelection().candidates(proved_on())
     assert found[:3] == ["tensorflow:float16", "tensorflow:float32", "openvino:int8"]
     assert len(found) == len(set(found))
 
@@ -62,23 +62,23 @@ def test_a_gpu_is_tensorflows(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (Choice("tensorflow"), ["tensorflow:bfloat16", "tensorflow:float32"]),
-        (Choice("openvino", "float32"), ["openvino:float32"]),
-        (Choice("auto", "float32"), ["openvino:float32", "tensorflow:float32"]),
+        (EngineSelection("tensorflow"), ["tensorflow:bfloat16", "tensorflow:float32"]),
+        (EngineSelection("openvino", "float32"), ["openvino:float32"]),
+        (EngineSelection("auto", "float32"), ["openvino:float32", "tensorflow:float32"]),
     ],
 )
-def test_what_is_asked_for_is_taken(asked: Choice, expected: list[str]) -> None:
+def test_what_is_asked_for_is_taken(asked: EngineSelection, expected: list[str]) -> None:
     assert asked.candidates(proved_on()) == expected
 
 
 def test_an_extractor_runs_only_on_what_it_was_proved_on() -> None:
-    assert Choice().candidates(proved_on(["tensorflow:float32"])) == ["tensorflow:float32"]
+    assert EngineSelection().candidates(proved_on(["tensorflow:float32"])) == ["tensorflow:float32"]
     with pytest.raises(EngineError, match=r"runs on tensorflow:float32, but openvino:int8 is asked for.*APP_ENGINE"):
-        Choice("openvino", "int8").candidates(proved_on(["tensorflow:float32"]))
+        EngineSelection("openvino", "int8").candidates(proved_on(["tensorflow:float32"]))
 
 
 def test_without_tensorflow_openvino_serves_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, "openvino")
-    assert Choice().candidates(proved_on(["tensorflow:float32", "openvino:int8"])) == ["openvino:int8"]
+    assert EngineSelection().candidates(proved_on(["tensorflow:float32", "openvino:int8"])) == ["openvino:int8"]
     with pytest.raises(EngineError, match=r"tensorflow is not installed. Install requirements/cpu\.lock"):
-        Choice().candidates(proved_on(["tensorflow:float32"]))
+        EngineSelection().candidates(proved_on(["tensorflow:float32"]))

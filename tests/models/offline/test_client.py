@@ -40,7 +40,7 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
 
 
 def best(address: str, pictures: dict[str, Path]) -> dict[str, str]:
-    answers = remote.answer(address, pictures, "colours", 1, lambda name, why: pytest.fail(f"{name}: {why}"))
+    answers = remote.classify(address, pictures, "colours", 1, lambda name, why: pytest.fail(f"{name}: {why}"))
     return {name: predictions[0][0] for name, predictions in answers}
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from models.arrays import decode
+from models.arrays import decode_array
 from training.data.overview import Overview, survey
 from training.errors import DatasetError
 from training.reporting.overview_plots import class_counts, draw, sample_grid, sizes
@@ -77,10 +77,10 @@ def test_pictures_show_the_images(dataset: Path, tmp_path: Path) -> None:
     overview = survey(dataset, "my pets")
     files = draw(overview, tmp_path / "new" / "folder")
     assert [file.name for file in files] == ["sample_grid.png", "class_counts.png", "sizes.png"]
-    grid = decode(files[0].read_bytes())
+    grid = decode_array(files[0].read_bytes())
     for colour in ((0, 128, 0), (0, 0, 255)):
         assert (np.abs(grid.astype(int) - colour).max(axis=2) < 12).sum() > 64 * 50
-    assert all(len(np.unique(decode(file.read_bytes()))) > 2 for file in files[1:])
+    assert all(len(np.unique(decode_array(file.read_bytes()))) > 2 for file in files[1:])
 
 
 def test_pictures_say_what_they_show(dataset: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from models.arrays import decode
+from models.arrays import decode_array
 from models.preprocess import PreprocessSpec
 from tests.support import drawn
 from training.data import dataset as datasets
@@ -76,7 +76,7 @@ def test_plain_tensorflow_reads_them(shards: Path, folders: Path) -> None:
         assert found["image/format"].numpy() == (b"jpeg" if original.suffix == ".jpg" else b"png")
         if original.suffix == ".png":
             pixels = tf.io.decode_image(found["image/encoded"], channels=3)
-            assert np.array_equal(pixels.numpy(), decode(original.read_bytes()))
+            assert np.array_equal(pixels.numpy(), decode_array(original.read_bytes()))
         seen.append(label)
     assert len(seen) == 39
     assert seen != sorted(seen), "readers that take shards in order get the classes mixed"
@@ -129,7 +129,7 @@ def test_other_formats_become_png_without_loss(tmp_path: Path) -> None:
     content = record.read_bytes()
     with Image.open(io.BytesIO(content)) as image:
         assert image.format == "PNG"
-    assert np.array_equal(decode(content), decode((tmp_path / "data/train/a/picture.webp").read_bytes()))
+    assert np.array_equal(decode_array(content), decode_array((tmp_path / "data/train/a/picture.webp").read_bytes()))
     assert tfrecords.records_by_class((tmp_path / "to" / "train").iterdir()).keys() == {"a", "b"}
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from models.artifacts.catalog import load_classifier
 from models.artifacts.store import Store
-from models.classifier import Classifier, Row, classify
+from models.classifier import BatchItem, Classifier, classify
 from models.errors import ServerError
 from models.heads import Head
 from models.manifests import ClassifierManifest
@@ -106,7 +106,7 @@ def test_an_unknown_class_is_answered_with_the_way_on(tmp_path: Path, manifest: 
 
 def test_this_process_answers_as_the_classifier_does(classifier: Classifier, images: Split) -> None:
     told: list[int] = []
-    found = evaluate.answer(classifier, images, told.append)
+    found = evaluate.predict(classifier, images, told.append)
     assert found.shape == (36, 4)
     assert sum(told) == 36
     assert (found.argmax(axis=1) == images.labels).mean() > 0.9
@@ -131,7 +131,7 @@ class Answering:
 
     def answer(self, picture: bytes, top_k: int) -> bytes:
         pixels = prepare(picture, [SPEC])[SPEC]
-        (row,) = classify(self.classifier.extractor.engine, [Row(pixels, (self.classifier,))])
+        (row,) = classify(self.classifier.extractor.engine, [BatchItem(pixels, (self.classifier,))])
         best = self.classifier.top(row[0], top_k)
         predictions = [{"label": label, "index": index, "score": score} for label, index, score in best]
         return json.dumps({"predictions": predictions}).encode()
@@ -184,8 +184,8 @@ def test_a_server_answers_as_this_process_does(
     told: list[int] = []
     answering = Answering(classifier)
     with serving(answering) as url:
-        found = evaluate.answer_by_http(url, manifest, images, told.append)
-    assert np.allclose(found, evaluate.answer(classifier, images), atol=1e-6)
+        found = evaluate.predict_by_http(url, manifest, images, told.append)
+    assert np.allclose(found, evaluate.predict(classifier, images), atol=1e-6)
     assert told == [1] * 36
     assert answering.asked == [{"model": ["colours@1"], "top_k": ["4"]}] * 36
 
@@ -195,8 +195,8 @@ def test_a_busy_server_is_asked_again(classifier: Classifier, manifest: Classifi
     busy += [(503, {"Retry-After": "1"}, b"busy")]
     answering = Answering(classifier, busy)
     with serving(answering) as url:
-        found = evaluate.answer_by_http(url, manifest, images)
-    assert np.allclose(found, evaluate.answer(classifier, images), atol=1e-6)
+        found = evaluate.predict_by_http(url, manifest, images)
+    assert np.allclose(found, evaluate.predict(classifier, images), atol=1e-6)
     assert len(answering.asked) == 36 + 21
 
 
@@ -232,7 +232,7 @@ def test_a_refusal_is_one_line_with_the_servers_words(
         serving(Answering(classifier, [(status, headers, body)])) as url,
         pytest.raises((TrainingError, ServerError), match=expected) as refused,
     ):
-        evaluate.answer_by_http(url, manifest, one)
+        evaluate.predict_by_http(url, manifest, one)
     assert str(refused.value).startswith(str(one.paths[0]))
     assert "\n" not in str(refused.value)
 
@@ -249,7 +249,7 @@ def test_something_else_that_answers_there_is_told_apart(
         serving(Answering(classifier, body=body)) as url,
         pytest.raises(ServerError, match=r"does not answer as this service does\. Is it the right"),
     ):
-        evaluate.answer_by_http(url, manifest, images)
+        evaluate.predict_by_http(url, manifest, images)
 
 
 @pytest.mark.parametrize("form", ["http://127.0.0.1:{port}", "127.0.0.1:{port}", "http://[", "nonsense"])
@@ -257,7 +257,7 @@ def test_a_server_that_is_gone_is_one_line(manifest: ClassifierManifest, images:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = form.format(port=free.getsockname()[1])
     with pytest.raises(ServerError) as refused:
-        evaluate.answer_by_http(url, manifest, images)
+        evaluate.predict_by_http(url, manifest, images)
     assert str(refused.value).startswith(f"No answer from {url} (")
     assert str(refused.value).endswith("Is the server running? make serve")
     assert "\n" not in str(refused.value)

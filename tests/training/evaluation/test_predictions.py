@@ -76,7 +76,7 @@ def test_of_two_classes_the_probability_of_the_second_is_written(
     engine, spec = pets.extractor.engine, pets.spec
     for name, prediction in rows[:5]:
         pixels = prepare(images[name].read_bytes(), [spec])[spec]
-        expected = pets.read(engine.run(pixels[None])["pooled"])[0]
+        expected = pets.consume(engine.run(pixels[None])["pooled"])[0]
         assert float(prediction) == pytest.approx(expected[1], abs=1e-5)
     assert predictions.meaning(pets) == "probability of dog"
 

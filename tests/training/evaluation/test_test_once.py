@@ -42,22 +42,22 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_the_first_look_of_the_same_recipe_on_the_same_data_is_found(store: Store) -> None:
-    found = looks.first_look(drawn.recipe(), "d1g35t", store)
+    found = looks.previous_measurement(drawn.recipe(), "d1g35t", store)
     assert found
     assert found.label == "colours@2"
 
 
 @pytest.mark.parametrize(("parts", "digest"), [({"seed": 1}, "d1g35t"), ({"name": "mine"}, "d1g35t"), ({}, "other")])
 def test_another_recipe_or_other_data_have_not_been_looked_at(store: Store, parts: Any, digest: str) -> None:
-    assert looks.first_look(drawn.recipe(**parts), digest, store) is None
+    assert looks.previous_measurement(drawn.recipe(**parts), digest, store) is None
 
 
 def test_a_refit_comes_after_the_look(store: Store) -> None:
-    assert looks.first_look(drawn.recipe(refit=True), "d1g35t", store)
+    assert looks.previous_measurement(drawn.recipe(refit=True), "d1g35t", store)
 
 
 def test_its_figures_are_those_of_the_same_model_alone(store: Store) -> None:
-    first = looks.first_look(drawn.recipe(), "d1g35t", store)
+    first = looks.previous_measurement(drawn.recipe(), "d1g35t", store)
     assert first
     said: list[str] = []
     assert looks.recorded(first, drawn.extractor(), _HEAD, said.append) == {"test": _FIGURES}

@@ -13,14 +13,14 @@ from PIL import Image
 from models import networks
 from models.artifacts import catalog, golden
 from models.artifacts.store import ClassifierArtifact, Store
-from models.classifier import Row, classify
+from models.classifier import BatchItem, classify
 from models.console.progress import silent
 from tests.support import keras_weights
 from tests.support.keras_weights import Distributed
 from tests.support.processes import server
 from training.extractor.initial_weights import Downloads
 from training.recipes import schema as recipes
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 from training.train import run
 
 #: What probabilities may differ by.
@@ -55,7 +55,7 @@ def imagenet(distributed: Distributed, tmp_path_factory: pytest.TempPathFactory)
         downloads = Downloads(
             keras_weights.source(url, distributed.weights), keras_weights.source(url, distributed.index), cache
         )
-        at = Workplace(store, silent, said.append, cache=cache, downloads=downloads)
+        at = RunContext(store, silent, said.append, cache=cache, downloads=downloads)
         made, again = (run(recipes.load("imagenet"), at) for _ in range(2))
     assert isinstance(made, type(again))
     assert made.manifest.kind == "classifier"
@@ -79,14 +79,14 @@ def test_a_second_run_asks_for_nothing_and_makes_no_second_extractor(imagenet: I
 
 
 def test_the_store_verifies(imagenet: Imagenet) -> None:
-    assert [problem for _, problem in catalog.check(imagenet.store)] == [None] * 3
+    assert [problem for _, problem in catalog.verify(imagenet.store)] == [None] * 3
 
 
 def test_the_classifier_answers_as_the_network_of_keras_does(imagenet: Imagenet, distributed: Distributed) -> None:
-    pictures = golden.draw(299, 32, seed=5)
+    pictures = golden.synthetic_images(299, 32, seed=5)
     expected = np.asarray(distributed.network(networks.scale(pictures), training=False))
     (classifier,) = catalog.load(imagenet.store, ["imagenet@1"]).classifiers
-    answers = classify(classifier.extractor.engine, [Row(pixels, (classifier,)) for pixels in pictures])
+    answers = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in pictures])
     found = np.stack([row[0] for row in answers])
     assert np.abs(found - expected).max() < CLOSE
     two_likeliest = np.sort(expected, axis=1)[:, -2:]
@@ -99,14 +99,14 @@ def test_the_classifier_answers_as_the_network_of_keras_does(imagenet: Imagenet,
 def test_a_file_with_its_class_index_beside_it_needs_no_network(distributed: Distributed, imagenet: Imagenet) -> None:
     recipe = recipes.load("imagenet").changed(weights=str(distributed.weights))
     before = len(imagenet.asked)
-    made = run(recipe, Workplace(imagenet.store, silent, print, cache=imagenet.cache))
+    made = run(recipe, RunContext(imagenet.store, silent, print, cache=imagenet.cache))
     assert isinstance(made.manifest.data, dict)  # type: ignore[union-attr]
     assert len(imagenet.store.extractors()) == 1, "equal weights are one extractor"
     assert len(imagenet.asked) == before
 
 
 def test_the_server_serves_the_1000_classes(imagenet: Imagenet, distributed: Distributed, tmp_path: Path) -> None:
-    (pixels,) = golden.draw(299, 1, seed=9)
+    (pixels,) = golden.synthetic_images(299, 1, seed=9)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     expected = np.asarray(distributed.network(networks.scale(pixels[None]), training=False))[0]
     with server("app", APP_STORE=str(imagenet.store.root), APP_DEFAULT_MODEL="imagenet@1") as started:

@@ -17,8 +17,8 @@ from models.artifacts import golden
 from models.artifacts.catalog import load_extractor
 from models.artifacts.store import Store
 from models.console.progress import silent
-from models.engines.base import Outputs, Runs
-from models.engines.selection import Choice, create
+from models.engines.base import Outputs, Runner
+from models.engines.selection import EngineSelection, create
 from models.engines.tensorflow import TensorFlowEngine
 from models.errors import CorruptArtifact, GoldenMismatch
 from models.manifests import (
@@ -33,9 +33,9 @@ from tests.support import tiny_fit
 from tests.support.tiny_models import extractor_manifest
 from training.extractor import openvino_export as openvino_files
 from training.extractor import validate_engines as proof
-from training.extractor.validate_engines import Labelled, Proved, prove, samples, tolerance
+from training.extractor.validate_engines import EngineFiles, Labelled, samples, tolerance, validate_engines
 from training.network.fit import fit
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Made:
     weights: bytes
     labelled: list[Labelled]
     samples: Pixels
-    at: Workplace
-    proved: Proved
+    at: RunContext
+    proved: EngineFiles
     said: list[str] = field(default_factory=list)
 
 
@@ -61,16 +61,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     draft = extractor_manifest({}, tops=tops, engines={}, outputs={})
     labelled = [Labelled(task.top, data, task.preprocess) for task, data in zip(network.tasks, sets, strict=True)]
     said: list[str] = []
-    at = Workplace(Store(folder / "store"), silent, said.append, cache=folder / "cache")
+    at = RunContext(Store(folder / "store"), silent, said.append, cache=folder / "cache")
     chosen = np.concatenate([samples(each.data.train, each.data.fitted, each.spec) for each in labelled])
-    return Made(draft, weights, labelled, chosen, at, prove(draft, weights, labelled, chosen, at), said)
+    return Made(draft, weights, labelled, chosen, at, validate_engines(draft, weights, labelled, chosen, at), said)
 
 
 @dataclass(frozen=True)
 class Turned:
     """An engine that gets every picture turned by a quarter: the network as it is, on other pixels."""
 
-    engine: Runs
+    engine: Runner
 
     @property
     def name(self) -> str:
@@ -80,9 +80,11 @@ class Turned:
         return self.engine.run(np.ascontiguousarray(np.rot90(batch, axes=(1, 2))))
 
 
-def answers(made: Made, proved: Proved, *names: str) -> list[Outputs]:
+def answers(made: Made, proved: EngineFiles, *names: str) -> list[Outputs]:
     """What engines make of the same pictures."""
-    return [create(name, made.draft, proved.files.__getitem__, 1).run(golden.draw(32, 40)) for name in names]
+    return [
+        create(name, made.draft, proved.files.__getitem__, 1).run(golden.synthetic_images(32, 40)) for name in names
+    ]
 
 
 def test_a_network_that_loses_nothing_is_brought_to_8_bits(made: Made) -> None:
@@ -96,7 +98,7 @@ def test_its_answers_in_8_bits_are_nearly_those_of_the_reference(made: Made) -> 
     engines = [
         create(name, made.draft, made.proved.files.__getitem__, 1) for name in ("tensorflow:float32", "openvino:int8")
     ]
-    reference, quantised = (engine.run(golden.draw(32, 40)) for engine in engines)
+    reference, quantised = (engine.run(golden.synthetic_images(32, 40)) for engine in engines)
     for top in made.draft.tops:
         agree = (reference[top].argmax(axis=1) == quantised[top].argmax(axis=1)).mean()
         assert agree > 0.8, f"{top}: only {agree:.0%} of the top classes agree"
@@ -110,14 +112,14 @@ def test_a_network_that_would_lose_stays_as_it_is(made: Made, monkeypatch: pytes
     assert isinstance(reference, TensorFlowEngine)
     unlearned = openvino_files.int8(openvino_files.convert(reference), made.samples)
     monkeypatch.setattr(openvino_files, "int8", lambda *_: unlearned)
-    found = prove(made.draft, made.weights, made.labelled, made.samples, made.at)
+    found = validate_engines(made.draft, made.weights, made.labelled, made.samples, made.at)
     assert "openvino:int8" not in found.engines
     assert {"openvino:bfloat16", "openvino:float32"} < set(found.engines)
     assert not set(OPENVINO_INT8) & set(found.files)
 
 
 def test_a_network_that_was_not_fitted_stays_as_it_is_and_answers_alike_on_both(made: Made) -> None:
-    found = prove(made.draft, made.weights, [], None, made.at)
+    found = validate_engines(made.draft, made.weights, [], None, made.at)
     reference, other = answers(made, found, "tensorflow:float32", "openvino:float32")
     for name, values in reference.items():
         np.testing.assert_allclose(other[name], values, atol=2e-3)
@@ -129,7 +131,7 @@ def test_tolerances_leave_room_but_refuse_another_network(made: Made) -> None:
         if name.startswith("openvino"):
             engine = create(name, made.draft, made.proved.files.__getitem__, 1)
             golden.replay_extractor(golden_file, engine, needed)
-            assert golden.agreement(golden_file, engine).mean_cosine > needed.mean_cosine
+            assert golden.measure_agreement(golden_file, engine).mean_cosine > needed.mean_cosine
             assert needed.mean_cosine > 0.5
             with pytest.raises(GoldenMismatch):
                 golden.replay_extractor(golden_file, Turned(engine), needed)
@@ -146,13 +148,17 @@ def test_a_tolerance_is_always_less_than_what_was_found(least: float, mean: floa
 
 def test_batches_side_by_side_give_the_features_of_one_batch_on_all_cores(made: Made) -> None:
     """So rows of the cache are the same, whoever made them."""
-    pictures = golden.draw(32, 96)
+    pictures = golden.synthetic_images(32, 96)
     for name in ("openvino:int8", "openvino:float32"):
-        proved = made.proved if name in made.proved.engines else prove(made.draft, made.weights, [], None, made.at)
+        proved = (
+            made.proved
+            if name in made.proved.engines
+            else validate_engines(made.draft, made.weights, [], None, made.at)
+        )
         engine = create(name, made.draft, proved.files.__getitem__, 2)
-        assert engine.lanes == 2
+        assert engine.max_concurrent_runs == 2
         with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(engine.beside.run, np.split(pictures, 4)))
+            found = list(pool.map(engine.concurrent.run, np.split(pictures, 4)))
         for output, values in engine.run(pictures).items():
             np.testing.assert_array_equal(np.concatenate([part[output] for part in found]), values)
 
@@ -164,9 +170,9 @@ def test_the_served_extractor_takes_the_int8_file(made: Made, tmp_path: Path) ->
         manifest = extractor_manifest(files, version=version, tops=made.draft.tops, outputs=made.proved.outputs)
         return manifest.model_copy(update={"engines": dict(made.proved.engines)}), dict(files)
 
-    artifact = Store(tmp_path).save(build, ExtractorManifest, "tiny_net")
+    artifact = Store(tmp_path).add(build, ExtractorManifest, "tiny_net")
     assert load_extractor(artifact).engine.name == "openvino:int8"
-    assert load_extractor(artifact, Choice("tensorflow", "float32")).engine.name == "tensorflow:float32"
+    assert load_extractor(artifact, EngineSelection("tensorflow", "float32")).engine.name == "tensorflow:float32"
 
 
 def test_a_file_that_is_no_network_is_refused(made: Made) -> None:

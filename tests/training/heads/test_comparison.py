@@ -24,14 +24,14 @@ from training.heads.comparison import Comparison, compare, seen_by
 from training.heads.inputs import Inputs
 from training.recipes.schema import Data
 from training.reporting import comparison as comparison_report
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 
 RECIPE = drawn.recipe(head={"kind": "logistic", "C": 0.5})
 
 
 @pytest.fixture(scope="module")
 def given(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    at = Workplace(None, silent, lambda line: None, colours, tmp_path_factory.mktemp("cache"))  # type: ignore[arg-type]
+    at = RunContext(None, silent, lambda line: None, colours, tmp_path_factory.mktemp("cache"))  # type: ignore[arg-type]
     data = datasets.load(Data(path="colours"), colours)
     return Inputs(data, drawn.extractor(), "pooled", PreprocessSpec(size=drawn.SIZE), at)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from models.arrays import Pixels
-from models.classifier import Embedding, Row, classify
+from models.classifier import BatchItem, Embedding, classify
 from models.engines.base import Outputs
 from models.heads import Floats
 from models.offline.loader import BATCH as AHEAD
@@ -190,7 +190,7 @@ def test_no_more_batches_are_in_the_network_than_it_has_lanes(images: Split, tmp
 
     many = Split(images.paths, images.labels, tuple(f"{number:064x}" for number in range(len(images))))
     for lanes in (1, 2):
-        extract(many, Watched(lanes=lanes), tmp_path / str(lanes))
+        extract(many, Watched(max_concurrent_runs=lanes), tmp_path / str(lanes))
         assert most == lanes
 
 
@@ -288,6 +288,6 @@ def test_a_row_of_the_server_is_a_row_of_the_cache(images: Split, tmp_path: Path
     found = features.extract(images, extractor, "pooled", spec, tmp_path)
     features.extract(images, extractor, "pooled", SPEC.model_copy(update={"mirror": not mirror}), tmp_path)
     reader = Embedding(extractor, spec)
-    rows = [Row(prepare(path.read_bytes(), [spec])[spec], (reader,)) for path in images.paths[:5]]
+    rows = [BatchItem(prepare(path.read_bytes(), [spec])[spec], (reader,)) for path in images.paths[:5]]
     answers = classify(extractor.engine, rows)
     np.testing.assert_allclose(np.stack([answer for (answer,) in answers]), found[:5], rtol=1e-6)

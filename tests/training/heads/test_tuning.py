@@ -18,7 +18,7 @@ from training.heads import tuning
 from training.heads.inputs import Inputs
 from training.heads.tuning import SPACES, Tuning, tune
 from training.recipes.schema import Data, Tune
-from training.runtime.context import Workplace
+from training.runtime.context import RunContext
 
 
 def measured(log_loss: float) -> Metrics:
@@ -99,7 +99,7 @@ def test_every_kind_can_be_tuned_around_the_parameters_of_the_posts(kind: str) -
 
 
 def given(colours: Path, cache: Path, engine: drawn.MeanColour, **spec: int) -> Inputs:
-    at = Workplace(None, silent, lambda line: None, colours, cache)  # type: ignore[arg-type]
+    at = RunContext(None, silent, lambda line: None, colours, cache)  # type: ignore[arg-type]
     data = datasets.load(Data(path="colours"), colours)
     return Inputs(data, drawn.extractor(engine), "pooled", PreprocessSpec(size=drawn.SIZE, **spec), at)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.arrays import decode
+from models.arrays import decode_array
 from tests.support import official_cifar10 as official
 from tests.support.file_server import Served, serving
 from training.data import dataset as datasets
@@ -44,7 +44,7 @@ def check_pixels(folder: Path) -> None:
         assert len(list((folder / split).rglob("*.png"))) == len(labels)
         for index, label in enumerate(labels):
             content = (folder / split / official.CLASSES[label] / f"{index:05d}.png").read_bytes()
-            np.testing.assert_array_equal(decode(content), pixels[index])
+            np.testing.assert_array_equal(decode_array(content), pixels[index])
 
 
 class TestDownload:

@@ -17,7 +17,7 @@ from tests.support.class_folders import GOOD, contents, png, write
 from training.data import dataset as datasets
 from training.data.layout import SPLITS, ImageFile
 from training.errors import DatasetError
-from training.ingest.class_folders import Checked, import_folders, settle
+from training.ingest.class_folders import Checked, import_folders, resolve_duplicates
 from training.ingest.report import ImportReport
 from training.recipes.schema import Data
 
@@ -205,7 +205,7 @@ def test_each_image_is_kept_once_unless_its_label_is_in_doubt(files: Sequence[tu
         )
         for number, (split, label, digest) in enumerate(files)
     ]
-    kept, rejected = settle(checked, root)
+    kept, rejected = resolve_duplicates(checked, root)
     assert len(kept) + len(rejected) == len(checked)
     digests = {item.file: item.digest for item in checked}
     labels = {digest: {item.file.label for item in checked if item.digest == digest} for _, _, digest in files}

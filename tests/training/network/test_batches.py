@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.preprocess import PreprocessSpec, to_input
-from training.network.batches import Images, Share, ahead, mixed, shuffled
+from training.network.batches import DatasetShare, Images, ahead, mixed, shuffled
 
 _SPEC = PreprocessSpec(size=32, source=16)
 
@@ -22,8 +22,8 @@ def _images(count: int, chosen: range) -> Images:
     return Images(pixels, np.arange(count, dtype=np.int64), np.array(chosen, dtype=np.int64), _SPEC)
 
 
-def _share(count: int, chosen: range, batch: int, *, varied: bool = True) -> Share:
-    return Share(_images(count, chosen), batch, crop_border=2 if varied else 0, flip=varied)
+def _share(count: int, chosen: range, batch: int, *, varied: bool = True) -> DatasetShare:
+    return DatasetShare(_images(count, chosen), batch, crop_border=2 if varied else 0, flip=varied)
 
 
 def test_a_pass_takes_each_image_once_and_the_next_one_in_another_order() -> None:
@@ -105,7 +105,7 @@ def test_a_step_may_take_its_images_smaller() -> None:
 
 
 def test_a_random_part_of_each_image_is_enlarged() -> None:
-    share = Share(_images(20, range(20)), 6, crop_border=0, flip=False, smallest_area=0.2)
+    share = DatasetShare(_images(20, range(20)), 6, crop_border=0, flip=False, smallest_area=0.2)
     pixels, labels = share.at(0, (5, 0))
     whole, same_labels = replace(share, smallest_area=1).at(0, (5, 0))
     np.testing.assert_array_equal(labels, same_labels)

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.network.early_stopping import Stop, best, is_over
-from training.network.history import Figures, Record
+from training.network.early_stopping import EarlyStopping, best, should_stop
+from training.network.history import Figures, HistoryRecord
 
-_LOSS = Stop(measure="log_loss", patience=2)
-_ACCURACY = Stop(measure="accuracy", patience=2)
+_LOSS = EarlyStopping(measure="log_loss", patience=2)
+_ACCURACY = EarlyStopping(measure="accuracy", patience=2)
 
 
-def history(losses: Sequence[float], accuracies: Sequence[float] | None = None) -> list[Record]:
+def history(losses: Sequence[float], accuracies: Sequence[float] | None = None) -> list[HistoryRecord]:
     """A record for each pass of 10 steps, the first of them before the fit; one more within each pass."""
     passes = [
-        Record(
+        HistoryRecord(
             step=10 * number,
             passes=number,
             learning_rate=0.1,
@@ -26,7 +26,9 @@ def history(losses: Sequence[float], accuracies: Sequence[float] | None = None) 
         )
         for number, (loss, accuracy) in enumerate(zip(losses, accuracies or [0.5] * len(losses), strict=True))
     ]
-    between = [Record(step=10 * number + 5, passes=number + 0.5, learning_rate=0.1) for number in range(len(losses))]
+    between = [
+        HistoryRecord(step=10 * number + 5, passes=number + 0.5, learning_rate=0.1) for number in range(len(losses))
+    ]
     return sorted([*passes, *between], key=lambda record: record.step)
 
 
@@ -45,7 +47,7 @@ def test_patience_counts_passes_that_are_no_better(losses: list[float], kept: in
     records = history(losses)
     found = best(records, _LOSS)
     assert (found and found.passes) == kept
-    assert is_over(records, _LOSS) == over
+    assert should_stop(records, _LOSS) == over
 
 
 def test_of_accuracy_more_is_better() -> None:
@@ -60,10 +62,10 @@ def test_of_accuracy_more_is_better() -> None:
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=12), st.integers(1, 5))
 def test_a_fit_ends_as_soon_as_its_history_says_so(losses: list[float], patience: int) -> None:
     """As Keras's EarlyStopping counts."""
-    stop = Stop(measure="log_loss", patience=patience)
+    stop = EarlyStopping(measure="log_loss", patience=patience)
     waited, least = 0, float("inf")
     for number, loss in enumerate(losses, 1):
         waited, least = (0, loss) if loss < least else (waited + 1, least)
-        assert is_over(history([0.0, *losses[:number]]), stop) == (waited >= patience)
+        assert should_stop(history([0.0, *losses[:number]]), stop) == (waited >= patience)
         if waited >= patience:
             break

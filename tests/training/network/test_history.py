@@ -4,12 +4,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.network.history import CURVE_FILE, HISTORY_FILE, Figures, History, Record
+from training.network.history import CURVE_FILE, HISTORY_FILE, Figures, History, HistoryRecord
 
 
-def _record(step: int, accuracy: float | None = None) -> Record:
+def _record(step: int, accuracy: float | None = None) -> HistoryRecord:
     figures = None if accuracy is None else {"cifar": Figures(images=10, accuracy=accuracy, log_loss=0.5)}
-    return Record(step=step, passes=step / 10, learning_rate=0.1, loss={"cifar": 1.0 / (1 + step)}, holdout=figures)
+    return HistoryRecord(
+        step=step, passes=step / 10, learning_rate=0.1, loss={"cifar": 1.0 / (1 + step)}, holdout=figures
+    )
 
 
 def test_what_came_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:

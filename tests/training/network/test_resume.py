@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import tiny_fit
 from training.data.dataset import PROJECT
-from training.network.history import HISTORY_FILE, Record
+from training.network.history import HISTORY_FILE, HistoryRecord
 
 #: Of the second pass: its record is written, and its weights may be the best so far.
 _DEADLY = ["tests.support.killed", "open", "000000019.checkpoint", "1"]
@@ -20,10 +20,10 @@ def _start(data: Path, cache: Path, *before: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
 
 
-def _history(cache: Path) -> list[Record]:
+def _history(cache: Path) -> list[HistoryRecord]:
     (file,) = (cache / "fits").glob(f"*/{HISTORY_FILE}")
     return [
-        Record.model_validate_json(line).model_copy(update={"images_per_second": None})
+        HistoryRecord.model_validate_json(line).model_copy(update={"images_per_second": None})
         for line in file.read_text().splitlines()
     ]
 

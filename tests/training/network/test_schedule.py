@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import tiny_fit
 from training.errors import RecipeError
-from training.network.schedule import Schedule, schedule
+from training.network.schedule import Schedule, make_schedule
 from training.recipes.schema import Early, Fit
 
 _FIT = Fit(passes=1, learning_rate=0.1, checkpoint_steps=10)
@@ -14,7 +14,7 @@ _FIT = Fit(passes=1, learning_rate=0.1, checkpoint_steps=10)
 
 def test_passes_are_over_the_dataset_that_needs_most_steps(tmp_path: Path) -> None:
     tiny_fit.write(tmp_path)
-    planned = schedule(tiny_fit.network(), tiny_fit.load(tmp_path))
+    planned = make_schedule(tiny_fit.network(), tiny_fit.load(tmp_path))
     # 3 x 38 images of colours, 12 in a step; 2 x 38 of stripes, 8 in a step
     assert planned.steps_in_pass == 9.5
     assert planned.steps == 28
@@ -36,7 +36,7 @@ def test_checkpoints_come_at_regular_steps_and_at_the_end_and_always_with_a_reco
 def test_a_recipe_without_anything_to_fit_is_refused(missing: str) -> None:
     empty = {"fit": None, "tasks": ()}[missing]
     with pytest.raises(RecipeError, match="needs"):
-        schedule(tiny_fit.network().model_copy(update={missing: empty}), [])
+        make_schedule(tiny_fit.network().model_copy(update={missing: empty}), [])
 
 
 def test_images_are_smaller_for_the_first_share_of_the_steps() -> None:

@@ -14,8 +14,8 @@ from tests.support import tiny_fit
 from training.network import trainer as learner
 from training.network.batch_norm import with_fused_normalization
 from training.network.fit import fit
-from training.network.history import Figures, History, Record
-from training.network.statistics import refresh_statistics
+from training.network.history import Figures, History, HistoryRecord
+from training.network.statistics import recompute_batch_norm
 
 
 def _model() -> keras.Model:
@@ -33,7 +33,7 @@ def _batches(count: int = 5) -> list[Pixels]:
 
 def test_they_become_those_of_all_batches_together() -> None:
     model, batches = _model(), _batches()
-    refresh_statistics(model, batches)
+    recompute_batch_norm(model, batches)
     convolution, normalization = model.layers[1], model.layers[2]
     values = convolution(networks.scale(np.concatenate(batches))).numpy()
     np.testing.assert_allclose(normalization.moving_mean, values.mean(axis=(0, 1, 2)), atol=1e-4)
@@ -43,7 +43,7 @@ def test_they_become_those_of_all_batches_together() -> None:
 def test_nothing_else_changes() -> None:
     model = _model()
     before = [variable.numpy() for variable in model.trainable_variables]
-    refresh_statistics(model, _batches())
+    recompute_batch_norm(model, _batches())
     for variable, value in zip(model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
     assert model.layers[2].momentum == pytest.approx(0.9)
@@ -51,7 +51,7 @@ def test_nothing_else_changes() -> None:
 
 def test_a_network_without_batch_normalisation_stays_as_it_is() -> None:
     model = networks.build("small_cnn", 32, {"top": 2})
-    refresh_statistics(model, [])
+    recompute_batch_norm(model, [])
     assert all(np.isfinite(variable).all() for variable in model.variables)
 
 
@@ -75,7 +75,7 @@ def test_a_fit_that_was_finished_without_them_takes_them_when_it_is_asked_again(
 def test_the_last_record_tells_what_the_network_is_worth_with_them(tmp_path: Path) -> None:
     history = History(tmp_path, None)
     for step in (1, 2):
-        history.append(Record(step=step, passes=step, learning_rate=0.1, loss={"top": 1.0}))
+        history.append(HistoryRecord(step=step, passes=step, learning_rate=0.1, loss={"top": 1.0}))
     better = Figures(images=10, accuracy=0.9, log_loss=0.2)
     history.correct({"top": better})
     reread = History(tmp_path, 2).records

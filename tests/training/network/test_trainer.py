@@ -11,17 +11,17 @@ from models import networks
 from tests.support import tiny_fit
 from training.network.batches import Batch
 from training.network.checkpoints import Checkpoints
-from training.network.early_stopping import Stop
-from training.network.trainer import Learner
+from training.network.early_stopping import EarlyStopping
+from training.network.trainer import Trainer
 from training.recipes.schema import Early, Fit, Network
 
 _TOPS = {"colours": 3, "stripes": 2}
 
 
-def _learner(steps: int = 40, seed: int = 1, **settings: object) -> Learner:
+def _learner(steps: int = 40, seed: int = 1, **settings: object) -> Trainer:
     network = tiny_fit.network(**settings)
     assert network.fit is not None
-    return Learner(network, network.fit, _TOPS, seed, None, steps)
+    return Trainer(network, network.fit, _TOPS, seed, None, steps)
 
 
 def _batch(seed: int = 0) -> Batch:
@@ -98,7 +98,7 @@ def test_weights_decay_but_not_biases() -> None:
 def test_batch_normalisation_takes_the_recipes_momentum_and_does_not_decay() -> None:
     network = tiny_fit.network().model_copy(update={"architecture": "inception_v3", "size": 75})
     fit = Fit(passes=1, learning_rate=0.1, batch_norm_momentum=0.9)
-    learner = Learner(network, fit, _TOPS, 0, None, 10)
+    learner = Trainer(network, fit, _TOPS, 0, None, 10)
     normalizations = [layer for layer in learner._model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(normalizations) == 94
     assert {layer.momentum for layer in normalizations} == {0.9}
@@ -140,7 +140,7 @@ def test_frozen_layers_keep_their_weights_but_follow_the_statistics_of_their_bat
     monkeypatch.setitem(networks._TRUNKS, "normalised", _normalised)
     network = tiny_fit.network().model_copy(update={"architecture": "normalised", "size": 75})
     fit = Fit(passes=1, learning_rate=0.01, warmup_steps=0, frozen_layers=6, early=Early(size=80, share=0.5))
-    learner = Learner(network, fit, _TOPS, 0, None, 10)
+    learner = Trainer(network, fit, _TOPS, 0, None, 10)
     before = learner.tensors()
     pixels = np.random.default_rng(0).integers(0, 256, (20, 80, 80, 3), dtype=np.uint8)
     learner.fit(Batch(pixels, _batch().labels))
@@ -169,9 +169,9 @@ def _stripes() -> Batch:
     return Batch(batch.pixels[12:], batch.labels[1:])
 
 
-def _of(network: Network, **settings: object) -> Learner:
+def _of(network: Network, **settings: object) -> Trainer:
     assert network.fit is not None
-    return Learner(network, network.fit.model_copy(update=settings), {"stripes": 2}, 1, None, 40)
+    return Trainer(network, network.fit.model_copy(update=settings), {"stripes": 2}, 1, None, 40)
 
 
 def test_a_constant_rate_stays() -> None:
@@ -229,7 +229,7 @@ def test_a_sigmoid_unit_is_fitted_by_the_binary_cross_entropy_and_stored_as_a_so
 
 
 def test_what_was_kept_comes_back_and_travels_with_the_checkpoint(tmp_path: Path) -> None:
-    learner, other = (_of(_one_task(), stop=Stop(measure="accuracy", patience=1)) for _ in range(2))
+    learner, other = (_of(_one_task(), stop=EarlyStopping(measure="accuracy", patience=1)) for _ in range(2))
     learner.fit(_stripes())
     learner.keep()
     kept = learner.tensors()

@@ -11,7 +11,7 @@ from models.artifacts.store import check_name
 from tests.support import drawn
 from training.errors import RecipeError
 from training.network.augment import Warp
-from training.network.early_stopping import Stop
+from training.network.early_stopping import EarlyStopping
 from training.recipes import schema as recipes
 from training.recipes.schema import RECIPES, Fit, Recipe
 
@@ -65,7 +65,7 @@ def test_the_small_network_is_fitted_as_in_the_post_but_for_a_falling_rate() -> 
         0,
     )
     assert (fit.passes, task.batch, task.sigmoid, fit.label_smoothing) == (50, 16, True, 0)
-    assert fit.stop == Stop(measure="log_loss", patience=5)
+    assert fit.stop == EarlyStopping(measure="log_loss", patience=5)
     assert fit.flip
     assert task.warp == Warp(rotation=40, shift=0.2, shear=0.2, zoom=0.2, fill="nearest")
     assert (task.preprocess, task.data.valid) == (recipe.preprocess, "valid")
@@ -81,7 +81,7 @@ def test_vgg19_is_fine_tuned_as_in_the_post() -> None:
     assert (fit.frozen_layers, fit.dropout) == (5, 0.5)
     assert fit.l2 > 0
     assert (fit.optimizer, fit.learning_rate, fit.momentum, fit.rate) == ("sgd", 0.0001, 0.9, "constant")
-    assert fit.stop == Stop(measure="accuracy", patience=4)
+    assert fit.stop == EarlyStopping(measure="accuracy", patience=4)
     assert recipe.data.test_once
     assert (task.preprocess, task.data.valid, task.sigmoid) == (recipe.preprocess, "valid", False)
 

@@ -15,14 +15,14 @@ from tests.support import drawn
 from tests.support import tiny_models as tiny
 from training.data import dataset as datasets
 from training.evaluation import metrics
-from training.evaluation.results import Answers, Findings
-from training.network.history import Figures, Record
+from training.evaluation.results import ClassifierResults, Predictions
+from training.network.history import Figures, HistoryRecord
 from training.recipes.schema import Data
 from training.reporting.report import write
 
 CLASSES = ("<b>blau</b>", "grün", "灰色", "r$t$")
 HISTORY = [
-    Record(
+    HistoryRecord(
         step=step,
         passes=step / 10,
         learning_rate=0.1,
@@ -64,7 +64,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
+def findings(tmp_path_factory: pytest.TempPathFactory) -> ClassifierResults:
     """Forty pictures, of which the last class is taken for the first."""
     folder = drawn.colours(tmp_path_factory.mktemp("report"), train=2, test=10)
     split = datasets.load(Data(path="colours", train="test", test=""), folder).train
@@ -75,11 +75,11 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     below = extractor.model_copy(
         update={"fitted_on": {"history": [each.model_dump(mode="json", exclude_none=True) for each in HISTORY]}}
     )
-    return Findings(manifest, below, {"test": Answers(split, probabilities)}, ("a/<i>.txt: no image",))
+    return ClassifierResults(manifest, below, {"test": Predictions(split, probabilities)}, ("a/<i>.txt: no image",))
 
 
 @pytest.fixture(scope="module")
-def folder(findings: Findings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(findings: ClassifierResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "colours-1"
     assert write(findings, folder) == folder / "report.html"
     return folder
@@ -111,7 +111,7 @@ def test_names_are_text_and_never_markup(folder: Path) -> None:
     assert "灰色" in page.text
 
 
-def test_the_figures_are_those_that_are_measured(folder: Path, findings: Findings) -> None:
+def test_the_figures_are_those_that_are_measured(folder: Path, findings: ClassifierResults) -> None:
     figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     answers = findings.answers["test"]
     expected = metrics.measure(answers.probabilities, answers.split.labels, CLASSES)
@@ -123,10 +123,10 @@ def test_the_figures_are_those_that_are_measured(folder: Path, findings: Finding
     assert [record["step"] for record in figures["learning"]] == [10, 20]
 
 
-def test_without_mistakes_and_without_a_fit_the_page_says_so(findings: Findings, tmp_path: Path) -> None:
+def test_without_mistakes_and_without_a_fit_the_page_says_so(findings: ClassifierResults, tmp_path: Path) -> None:
     split = findings.answers["test"].split
     right = np.eye(4, dtype=np.float32)[split.labels]
-    plain = Findings(findings.manifest, drawn.extractor().manifest, {"valid": Answers(split, right)})
+    plain = ClassifierResults(findings.manifest, drawn.extractor().manifest, {"valid": Predictions(split, right)})
     text = Page(write(plain, tmp_path).read_text(encoding="utf-8")).text
     assert "It made no mistake here." in text
     assert "How the network learned" not in text

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from training.runtime.thread_map import streamed
+from training.runtime.thread_map import stream_map
 
 
 def test_results_come_in_order_and_little_is_taken_ahead() -> None:
@@ -18,17 +18,17 @@ def test_results_come_in_order_and_little_is_taken_ahead() -> None:
             yield number
 
     seen = 0
-    for result in streamed(lambda number: 2 * number, numbers(), threads=3):
+    for result in stream_map(lambda number: 2 * number, numbers(), threads=3):
         assert result == 2 * seen
         seen += 1
         assert taken <= seen + 2 * 3
     assert seen == taken == 200
-    assert list(streamed(str, [], threads=3)) == []
+    assert list(stream_map(str, [], threads=3)) == []
 
 
 def test_as_many_run_side_by_side_as_there_are_threads() -> None:
     together = threading.Barrier(3)
-    assert list(streamed(lambda _: together.wait(10), range(6), threads=3))
+    assert list(stream_map(lambda _: together.wait(10), range(6), threads=3))
 
 
 def test_an_error_ends_it_and_leaves_no_thread() -> None:
@@ -40,14 +40,14 @@ def test_an_error_ends_it_and_leaves_no_thread() -> None:
 
     found: list[int] = []
     with pytest.raises(ZeroDivisionError):
-        found.extend(streamed(work, range(1000), threads=2))
+        found.extend(stream_map(work, range(1000), threads=2))
     assert len(begun) < 20
     assert threading.active_count() == before
 
 
 def test_a_caller_that_stops_early_leaves_no_thread() -> None:
     before = threading.active_count()
-    results = streamed(str, range(1000), threads=2)
+    results = stream_map(str, range(1000), threads=2)
     assert next(results) == "0"
     results.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before

@@ -1,20 +1,22 @@
-# The server. For the CPU, without TensorFlow: docker build .        For NVIDIA's GPUs: docker build --build-arg LOCK=gpu .
-# For the CPU with TensorFlow, where an extractor has no file for OpenVINO: docker build --build-arg LOCK=cpu .
+# Image of the server.
+#   CPU, without TensorFlow:                                          docker build .
+#   NVIDIA GPU:                                                       docker build --build-arg LOCK=gpu .
+#   CPU with TensorFlow, for extractors without an OpenVINO file:     docker build --build-arg LOCK=cpu .
 ARG PYTHON=3.12-slim-trixie
 
 FROM python:${PYTHON} AS builder
 ARG LOCK=serve
 
-# The libraries first: this layer lasts until the lock changes. Bytecode is made here, since nothing can be written
-# later, and "unchecked", since no source can change later.
+# Libraries first: this layer is cached until the lock file changes. Bytecode is compiled here because the file system is
+# read-only later, and "unchecked" because the sources never change.
 COPY requirements/${LOCK}.lock /tmp/requirements.lock
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile --no-deps \
         --only-binary :all: --require-hashes --requirement /tmp/requirements.lock \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
-# The shipped store stands apart from the code, so that another can be mounted in its place. All is readable by
-# everybody, however strict the umask of the checkout was, and writable by root alone.
+# The shipped store is outside the code, so that another store can be mounted in its place. All files are readable by
+# every user, whatever the umask of the checkout, and writable by root only.
 COPY LICENSE /srv/
 COPY app /srv/app
 COPY models /srv/models
@@ -29,7 +31,7 @@ COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /srv /srv
 COPY --from=builder /store /store
 
-# Made for a read-only root: what is written (caches of libraries in the home directory) goes to /tmp.
+# The root file system is read-only: libraries write their caches to /tmp.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -1,15 +1,14 @@
-# Everything starts here, with nothing installed but make and Python 3.11, 3.12 or 3.13: each target first brings .venv
-# up to the lock.
+# Requires only make and Python 3.11, 3.12 or 3.13: each target first installs its lock file into .venv.
 
-# Candidates; the first that fits is taken. One's own: make serve PYTHON=/path/to/python3.12
+# Candidates; the first suitable one is used. To choose one: make serve PYTHON=/path/to/python3.12
 PYTHON ?= python3 python3.13 python3.12 python3.11
 UV := uv==0.13.9
 
 PY := .venv/bin/python
 
-# A stamp says which content of a lock .venv holds. Its name carries the content's checksum, so that a checkout which
-# only touches the file installs nothing again. dev.lock contains cpu.lock, and that serve.lock, version for version: all
-# stamps can stand side by side.
+# A stamp file records which lock is installed in .venv. Its name has the checksum of the lock, so that a checkout that
+# only changes the modification time installs nothing. dev.lock contains cpu.lock, which contains serve.lock, with the
+# same versions, so several stamps can exist at the same time.
 stamp = .venv/$(1)-$(shell cksum <requirements/$(1).lock | tr ' ' -).stamp
 SERVE := $(call stamp,serve)
 CPU := $(call stamp,cpu)
@@ -18,53 +17,66 @@ DEV := $(call stamp,dev)
 .NOTPARALLEL:
 .PHONY: help serve imagenet train test test-all check contract fuzz fuzz-image sbom audit bench bench-peers soak screenshots lock clean venv
 
-help: ## this list
+help: ## list of targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(SERVE) ## the server with the shipped classifiers on http://127.0.0.1:8000; settings: make serve APP_PORT=9000
+serve: $(SERVE) ## start the server with the shipped classifiers on http://127.0.0.1:8000; settings: make serve APP_PORT=9000
 	@exec $(PY) -m app
 
-imagenet: $(CPU) ## ImageNet's InceptionV3, fetched once (or WEIGHTS=file), and a server with its 1,000 classes
+imagenet: $(CPU) ## download ImageNet's InceptionV3 once (or WEIGHTS=file) and serve its 1,000 classes
 	$(PY) -m training run imagenet $(if $(WEIGHTS),--weights "$$WEIGHTS")
 	@APP_DEFAULT_MODEL=imagenet exec $(PY) -m app
 
-train: $(if $(RECIPE),$(CPU)) ## from a dataset to a classifier in the store: make train RECIPE=name-or-file [DATA=folder-or-archive]
-	@test -n "$$RECIPE" || { echo 'Which one of training/recipes? make train RECIPE=cifar10 DATA=path' >&2; exit 2; }
+train: $(if $(RECIPE),$(CPU)) ## train a classifier into the store: make train RECIPE=name-or-file [DATA=folder-or-archive]
+	@test -n "$$RECIPE" || { echo 'Name a recipe of training/recipes: make train RECIPE=cifar10 DATA=path' >&2; exit 2; }
 	$(PY) -m training run "$$RECIPE" $(if $(DATA),--data "$$DATA")
 
-test: check ## every check, and every test that is not marked slow
-	$(PY) -m pytest -m "not slow"
+# Test files are distributed over WORKERS processes. The checks run at the same time, because tests often wait. Tests
+# marked `quiet` measure time or memory and run alone afterwards.
+WORKERS ?= 2
+define run_tests
+@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+$(MAKE) --no-print-directory check >"$$log" 2>&1 & check=$$!; \
+$(PY) -m pytest -m "not quiet$(1)" -n $(WORKERS) --dist loadgroup; tests=$$?; \
+wait $$check; check=$$?; cat "$$log"; \
+$(PY) -m pytest -m "quiet$(1)" $$(grep -rl 'mark\.quiet' tests --include='test_*.py'); quiet=$$?; \
+test $$check -eq 0 || echo 'make check failed: see its output between the two pytest runs' >&2; \
+exit $$((tests || check || quiet))
+endef
 
-test-all: check ## every check and every test
-	$(PY) -m pytest
+test: $(DEV) ## run all checks and all tests that are not marked slow
+	$(call run_tests, and not slow)
 
-check: $(DEV) ## lint, format, types, import contracts
+test-all: $(DEV) ## run all checks and all tests
+	$(call run_tests)
+
+check: $(DEV) ## run lint, format, type and import contract checks
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-logo
 
-contract: $(DEV) ## some 2,000 requests made from the OpenAPI document, every answer held to it; more: make contract CASES=500
+contract: $(DEV) ## send some 2,000 requests generated from the OpenAPI document and check the responses; more: make contract CASES=500
 	$(PY) -m tests.support.contract --max-examples $(or $(CASES),60)
 
-fuzz: $(DEV) ## 10,000 requests, mutated at random, against a server; more: make fuzz CASES=100000 SEED=2
+fuzz: $(DEV) ## send 10,000 randomly mutated requests to a server; more: make fuzz CASES=100000 SEED=2
 	$(PY) -m tests.support.fuzz --cases $(or $(CASES),10000) --seed $(or $(SEED),1)
 
-fuzz-image: $(DEV) ## files that Atheris makes up, decoded; first pip install atheris==3.0.0; longer: make fuzz-image SECONDS=3600
+fuzz-image: $(DEV) ## fuzz the image decoders with Atheris; first pip install atheris==3.0.0; longer: make fuzz-image SECONDS=3600
 	@$(PY) -c 'import atheris' 2>/dev/null || \
-		{ echo 'Atheris is in no lock: $(PY) -m pip install atheris==3.0.0 (Linux on x86_64)' >&2; exit 1; }
+		{ echo 'Atheris is not in the lock files: $(PY) -m pip install atheris==3.0.0 (Linux on x86_64)' >&2; exit 1; }
 	$(PY) -m tests.support.fuzz_image -max_total_time=$(or $(SECONDS),300)
 
-sbom: $(DEV) ## what the server is made of, as CycloneDX: sbom/serve.json, sbom/cpu.json and sbom/gpu.json
+sbom: $(DEV) ## write CycloneDX SBOMs of the server: sbom/serve.json, sbom/cpu.json and sbom/gpu.json
 	@mkdir -p sbom
 	for lock in serve cpu gpu; do $(PY) -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
 		--output-file sbom/$$lock.json requirements/$$lock.lock || exit; done
 
-audit: $(DEV) ## known vulnerabilities of what the locks pin; fails where the advisories cannot be reached
+audit: $(DEV) ## check the pinned versions for known vulnerabilities; fails if PyPI cannot be reached
 	for lock in dev gpu; do $(PY) -m pip_audit --strict --require-hashes --disable-pip --requirement requirements/$$lock.lock || \
-		{ echo 'Not audited, or vulnerable: see above. Where PyPI cannot be asked: SECURITY.md, Advisories' >&2; exit 1; }; done
+		{ echo 'Vulnerable, or not audited: see above. If PyPI cannot be reached, see Advisories in SECURITY.md' >&2; exit 1; }; done
 
-bench: $(DEV) ## what is claimed of speed, measured on this machine in at most 30 minutes: docs/benchmarks.md
+bench: $(DEV) ## measure the performance claims on this machine in at most 30 minutes: docs/benchmarks.md
 	$(PY) -m benchmarks engine
 	$(PY) -m benchmarks throughput
 	$(PY) -m benchmarks throughput --network 96
@@ -78,23 +90,23 @@ bench: $(DEV) ## what is claimed of speed, measured on this machine in at most 3
 	$(PY) -m benchmarks batch --rounds 3
 	$(PY) -m benchmarks folder --rounds 1
 
-bench-peers: $(DEV) ## beside LitServe, BentoML, Ray Serve and mosec: an hour or more; run again, it goes on where it was
+bench-peers: $(DEV) ## compare with LitServe, BentoML, Ray Serve and mosec in an hour or more; resumes when run again
 	$(PY) -m benchmarks peers
 
-soak: $(DEV) ## 30 minutes of mixed load, 10,000 disconnects, 20 restarts at full load; more: make soak MINUTES=600
+soak: $(DEV) ## run 30 minutes of mixed load, 10,000 disconnects and 20 restarts at full load; more: make soak MINUTES=600
 	$(PY) -m benchmarks soak --minutes $(or $(MINUTES),30)
 	$(PY) -m benchmarks disconnects
 	$(PY) -m benchmarks restarts
 
-screenshots: $(DEV) ## the pictures in docs/images, taken anew with an installed Chromium
+screenshots: $(DEV) ## take the screenshots in docs/images again with an installed Chromium
 	$(PY) -m tests.support.screenshots
 
-# All locks hold the same versions: dev.lock is resolved first, the others start from its pins. "fewest" keeps one
-# version of each library for all Pythons, because a pickled head is bound to the versions that wrote it.
+# All locks have the same versions: dev.lock is resolved first, the others start from its pins. "fewest" keeps one
+# version of each library for all Python versions, because a pickled head needs the versions that wrote it.
 PEERS := $(patsubst %/requirements.txt,%,$(wildcard benchmarks/peers/*/requirements.txt))
 compile = $(PY) -m uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --override requirements/overrides.txt --custom-compile-command "make lock"
-lock: ## the locks from pyproject.toml, keeping what is pinned; the newest of everything: make lock UPGRADE=1
+lock: ## update the locks from pyproject.toml, keeping pinned versions; to upgrade all: make lock UPGRADE=1
 	$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
 	$(compile) $(if $(UPGRADE),--upgrade) --extra cpu --extra dev --output-file requirements/dev.lock
 	for lock in serve cpu gpu; do \
@@ -104,45 +116,45 @@ lock: ## the locks from pyproject.toml, keeping what is pinned; the newest of ev
 	for peer in $(PEERS); do cp requirements/dev.lock $$peer/requirements.lock; \
 		$(subst pyproject.toml,$$peer/requirements.txt,$(compile)) --output-file $$peer/requirements.lock || exit 1; done
 
-clean: ## removes .venv and the caches of the tools
+clean: ## remove .venv and the caches of the tools
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find app benchmarks models training tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The mark "unfinished" outlives an installation that was interrupted; then, as when the interpreter has gone or
-# changed, .venv is made anew.
-ifneq ($(shell test ! -e .venv/unfinished && $(PY) -c 'import pip' 2>/dev/null && echo whole),whole)
+# The file "unfinished" remains after an interrupted installation. In this case, and if the interpreter is missing or has
+# changed, .venv is created again.
+ifneq ($(shell test ! -e .venv/unfinished && $(PY) -c 'import pip' 2>/dev/null && echo complete),complete)
 $(SERVE) $(CPU) $(DEV) lock: venv
 endif
 
-# A lock counts for those that it contains.
-$(SERVE): from := serve
-$(SERVE): holds := $(SERVE)
-$(SERVE): size := 0.2
-$(CPU): from := cpu
-$(CPU): holds := $(SERVE) $(CPU)
-$(CPU): size := 0.5
-$(DEV): from := dev
-$(DEV): holds := $(SERVE) $(CPU) $(DEV)
-$(DEV): size := 0.7
-# --no-deps: a lock is whole, and requirements/overrides.txt says where it leaves a bound of a library aside.
+# Installing a lock also creates the stamps of the locks that it contains.
+$(SERVE): lock_name := serve
+$(SERVE): stamps := $(SERVE)
+$(SERVE): size_gb := 0.2
+$(CPU): lock_name := cpu
+$(CPU): stamps := $(SERVE) $(CPU)
+$(CPU): size_gb := 0.5
+$(DEV): lock_name := dev
+$(DEV): stamps := $(SERVE) $(CPU) $(DEV)
+$(DEV): size_gb := 0.7
+# --no-deps: a lock is complete, and requirements/overrides.txt lists the version bounds that it ignores.
 $(SERVE) $(CPU) $(DEV):
-	@echo 'Installing requirements/$(from).lock into .venv: once, a minute or more, about $(size) GB to download'
+	@echo 'Installing requirements/$(lock_name).lock into .venv: once, takes a minute or more, about $(size_gb) GB to download'
 	@touch .venv/unfinished
 	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --no-deps \
-		--requirement requirements/$(from).lock
+		--requirement requirements/$(lock_name).lock
 	@rm -f $(filter-out $(SERVE) $(CPU) $(DEV),$(wildcard .venv/*.stamp))
-	@touch $(holds)
+	@touch $(stamps)
 	@rm .venv/unfinished
 
 venv:
-	@found=; for python in $(PYTHON); do \
+	@candidate=; for python in $(PYTHON); do \
 		"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
-		found=$$python; \
+		candidate=$$python; \
 		"$$python" -c 'import ensurepip' 2>/dev/null && exec "$$python" -m venv --clear .venv; \
 	done; \
-	if test -n "$$found"; then \
-		echo "$$found cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	if test -n "$$candidate"; then \
+		echo "$$candidate cannot create virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
 	else \
-		echo "Python 3.11, 3.12 or 3.13 is needed; found none as $(PYTHON). Name yours: make PYTHON=path" >&2; \
+		echo "Python 3.11, 3.12 or 3.13 is required; none of these works: $(PYTHON). Set it: make PYTHON=path" >&2; \
 	fi; \
 	exit 1

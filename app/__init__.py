@@ -1,4 +1,4 @@
-"""The web service; knows no TensorFlow, Keras, OpenVINO or XGBoost."""
+"""The web service. It reaches TensorFlow, Keras, OpenVINO and XGBoost only through `models`."""
 
 VERSION = "0.1.0"
-"""As in pyproject.toml; a test holds them together."""
+"""The version in pyproject.toml; a test compares them."""

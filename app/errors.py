@@ -1,23 +1,21 @@
-"""Everything that a request can meet besides what `models.errors` names.
+"""Errors of the web service, besides those in `models.errors`.
 
-The path of a request, and the error of each step::
+The path of a request, and the errors of each step::
 
-    request ──▶ body ──read──▶ upload ──reserve──▶ place ──decode──▶ pixels ──queue──▶ batch ──run──▶ answer
-            │              │               │               │                │              │
-            Unauthorized   BodyTooLarge    Overloaded      models.errors    Deadline-      BatchFailed
-            Forbidden      UnsupportedType Deadline-       .ImageError      Exceeded
-            RateLimited    Overloaded                      Overloaded
-            TooManyAtOnce
-            NotReady
-            Draining
-            WorkerDied
-                           TooManyImages   Unmeetable
-                           EmptyBody
-                           SlowBody
-                           BrokenBody      Closed
+    request ──▶ body ──read──▶ upload ──reserve──▶ reservation ──decode──▶ pixels ──queue──▶ batch ──run──▶ response
+            │              │               │                      │                 │              │
+            Unauthorized   BodyTooLarge    Overloaded             models.errors     Deadline-      BatchFailed
+            Forbidden      Unsupported-    DeadlineUnmeetable     .ImageError       Exceeded
+            RateLimited      MediaType     BatcherClosed          Overloaded
+            Concurrency-   Overloaded
+              Limited      TooManyImages
+            NotReady       EmptyBody
+            Draining       BodyTimeout
+            WorkerDied     MalformedBody
                            MissingField
 
-Messages are shown to the caller, except BatchFailed's, which is logged; `problems` has the statuses.
+Messages are sent to the client, except those of BadKeysFile and BatchFailed, which are logged. `app.api.problems` maps
+errors to HTTP statuses, and the API document uses the first line of each docstring as the summary of the error.
 """
 
 from __future__ import annotations
@@ -26,157 +24,160 @@ from collections.abc import Mapping
 
 
 class ServiceError(Exception):
-    """Base of all errors of this package; ``code`` is a stable name for programs."""
+    """Base class of the errors of the web service. `code` is the stable error code that clients see."""
 
     code = "error"
 
 
 class BadKeysFile(ServiceError):
-    """The file of API keys cannot be used; told to operators, never to callers."""
+    """The API keys file cannot be read or parsed. For operators; clients never see this error."""
 
     code = "bad_keys_file"
 
 
 class Unauthorized(ServiceError):
-    """The address needs a key, and none that is known was sent."""
+    """The address requires a valid API key."""
 
     code = "unauthorized"
     headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer realm="classifier"'}
 
 
 class Forbidden(ServiceError):
-    """The key is known, but not for this address."""
+    """The API key does not permit this operation."""
 
     code = "forbidden"
 
 
 class NotReady(ServiceError):
-    """The models are still being loaded."""
+    """The models are still loading."""
 
     code = "not_ready"
 
 
 class Draining(ServiceError):
-    """The server is shutting down and takes no new work."""
+    """The server is shutting down and accepts no new requests."""
 
     code = "draining"
 
 
 class WorkerDied(ServiceError):
-    """A thread that runs a network, or its device, has died, or nothing decodes any more; the server ends."""
+    """An inference or decode worker died; the server is shutting down."""
 
     code = "worker_died"
 
 
 class Conflict(ServiceError):
-    """What an operator asks for does not fit what there is, and nothing has changed."""
+    """The operation conflicts with the current state; nothing was changed."""
 
     code = "conflict"
 
 
 class BodyTooLarge(ServiceError):
-    """The body has more bytes than the limit."""
+    """The request body is larger than the limit."""
 
     code = "body_too_large"
 
 
 class BodyTimeout(ServiceError):
-    """The body does not arrive in the time that it may take."""
+    """The request body did not arrive in time."""
 
     code = "slow_body"
 
 
 class TooManyImages(ServiceError):
-    """One request has more images than the limit."""
+    """The request has more images than the limit."""
 
     code = "too_many_images"
 
     def __init__(self, limit: int) -> None:
-        """Name the limit."""
-        super().__init__(f"The limit of images in one request is {limit}. Send these in several requests.")
+        super().__init__(f"A request may have at most {limit} images. Send these in several requests.")
 
 
 class UnsupportedMediaType(ServiceError):
-    """The Content-Type is none that carries an image here."""
+    """The Content-Type is not supported."""
 
     code = "unsupported_content_type"
 
 
 class EmptyBody(ServiceError):
-    """The body has no bytes."""
+    """The request body is empty."""
 
     code = "empty_body"
 
 
 class MalformedBody(ServiceError):
-    """The body is not what its Content-Type says: multipart, JSON or base64 that cannot be read."""
+    """The request body is malformed: its multipart form, JSON, base64, zip or tensor data cannot be parsed."""
 
     code = "broken_body"
 
 
 class MissingField(ServiceError):
-    """The body is well formed and holds no image."""
+    """The request body contains no image."""
 
     code = "missing_field"
 
 
 class BadParameter(ServiceError):
-    """A parameter has a value that it cannot have."""
+    """A parameter has an invalid value."""
 
     code = "bad_parameter"
 
 
 class RetryLater(ServiceError):
-    """Work that is not taken on now; `retry_after_s` is when it might be, in seconds from now."""
+    """The request is rejected for now; `retry_after_s` is the time in seconds after which it may be sent again."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
-        """Say why, and when to come back."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
 class Overloaded(RetryLater):
-    """As much work is admitted as can be held, or a large picture would wait too long for its turn."""
+    """The server is overloaded: its queue or its memory budget is full."""
 
     code = "overloaded"
 
 
 class ConcurrencyLimited(RetryLater):
-    """This key or address has as many requests under way as it may have."""
+    """The API key or client address has too many concurrent requests."""
 
     code = "too_many_at_once"
 
 
 class RateLimited(RetryLater):
-    """This key or address has sent as many requests as it may for now."""
+    """The API key or client address has exceeded its rate limit."""
 
     code = "rate_limited"
 
     def __init__(self, message: str, retry_after_s: float, headers: Mapping[str, str] | None = None) -> None:
-        """Say which limit, when it is over, and what is left, as headers."""
+        """Create the error; `headers` are the RateLimit headers of the response."""
         super().__init__(message, retry_after_s)
         self.headers = headers or {}
 
 
 class DeadlineUnmeetable(RetryLater):
-    """By all that is known, the answer would come after the caller's deadline."""
+    """The estimated response time exceeds the deadline of the request."""
 
     code = "deadline_unmeetable"
 
 
 class BatcherClosed(ServiceError):
-    """The batcher takes nothing more."""
+    """The server is shutting down; the batcher is closed."""
 
     code = "draining"
 
+    @classmethod
+    def during_shutdown(cls) -> BatcherClosed:
+        """Create the error of work that arrives, or is still unfinished, while the server shuts down."""
+        return cls("The server is shutting down. Send the request again; another server may accept it.")
+
 
 class DeadlineExceeded(ServiceError):
-    """The caller's deadline passed before there was an answer."""
+    """The deadline of the request passed before the response was ready."""
 
     code = "deadline_exceeded"
 
 
 class BatchFailed(ServiceError):
-    """The network or a head raised; the cause is chained."""
+    """Inference failed; the cause is chained."""
 
     code = "internal_error"

@@ -1,4 +1,4 @@
-"""`python -m app.health`: exits with 0 if the server on this machine takes work, else with 1."""
+"""Container health check, `python -m app.health`: exit status 0 if the local server is ready, else 1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _TIMEOUT_S = 3
 
 
 def is_ready(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether `/readyz` answers 200."""
+    """Return whether `/readyz` responds with 200."""
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")

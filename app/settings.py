@@ -1,4 +1,4 @@
-"""What can be set from outside, by environment variables APP_*."""
+"""Settings of the server, read from environment variables `APP_*`."""
 
 from __future__ import annotations
 
@@ -13,193 +13,209 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.artifacts.store import DEFAULT_STORE
-from models.decoding.image import DEFAULT_LIMITS, Limits
+from models.decoding.limits import DEFAULT_LIMITS, Limits
 from models.engines.selection import EngineName, Precision
 
 PREFIX = "APP_"
 
 
 class Settings(BaseSettings):
-    """All settings of the server; each field is the variable APP_ and its name in capitals."""
+    """All settings of the server. Each field is read from the environment variable `APP_` + its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, validate_default=True
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for every network of the machine.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; `0` takes any that is free.")
+    host: str = Field("127.0.0.1", description="Address to listen on. `0.0.0.0`: all network interfaces.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. `0`: any free port.")
     root_path: str = Field(
         "",
         pattern=r"^(/[^/]+)*$",
-        description="Prefix that a proxy removes before it forwards, such as `/vision`.",
+        description="Path prefix that a reverse proxy strips before forwarding, such as `/vision`.",
     )
-    store: Path = Field(DEFAULT_STORE, description="Folder of extractors and classifiers (default: the shipped one).")
+    store: Path = Field(
+        DEFAULT_STORE, description="Model store: folder of extractors and classifiers (default: the shipped store)."
+    )
     store_poll_s: float = Field(
         5,
         ge=0,
-        description="Seconds between looks at the store; what has changed is taken up. `0`: only on SIGHUP.",
+        description="Seconds between checks of the model store for changes; changed models are reloaded. "
+        "`0`: reload only on SIGHUP.",
     )
     default_model: str = Field(
         "cifar10",
-        description="Classifier that answers if none is named: `NAME` or `NAME@VERSION`, which must be there. "
-        "Not set, and no `cifar10` there: the first by name.",
+        description="Classifier used when a request names none: `NAME` or `NAME@VERSION`. It must exist. "
+        "If the variable is not set and there is no `cifar10`: the first classifier by name.",
     )
     max_body_bytes: int = Field(
         DEFAULT_LIMITS.max_bytes,
         ge=1,
-        description="Bytes that a request's body may have, counted as they arrive.",
+        description="Maximum request body size in bytes, counted as the body arrives.",
     )
     read_timeout_s: float = Field(
         20,
         gt=0,
-        description="Seconds that the head of a request may take, and its body, which has one more for each 10 kB, "
-        "and no longer pause.",
+        description="Timeout in seconds for the request head, for idle gaps in the body, and for the whole body, "
+        "which gets 1 s more per 10 kB.",
     )
-    max_images: int = Field(64, ge=1, description="Images that one request to `/v1/classify/batch` or `/v2` may have.")
+    max_images: int = Field(
+        64, ge=1, description="Maximum number of images in one request to `/v1/classify/batch` or `/v2`."
+    )
     max_batch_request_bytes: int = Field(
         100_000_000,
         ge=1,
-        description="Bytes that such a request may have, and its zips unpacked; each image as above.",
+        description="Maximum size in bytes of such a request, and of its unpacked zip archives. "
+        "Each image is still limited by `APP_MAX_BODY_BYTES`.",
     )
     max_buffered_bytes: int = Field(
         256_000_000,
         ge=1,
-        description="Bytes of bodies, and of zips unpacked, that all requests together may hold; what would be more is "
-        "refused with 503, unless it is alone.",
+        description="Memory budget in bytes for the request bodies and unpacked zip archives of all requests together. "
+        "Requests beyond it are rejected with 503. A single request may exceed it while no other is buffered.",
     )
     max_pixels: int = Field(
         DEFAULT_LIMITS.max_pixels,
         ge=1,
         le=DEFAULT_LIMITS.max_pixels * 3,
-        description="Width times height that a picture may have, checked before it is decoded.",
+        description="Maximum width times height of an image, checked before decoding.",
     )
     large_image_pixels: int = Field(
         DEFAULT_LIMITS.max_pixels,
         ge=1,
-        description="Bounds what is decoded at a time by each process. A JPEG of more than a quarter of it, "
-        "or another picture of more than a sixteenth, is large: one of these at a time (of `APP_MAX_PIXELS` at most), "
-        "in a process of its own. Beside it, each of the other processes, one for each core, decodes one small picture "
-        "at a time. Each pixel may need 20 bytes of memory.",
+        description="Decides which images count as large: JPEGs with more than 1/4 of this number of pixels, other "
+        "formats with more than 1/16. Large images are decoded one at a time in a separate process; small images in "
+        "one process per core, one image at a time each. Decoding needs up to 20 bytes of memory per pixel.",
     )
-    max_side: int = Field(DEFAULT_LIMITS.max_side, ge=1, description="Pixels that a picture's longer side may have.")
+    max_side: int = Field(
+        DEFAULT_LIMITS.max_side, ge=1, description="Maximum length in pixels of the longer side of an image."
+    )
     max_batch: int | None = Field(
-        None, ge=1, description="Pictures that one run of a network takes at most; empty: 16 on a CPU, 32 on a GPU."
+        None, ge=1, description="Maximum number of images in one inference batch. Empty: 16 on a CPU, 32 on a GPU."
     )
     max_batch_latency_ms: float = Field(
         100,
         gt=0,
-        description="Milliseconds that a run on a CPU may take if it has more than one picture, as soon as it is known "
-        "how long runs take. What is being run is computed even if nobody waits for it any more; shorter runs cost "
-        "more time for each picture.",
+        description="Maximum run time in milliseconds of a batch of more than one image on a CPU, applied once run "
+        "times have been measured. Lower values waste less work on cancelled requests but cost more time per image.",
     )
     max_delay_ms: float = Field(
         0,
         ge=0,
-        description="How long a batch waits for pictures that nobody has sent yet; "
-        "at `0` it runs as soon as the engine is free.",
+        description="Milliseconds that a batch waits for more images. `0`: it runs as soon as the engine is free.",
     )
     queue_size: int = Field(
-        256, ge=1, description="Pictures that one network may have admitted; more are refused with 503."
+        256,
+        ge=1,
+        description="Maximum number of images admitted per extractor, waiting or running. More are rejected with 503.",
     )
     deadline_ms: float | None = Field(
         None,
         ge=0,
-        description="Time for an answer where `X-Request-Timeout-Ms` gives none; empty or `0`: no limit.",
+        description="Default time limit for a response in milliseconds, for requests without `X-Request-Timeout-Ms`. "
+        "Empty or `0`: no limit.",
     )
     engine: EngineName = Field(
         "auto",
-        description="What runs the networks: `openvino` (on the CPU), `tensorflow` (on GPUs, or on the CPU), "
-        "or `auto`, the faster one that is here.",
+        description="Inference engine: `openvino` (CPU), `tensorflow` (GPU or CPU), or `auto` (the fastest available).",
     )
     precision: Precision = Field(
         "auto",
-        description="`int8`, `float16`, `bfloat16` or `float32`; `auto`: the lowest that this machine has and that "
-        "repeats the model's stored outputs closely enough.",
+        description="Numeric precision: `int8`, `float16`, `bfloat16` or `float32`. `auto`: the lowest one that this "
+        "machine supports and that reproduces the model's golden outputs within its tolerance.",
     )
-    threads: int | None = Field(None, ge=1, description="Threads of the CPU engine; empty: every core it may use.")
+    threads: int | None = Field(None, ge=1, description="Threads of the CPU engine. Empty: all available cores.")
     api_keys_file: Path | None = Field(
-        None, description="File of API keys, made by `python -m app.auth.keys`; empty: none is needed."
+        None, description="File of API keys, created by `python -m app.keys`. Empty: no authentication."
     )
     rate_limit: str = Field(
         "",
-        description="Requests that a key, or without keys an address, may send: `600/minute`, or several as "
-        "`10/second; 600/minute`. Empty: any number.",
+        description="Rate limit per API key, or per client address without keys: `600/minute`, or several such as "
+        "`10/second; 600/minute`. Empty: unlimited.",
     )
     rate_limit_url: str = Field(
         "",
         pattern=r"^(rediss?://.+)?$",
-        description="Redis that counts them for several servers: `redis://host:6379`. Empty: each counts alone.",
+        description="Redis that counts requests for several servers: `redis://host:6379`. "
+        "Empty: each server counts its own.",
     )
     max_concurrent: int | None = Field(
-        None, ge=1, description="Requests that a key or an address may have under way; empty: any number."
+        None,
+        ge=1,
+        description="Maximum number of concurrent requests per API key, or per client address without keys. "
+        "Empty: unlimited.",
     )
     cors_origins: str = Field(
-        "", description="Origins whose pages may read answers, with spaces between: `https://example.org`."
+        "",
+        description="Origins whose pages may read responses (CORS), separated by spaces: `https://example.org`.",
     )
     trusted_proxies: str = Field(
         "",
-        description="Addresses or networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, with commas.",
+        description="Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` headers are "
+        "trusted, separated by commas.",
     )
     drain_s: float = Field(30, ge=0, description="Seconds that accepted requests have to finish after SIGTERM.")
     metrics_public: bool = Field(
-        True, description="Serve `/metrics` to everybody; if not, with a key only, or without keys not at all."
+        True,
+        description="Serve `/metrics` without an API key. If false, it requires a key; without an API keys file it is "
+        "not served.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe entries to log; `debug` adds probes and scrapes to the access log."
+        "info", description="Minimum severity to log. `debug` adds probes and metrics scrapes to the access log."
     )
     log_images: bool = Field(
-        False, description="Log size, format and SHA-256 of each picture. Nothing else of a picture is ever logged."
+        False,
+        description="Log size, format and SHA-256 of each image. Nothing else about an image is ever logged.",
     )
     log_json: bool | None = Field(
-        None, description="Log one JSON object a line; empty: on a terminal readable lines, elsewhere JSON."
+        None, description="Log one JSON object per line. Empty: readable lines on a terminal, JSON otherwise."
     )
 
     @field_validator("rate_limit")
     @classmethod
-    def _is_limit(cls, value: str) -> str:
+    def _check_rate_limit(cls, value: str) -> str:
         if value:
             limits.parse_many(value)  # raises ValueError
         return value
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _are_networks(cls, value: str) -> str:
-        for each in filter(None, value.split(",")):
-            ipaddress.ip_network(each.strip())  # raises ValueError; names and * could be anybody
+    def _check_networks(cls, value: str) -> str:
+        for network in filter(None, value.split(",")):
+            ipaddress.ip_network(network.strip())  # raises ValueError, also for host names and "*", which are not safe
         return value
 
     @property
-    def limits(self) -> Limits:
-        """What a picture may cost."""
+    def image_limits(self) -> Limits:
+        """Size limits of an image."""
         return Limits(self.max_body_bytes, self.max_pixels, self.max_side)
 
     @property
-    def has_chosen_default(self) -> bool:
-        """Whether the default model was set, and not merely left as it is."""
+    def is_default_model_set(self) -> bool:
+        """True if the default model was set explicitly."""
         return "default_model" in self.model_fields_set
 
 
-def variable(field: str) -> str:
-    """The environment variable of a field."""
+def variable_name(field: str) -> str:
+    """Return the environment variable of a field."""
     return f"{PREFIX}{field.upper()}"
 
 
-def explain(error: ValidationError) -> list[str]:
-    """One line for each wrong setting, naming its variable."""
+def describe_invalid(error: ValidationError) -> list[str]:
+    """Return one message per invalid setting, with the name of its variable."""
     lines = []
     for problem in error.errors():
-        name = variable(str(problem["loc"][0]))
+        name = variable_name(str(problem["loc"][0]))
         lines.append(f"{name}={problem['input']}: {problem['msg']}. All settings: docs/operations.md.")
     return lines
 
 
 def unknown_variables() -> list[str]:
-    """One line for each APP_* variable that is no setting: most likely it is misspelt."""
-    known = [variable(field) for field in Settings.model_fields]
+    """Return one warning per `APP_*` variable that is not a setting, probably a misspelt one."""
+    known = [variable_name(field) for field in Settings.model_fields]
     lines = []
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name.upper() not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            lines.append(f"{name} is no setting and was ignored.{hint}")
+            lines.append(f"{name} is not a setting and was ignored.{hint}")
     return lines

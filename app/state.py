@@ -1,77 +1,96 @@
-"""What an app holds, and how its routes come by it."""
+"""The state of one app: settings, life cycle, and what its routes share."""
 
 from __future__ import annotations
 
-import asyncio
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from enum import Enum
+from typing import cast
 
 from fastapi import Request
-from starlette.types import Scope
 
 from app.auth.access import AccessControl
 from app.errors import Draining, NotReady, WorkerDied
+from app.inference.model_manager import ModelManager
 from app.inference.service import Service
-from app.lifecycle import Lifecycle
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.uploads.budget import MemoryBudget
 
-if TYPE_CHECKING:
-    from app.inference.model_manager import ModelManager
+
+class Phase(Enum):
+    """The phases of a server; it moves down this list and never up."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+@dataclass
+class Lifecycle:
+    """The phase of the server and the number of its requests in flight. Used on the event loop only."""
+
+    phase: Phase = Phase.LOADING
+    requests_in_flight: int = 0
+
+    def finish_loading(self) -> None:
+        """Start accepting requests, unless the server is already draining."""
+        if self.phase is Phase.LOADING:
+            self.phase = Phase.READY
+
+    def drain(self) -> None:
+        """Reject new requests from now on; accepted ones finish."""
+        self.phase = Phase.DRAINING
+
+    @property
+    def is_ready(self) -> bool:
+        """True while new requests are accepted."""
+        return self.phase is Phase.READY
+
+    @property
+    def is_draining(self) -> bool:
+        """True once shutdown has begun."""
+        return self.phase is Phase.DRAINING
 
 
 @dataclass
 class AppState:
-    """One app's settings, phase, metrics, and its service once the models are loaded."""
+    """Everything that the middleware and routes of one app share. Lives on one event loop."""
 
     settings: Settings
     access: AccessControl
-    bodies: MemoryBudget
+    budget: MemoryBudget
+    metrics: Metrics
+    manager: ModelManager
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
-    metrics: Metrics = field(default_factory=Metrics)
-    service: Service | None = None
-    reloader: ModelManager | None = None
-    reload: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether nothing has died that runs a network or decodes; nothing has before there is any."""
-        return self.service is None or self.service.is_alive
 
     def check_alive(self) -> None:
-        """Raise WorkerDied where the server is past mending itself."""
-        if not self.is_alive:
-            raise WorkerDied("A part of this server has died, so it ends. Another one may answer.")
+        """Raise WorkerDied if an inference or decode worker has died, so that the process must restart."""
+        if not self.manager.is_alive:
+            raise WorkerDied("An inference or decode worker died; the server is exiting. Send the request again.")
 
-    def working_service(self) -> Service:
-        """The service, if new work is taken; raises WorkerDied, NotReady, Draining."""
+    def ready_service(self) -> Service:
+        """Return the current service.
+
+        Raises:
+            WorkerDied, NotReady, Draining: new requests are not accepted.
+        """
         self.check_alive()
-        if self.lifecycle.draining:
-            raise Draining("The server is shutting down. Send the request again; another one may take it.")
-        if self.service is None:
-            raise NotReady("The models are still being loaded. Try again in a few seconds.")
-        return self.service
+        if self.lifecycle.is_draining:
+            raise Draining("The server is shutting down. Send the request again; another server may accept it.")
+        if self.manager.service is None:
+            raise NotReady("The models are still loading. Retry in a few seconds.")
+        return self.manager.service
+
+    @contextmanager
+    def lease_service(self) -> Iterator[Service]:
+        """Yield the current service and keep it open until the context exits; raises as `ready_service` does."""
+        self.ready_service()
+        with self.manager.lease() as service:
+            yield service
 
 
 def get_state(request: Request) -> AppState:
-    """The state of the app that a request came to."""
-    return cast(AppState, request.app.state.held)
-
-
-def deadline(request: Request, timeout_ms: float | None) -> float | None:
-    """When nobody wants the answer any more, as `time.monotonic()`; none if that is never."""
-    allowed_ms = timeout_ms or get_state(request).settings.deadline_ms
-    began: float = request.state.began
-    return began + allowed_ms / 1000 if allowed_ms else None
-
-
-def request_header(scope: Scope, name: bytes) -> str | None:
-    """The first value of a header, of a request of which nothing else is read yet; its name in lower case."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
-
-
-def elapsed_s(request: Request) -> float:
-    """Seconds since the request's first byte."""
-    return time.monotonic() - cast(float, request.state.began)
+    """Return the state of the app that received a request."""
+    return cast(AppState, request.app.state.app_state)

@@ -1,1 +1,1 @@
-"""What is claimed of speed is measured here, ways beside each other in one run."""
+"""Benchmarks behind the performance figures in docs/benchmarks.md."""

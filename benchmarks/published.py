@@ -1,6 +1,7 @@
-"""The figures of the blog posts that this project grew out of, beside what was measured here.
+"""Figures of the blog posts that this project is based on, compared with its own; `python -m benchmarks published`.
 
-Nothing is measured by this: it reads what `compare` and `run` have written, and names the command for what is missing.
+Nothing is measured: the figures come from the model store and from the output of `python -m training compare`. Where a
+figure is missing, the table names the command that measures it.
 """
 
 from __future__ import annotations
@@ -8,26 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from models.artifacts.store import Store
+import typer
+
+from models.artifacts.store import DEFAULT_STORE, Store
 from models.errors import ModelNotFound
 from models.manifests import Metrics
 from training.errors import TrainingError
-from training.heads.comparison import Comparison
+from training.heads.comparison import HeadComparison
 
 
 @dataclass(frozen=True)
-class System:
-    """A system of a post, or one made here for the same task.
+class PublishedSystem:
+    """A system of a post, or one of this project for the same task.
 
     Attributes:
-        task: what it tells apart.
-        name: of the system.
-        post: what the post measured; empty where it has no such system.
-        source: of what was measured here: a kind of head in the comparison on CIFAR-10, or a classifier of the store.
-        measured_on: the name of the labelled set; of a comparison always the test set.
-        command: that measures it.
-        why: why the figures differ.
+        task: classes or dataset.
+        name: description of the system.
+        post: figure of the post; empty if the post has no such system.
+        source: of our figure: a kind of head in the comparison on CIFAR-10, or the name of a classifier in the store.
+        measured_on: name of the labelled split; always the test set for the comparison.
+        command: arguments of `python -m training` that measure it.
+        reason: why the figures differ.
     """
 
     task: str
@@ -36,38 +40,39 @@ class System:
     source: str
     measured_on: str
     command: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Line:
-    """A system, and what was measured of it, if anything was."""
+class TableRow:
+    """A system and our figures for it, or None if it has not been measured."""
 
-    system: System
-    measured: Metrics | None
+    system: PublishedSystem
+    metrics: Metrics | None
 
 
 _COMPARE = "compare cifar10"
-_KNOWS_CIFAR = (
-    "the post's network knew ImageNet alone, at 299 px, and gave 1,001 probabilities; ours is at 96 px, "
-    "was fitted on CIFAR-10's training images too, and gives 2,048 features. Images here are JPEG, which loses detail"
+_CIFAR_REASON = (
+    "the post's network was trained on ImageNet only, at 299 px, and returns 1,001 probabilities; ours is at 96 px, "
+    "was trained on CIFAR-10's training images too, and returns 2,048 features. "
+    "Images here are JPEG, which loses detail"
 )
 
 SYSTEMS = (
-    System("CIFAR-10", "ridge, alpha 1e-5", ".7357", "ridge", "test", _COMPARE, _KNOWS_CIFAR),
-    System("CIFAR-10", "dense 2048-512-64", ".7977", "dense", "test", _COMPARE, "as above"),
-    System("CIFAR-10", "XGBoost, 100 trees of depth 4", ".8176", "xgboost", "test", _COMPARE, "as above"),
-    System("CIFAR-10", "logistic regression", "", "logistic", "test", _COMPARE, "not in the post"),
-    System(
+    PublishedSystem("CIFAR-10", "ridge, alpha 1e-5", ".7357", "ridge", "test", _COMPARE, _CIFAR_REASON),
+    PublishedSystem("CIFAR-10", "dense 2048-512-64", ".7977", "dense", "test", _COMPARE, "as above"),
+    PublishedSystem("CIFAR-10", "XGBoost, 100 trees of depth 4", ".8176", "xgboost", "test", _COMPARE, "as above"),
+    PublishedSystem("CIFAR-10", "logistic regression", "", "logistic", "test", _COMPARE, "not in the post"),
+    PublishedSystem(
         "cats vs dogs",
-        "small CNN from nothing, 150 px",
+        "small CNN from scratch, 150 px",
         ".894 (log loss .261)",
         "cats_dogs_cnn",
         "valid",
         "run cats_dogs_cnn",
-        "2,000 training photographs, of which it fits 1,900; the post had 20,000",
+        "2,000 training images, of which 1,900 are fitted; the post had 20,000",
     ),
-    System(
+    PublishedSystem(
         "cats vs dogs",
         "stack: the shipped extractor, logistic regression",
         "",
@@ -76,7 +81,7 @@ SYSTEMS = (
         "run cats_dogs_stacked",
         "not in the post",
     ),
-    System(
+    PublishedSystem(
         "cats vs dogs",
         "stack: the extractor fine-tuned",
         "",
@@ -85,16 +90,16 @@ SYSTEMS = (
         "run cats_dogs_finetuned",
         "not in the post",
     ),
-    System(
+    PublishedSystem(
         "kangaroo vs wallaby",
         "VGG19, partly unfrozen, 224 px",
         ".8509 (baseline .560)",
         "kangaroo_wallaby_vgg19",
         "test",
         "run kangaroo_wallaby_vgg19",
-        "the post had ImageNet's weights and 3,043 training photographs; here there are 465, and random weights",
+        "the post had ImageNet weights and 3,043 training images; here 465, and random weights",
     ),
-    System(
+    PublishedSystem(
         "kangaroo vs wallaby",
         "stack: the shipped extractor, logistic regression",
         "",
@@ -103,7 +108,7 @@ SYSTEMS = (
         "run kangaroo_wallaby_stacked",
         "not in the post",
     ),
-    System(
+    PublishedSystem(
         "kangaroo vs wallaby",
         "stack: the extractor fine-tuned",
         "",
@@ -115,64 +120,73 @@ SYSTEMS = (
 )
 
 
-def lines(store: Store, comparison: Path) -> list[Line]:
-    """Every system with its figures.
+def read_table(store: Store, comparison: Path) -> list[TableRow]:
+    """Read our figures for every system.
 
     Args:
-        store: where classifiers lie; the newest version of each counts.
-        comparison: comparison.json as `compare cifar10` writes it; it need not be there.
+        store: model store; the newest version of each classifier counts.
+        comparison: comparison.json as written by `compare cifar10`; it may be missing.
 
     Raises:
         CorruptArtifact: a manifest of the store cannot be read.
         TrainingError: the comparison cannot be read.
     """
-    heads = dict(_heads(comparison))
-    return [Line(system, heads.get(system.source) or _of_classifier(system, store)) for system in SYSTEMS]
+    heads = dict(_read_heads(comparison))
+    return [TableRow(system, heads.get(system.source) or _read_classifier(system, store)) for system in SYSTEMS]
 
 
-def as_markdown(found: list[Line]) -> str:
-    """The table as a document has it: accuracies with their 95 % intervals, log losses, baselines."""
+def as_markdown(rows: list[TableRow]) -> str:
+    """Format the rows as a Markdown table: accuracies with their 95 % intervals, log losses and baselines."""
     heading = "| task | system | the post | here (95 %) | log loss | baseline | measured on | why it differs |"
-    rows = [heading, "|---|---|---|---|---|---|---|---|", *(_row(line) for line in found)]
-    return "\n".join(rows) + "\n"
+    return "\n".join([heading, "|---|---|---|---|---|---|---|---|", *(_format_row(row) for row in rows)]) + "\n"
 
 
-def _heads(comparison: Path) -> Iterator[tuple[str, Metrics]]:
+def print_table(
+    comparison: Annotated[Path, typer.Option(help="Output of `python -m training compare cifar10`.")] = Path(
+        "runs/compare/comparison.json"
+    ),
+    store: Annotated[Path, typer.Option(help="Folder of the model store.")] = DEFAULT_STORE,
+) -> None:
+    """Print the figures of the blog posts and of this project as a Markdown table; measures nothing."""
+    typer.echo(as_markdown(read_table(Store(store), comparison)), nl=False)
+
+
+def _read_heads(comparison: Path) -> Iterator[tuple[str, Metrics]]:
     if not comparison.is_file():
         return
     try:
-        compared = Comparison.model_validate_json(comparison.read_bytes())
+        heads = HeadComparison.model_validate_json(comparison.read_bytes()).heads
     except ValueError as error:
         raise TrainingError(
-            f"{comparison} is no comparison of heads. Make it again: python -m training {_COMPARE}"
+            f"{comparison} is not a comparison of heads. Create it again: python -m training {_COMPARE}"
         ) from error
-    for head in compared.heads:
+    for head in heads:
         if head.test:
             yield head.kind, head.test
 
 
-def _of_classifier(system: System, store: Store) -> Metrics | None:
+def _read_classifier(system: PublishedSystem, store: Store) -> Metrics | None:
     try:
         return store.classifier(system.source).manifest.metrics.get(system.measured_on)
     except ModelNotFound:
         return None
 
 
-def _row(line: Line) -> str:
-    system, found = line.system, line.measured
-    if found is None:
+def _format_row(row: TableRow) -> str:
+    system, metrics = row.system, row.metrics
+    if metrics is None:
         figures = [f"not measured: `python -m training {system.command}`", "", "", ""]
     else:
-        low, high = found.accuracy_interval
-        baseline = "" if found.most_frequent is None else _share(found.most_frequent)
+        low, high = metrics.accuracy_interval
+        baseline = "" if metrics.most_frequent is None else _format_share(metrics.most_frequent)
         figures = [
-            f"**{_share(found.accuracy)}** ({_share(low)} to {_share(high)})",
-            _share(found.log_loss),
+            f"**{_format_share(metrics.accuracy)}** ({_format_share(low)} to {_format_share(high)})",
+            _format_share(metrics.log_loss),
             baseline,
-            f"{found.images:,} images",
+            f"{metrics.images:,} images",
         ]
-    return f"| {' | '.join([system.task, system.name, system.post or '–', *figures, system.why])} |"
+    return f"| {' | '.join([system.task, system.name, system.post or '–', *figures, system.reason])} |"
 
 
-def _share(value: float) -> str:
+def _format_share(value: float) -> str:
     return f"{value:.4f}".removeprefix("0")

@@ -1,1 +1,1 @@
-"""The one definition of image -> probabilities, shared by training and serving."""
+"""The path from image bytes to probabilities, shared by training and serving."""

@@ -1,4 +1,4 @@
-"""`python -m models`: look into the store, check it, and classify pictures without a server."""
+"""Command line of the model store: list, show and verify models, and classify images without a server."""
 
 from __future__ import annotations
 
@@ -20,26 +20,31 @@ from models.console.progress import Advance, silent, track
 from models.console.tensorflow_logs import hide_startup_messages
 from models.errors import ModelNotFound, ModelsError
 from models.manifests import CARD_FILE
-from models.offline import client as remote
+from models.offline import client
 from models.offline.predict import classify_files, find_images
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-out = Console()
-errors = Console(stderr=True)
+app = typer.Typer(
+    help="List, show and verify the models of a store, and classify images without a server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+stdout = Console()
+stderr = Console(stderr=True)
 
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the artifacts.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the model store.")]
 
 
-class _Exit(IntEnum):
-    """Exit codes; wrong usage is 2, by typer."""
+class _ExitCode(IntEnum):
+    """Exit codes; typer exits with 2 on wrong usage."""
 
-    DONE = 0
+    OK = 0
     FAILED = 1
 
 
 @app.command("list")
 def list_models(store: StoreOption = DEFAULT_STORE) -> None:
-    """List the classifiers of the store and the extractors below them."""
+    """List the classifiers and extractors of the store."""
     table = Table("classifier", "version", "classes", "head", "extractor", "test accuracy")
     for artifact in Store(store).classifiers():
         manifest = artifact.manifest
@@ -52,7 +57,7 @@ def list_models(store: StoreOption = DEFAULT_STORE) -> None:
             manifest.extractor.name,
             f"{test.accuracy:.1%} of {test.images:,}" if test else "not measured",
         )
-    out.print(table)
+    stdout.print(table)
     table = Table("extractor", "version", "network", "input", "outputs")
     for extractor in Store(store).extractors():
         outputs = ", ".join(f"{name} {width}" for name, width in extractor.manifest.outputs.items())
@@ -64,7 +69,7 @@ def list_models(store: StoreOption = DEFAULT_STORE) -> None:
             f"{size} px",
             outputs,
         )
-    out.print(table)
+    stdout.print(table)
 
 
 @app.command()
@@ -72,78 +77,82 @@ def show(
     model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION of a classifier or an extractor.")],
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Show a model's card: what it was made of, what was measured, what it is not good for."""
-    out.print(Markdown(_find(Store(store), model).read(CARD_FILE).decode()))
+    """Show a model card: training data, metrics and limitations."""
+    stdout.print(Markdown(_find(Store(store), model).read(CARD_FILE).decode()))
 
 
 @app.command()
 def verify(store: StoreOption = DEFAULT_STORE) -> None:
-    """Check every file of the store against its digest, and that every model repeats its golden outputs."""
-    refused = 0
+    """Verify the digest of every file, and that every model reproduces its golden outputs."""
+    invalid = 0
     with hide_startup_messages():
-        for label, problem in catalog.verify(Store(store)):
-            if problem is None:
-                out.print(f"ok       {label}", highlight=False)
+        for label, error in catalog.verify(Store(store)):
+            if error is None:
+                stdout.print(f"ok       {label}", highlight=False)
             else:
-                refused += 1
-                errors.print(f"refused  {label}: {problem}", highlight=False, soft_wrap=True)
-    raise typer.Exit(_Exit.FAILED if refused else _Exit.DONE)
+                invalid += 1
+                stderr.print(f"invalid  {label}: {error}", highlight=False, soft_wrap=True)
+    raise typer.Exit(_ExitCode.FAILED if invalid else _ExitCode.OK)
 
 
 @app.command("classify")
 def classify_command(
-    files: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, patterns; - for standard input.")],
+    files: Annotated[list[str], typer.Argument(help="Image files, folders, glob patterns, or - for standard input.")],
     model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")] = "cifar10",
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability of a class to show.")] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values: file, label, score.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="Maximum number of classes per image.")] = 5,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Minimum probability of a class.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one line of JSON per image.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV: file,label,score.")] = False,
     as_labels: Annotated[
-        bool, typer.Option("--labels", help="Comma-separated Filename,Predictions: the likeliest class alone.")
+        bool, typer.Option("--labels", help="Write CSV with only the most probable class: Filename,Predictions.")
     ] = False,
-    url: Annotated[
-        str | None, typer.Option(help="Ask a running server instead, such as http://127.0.0.1:8000.")
-    ] = None,
+    url: Annotated[str | None, typer.Option(help="Use a running server, such as http://127.0.0.1:8000.")] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Classify pictures, here or by a server. Exit code 1 if one of them cannot be read; the rest is done."""
-    form = _form({OutputFormat.JSON: as_json, OutputFormat.CSV: as_csv, OutputFormat.LABELS: as_labels})
+    """Classify images, in this process or by a server.
+
+    Images that cannot be read are reported at the end, with exit code 1; the others are still classified.
+    """
+    output_format = _output_format(
+        {OutputFormat.JSON: as_json, OutputFormat.CSV: as_csv, OutputFormat.LABELS: as_labels}
+    )
     images = find_images(files)
     if not images:
-        errors.print(f"There are no pictures in {', '.join(files)}.", highlight=False, markup=False)
-        raise typer.Exit(_Exit.FAILED)
-    broken: dict[str, str] = {}
-    answers = (
-        remote.classify(url, images, model, top, broken.__setitem__)
+        stderr.print(f"No images found in {', '.join(files)}.", highlight=False, markup=False)
+        raise typer.Exit(_ExitCode.FAILED)
+    failures: dict[str, str] = {}
+    results = (
+        client.classify(url, images, model, top, failures.__setitem__)
         if url
-        else _answers_here(Store(store), model, images, top, broken.__setitem__)
+        else _classify_here(Store(store), model, images, top, failures.__setitem__)
     )
-    # Where the answers appear on the same terminal they show themselves how far it is, and a bar would run into them.
-    show = track if sys.stderr.isatty() and not sys.stdout.isatty() else silent
-    with show("Classifying", len(images)) as advance:
-        write(_counted(answers, threshold, advance), form)
-    for name, why in broken.items():
-        errors.print(f"{name}: {why}", highlight=False, soft_wrap=True, markup=False)
-    raise typer.Exit(_Exit.FAILED if broken else _Exit.DONE)
+    # In a terminal the results themselves show the progress; a bar would be mixed with them.
+    show_progress = track if sys.stderr.isatty() and not sys.stdout.isatty() else silent
+    with show_progress("Classifying", len(images)) as advance:
+        write(_filter(results, threshold, advance), output_format)
+    for name, reason in failures.items():
+        stderr.print(f"{name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+    raise typer.Exit(_ExitCode.FAILED if failures else _ExitCode.OK)
 
 
-def _form(asked: Mapping[OutputFormat, bool]) -> OutputFormat:
-    forms = [form for form, is_asked in asked.items() if is_asked]
-    if len(forms) > 1:
+def _output_format(flags: Mapping[OutputFormat, bool]) -> OutputFormat:
+    chosen = [output_format for output_format, is_set in flags.items() if is_set]
+    if len(chosen) > 1:
         raise typer.BadParameter("choose one of --json, --csv and --labels")
-    return forms[0] if forms else OutputFormat.TABLE
+    return chosen[0] if chosen else OutputFormat.TABLE
 
 
-def _answers_here(
-    store: Store, model: str, images: Mapping[str, Path], top: int, failed: Callable[[str, str], None]
+def _classify_here(
+    store: Store, model: str, images: Mapping[str, Path], top: int, on_failure: Callable[[str, str], None]
 ) -> Results:
     with hide_startup_messages():
         classifier = catalog.load(store, [model]).classifiers[0]
-    return ((name, classifier.top(row, top)) for name, row in classify_files(classifier, images, failed))
+    return ((name, classifier.top(row, top)) for name, row in classify_files(classifier, images, on_failure))
 
 
-def _counted(answers: Results, threshold: float, advance: Advance) -> Results:
-    for name, predictions in answers:
+def _filter(results: Results, threshold: float, advance: Advance) -> Results:
+    """Drop predictions below the threshold, and report each image as done."""
+    for name, predictions in results:
         yield name, [prediction for prediction in predictions if prediction[2] >= threshold]
         advance(1)
 
@@ -160,12 +169,12 @@ def _find(store: Store, model: str) -> ClassifierArtifact | ExtractorArtifact:
 
 
 def main() -> None:
-    """Run the command; an error of use is one line, never a traceback."""
+    """Run a command; print expected errors as one line."""
     try:
         app()
     except (ModelsError, OSError) as error:
-        errors.print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-        sys.exit(_Exit.FAILED)
+        stderr.print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(_ExitCode.FAILED)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
-"""From bytes to probabilities: what the server, the command line and the evaluation all call.
+"""Inference on preprocessed images: one extractor run per batch, then one run of each head.
 
-    models.preprocess.prepare(bytes, specs) -> pixels, one for each distinct spec     (a process for each image)
-    classify(engine, rows) -> probabilities                                           (one call for each batch)
-
-An extractor runs once over the batch, whoever asked; then each head runs once over the rows that it reads.
+models.preprocess.prepare(bytes, specs) -> pixels, one array per distinct spec    (per image, in any process)
+classify(engine, items) -> probabilities                                          (per batch)
 """
 
 from __future__ import annotations
@@ -14,10 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
-from models.arrays import Pixels
+from models.arrays import Floats, Pixels
 from models.engines.base import Engine, Runner
 from models.errors import HeadFailed
-from models.heads import Floats, Head
+from models.heads import Head
 from models.manifests import ClassifierManifest, ExtractorManifest
 from models.mirroring import run_with_mirroring
 from models.networks import POOLED
@@ -26,38 +24,38 @@ from models.preprocess import PreprocessSpec
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """A network that is ready to run."""
+    """A loaded network and the engine that runs it."""
 
     manifest: ExtractorManifest
     engine: Engine
 
 
 class OutputConsumer(Protocol):
-    """Something that reads one output of an extractor, for images that were preprocessed in one way."""
+    """A consumer of one extractor output, for images preprocessed by one spec."""
 
     @property
     def label(self) -> str:
-        """What it is called in errors."""
+        """Name in error messages."""
 
     @property
     def extractor(self) -> Extractor:
-        """Whose output it reads."""
+        """Extractor whose output is consumed."""
 
     @property
     def spec(self) -> PreprocessSpec:
-        """How its images are preprocessed."""
+        """Preprocessing of the images."""
 
     @property
     def output(self) -> str:
-        """Name of the output."""
+        """Name of the extractor output."""
 
     def consume(self, features: Floats) -> Floats:
-        """float32 [images, width of the output] -> float32 [images, its own width]."""
+        """float32 [images, width of the output] -> float32 [images, width of the result]."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """The features themselves, as another model may want them."""
+    """A consumer that returns the features unchanged."""
 
     extractor: Extractor
     spec: PreprocessSpec
@@ -65,17 +63,16 @@ class Embedding:
 
     @property
     def label(self) -> str:
-        """Name and version of the extractor."""
+        """`name@version` of the extractor."""
         return f"{self.extractor.manifest.name}@{self.extractor.manifest.version}"
 
     def consume(self, features: Floats) -> Floats:
-        """The same again."""
         return features
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A head that is ready to answer, with all that is known of it."""
+    """A loaded head with its manifest, its extractor and its model card (Markdown)."""
 
     manifest: ClassifierManifest
     extractor: Extractor
@@ -84,12 +81,12 @@ class Classifier:
 
     @property
     def name(self) -> str:
-        """Its name in the store and in the API."""
+        """Name in the store and in the API."""
         return self.manifest.name
 
     @property
     def version(self) -> int:
-        """Its version in the store."""
+        """Version in the store."""
         return self.manifest.version
 
     @property
@@ -99,81 +96,85 @@ class Classifier:
 
     @property
     def output(self) -> str:
-        """The extractor's output that its head reads."""
+        """Extractor output that the head consumes."""
         return self.manifest.extractor.output
 
     def consume(self, features: Floats) -> Floats:
-        """float32 [images, features] -> float32 [images, classes], probabilities."""
+        """float32 [images, features] -> probabilities, float32 [images, classes]."""
         return self.head.predict_proba(features)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the probabilities."""
+        """Class names in the order of the probabilities."""
         return self.manifest.classes
 
     @property
     def spec(self) -> PreprocessSpec:
-        """The preprocessing that its head was fitted with."""
+        """Preprocessing that the head was fitted with."""
         return self.manifest.preprocess
 
     def top(self, probabilities: Floats, k: int, threshold: float = 0.0) -> list[tuple[str, int, float]]:
-        """The (label, index, probability) of up to `k` likeliest classes at or above `threshold`, descending."""
+        """Return (label, index, probability) of the `k` most probable classes, without those below `threshold`."""
         order = (-probabilities).argsort(kind="stable")[:k]
-        found = zip(order.tolist(), probabilities[order].tolist(), strict=True)
-        return [(self.classes[index], index, score) for index, score in found if score >= threshold]
+        scores = probabilities[order].tolist()
+        return [
+            (self.classes[index], index, score)
+            for index, score in zip(order.tolist(), scores, strict=True)
+            if score >= threshold
+        ]
 
 
 @dataclass(frozen=True, eq=False)
 class BatchItem:
-    """One image at one preprocess spec, and those who read what one extractor makes of it."""
+    """One preprocessed image, and the consumers of its extractor outputs."""
 
     pixels: Pixels
     consumers: tuple[OutputConsumer, ...]
 
     @property
     def mirror(self) -> bool:
-        """Whether its readers want it averaged with its mirror image."""
-        return any(reader.spec.mirror for reader in self.consumers)
+        """True if the outputs are averaged with those of the mirror image."""
+        return any(consumer.spec.mirror for consumer in self.consumers)
 
 
-def classify(engine: Runner, rows: Sequence[BatchItem]) -> list[tuple[Floats, ...]]:
-    """Run the extractor once over all rows, and each head once over the rows that it reads.
+def classify(engine: Runner, items: Sequence[BatchItem]) -> list[tuple[Floats, ...]]:
+    """Run the extractor once on all items, and each consumer once on its items.
 
     Returns:
-        for each row, the answer of each of its readers, in their order: of a classifier, probabilities [classes].
+        For each item, the result of each of its consumers in their order; for a classifier, probabilities [classes].
 
     Raises:
-        HeadFailed: a head raised; the cause is chained.
+        HeadFailed: a head raised an exception, which is chained.
     """
-    return [tuple(unwrap_output(answer) for answer in answers) for answers in classify_each(engine, rows)]
+    return [tuple(unwrap_output(result) for result in results) for results in try_classify(engine, items)]
 
 
-def unwrap_output(answer: Floats | HeadFailed) -> Floats:
-    """The probabilities, where there are some; raises HeadFailed."""
-    if isinstance(answer, HeadFailed):
-        raise answer
-    return answer
+def unwrap_output(result: Floats | HeadFailed) -> Floats:
+    """Return a successful result; raise HeadFailed otherwise."""
+    if isinstance(result, HeadFailed):
+        raise result
+    return result
 
 
-def classify_each(engine: Runner, rows: Sequence[BatchItem]) -> list[tuple[Floats | HeadFailed, ...]]:
-    """The same for rows of several callers: a head that raises fails its own answers and nobody else's."""
-    mirrored = np.flatnonzero([row.mirror for row in rows])
-    found = run_with_mirroring(engine, np.stack([row.pixels for row in rows]), mirrored)
-    rows_of: dict[OutputConsumer, list[int]] = {}
-    for index, row in enumerate(rows):
-        for reader in row.consumers:
-            rows_of.setdefault(reader, []).append(index)
-    answers: dict[tuple[OutputConsumer, int], Floats | HeadFailed] = {}
-    for reader, indices in rows_of.items():
-        told = _ask(reader, found[reader.output][indices])
-        answers |= {(reader, index): answer for index, answer in zip(indices, told, strict=True)}
-    return [tuple(answers[reader, index] for reader in row.consumers) for index, row in enumerate(rows)]
+def try_classify(engine: Runner, items: Sequence[BatchItem]) -> list[tuple[Floats | HeadFailed, ...]]:
+    """Classify like `classify`, but return HeadFailed for the results of a failing head, so that others succeed."""
+    mirrored_rows = np.flatnonzero([item.mirror for item in items])
+    outputs = run_with_mirroring(engine, np.stack([item.pixels for item in items]), mirrored_rows)
+    rows_by_consumer: dict[OutputConsumer, list[int]] = {}
+    for row, item in enumerate(items):
+        for consumer in item.consumers:
+            rows_by_consumer.setdefault(consumer, []).append(row)
+    results: dict[tuple[OutputConsumer, int], Floats | HeadFailed] = {}
+    for consumer, rows in rows_by_consumer.items():
+        consumed = _try_consume(consumer, outputs[consumer.output][rows])
+        results |= {(consumer, row): result for row, result in zip(rows, consumed, strict=True)}
+    return [tuple(results[consumer, row] for consumer in item.consumers) for row, item in enumerate(items)]
 
 
-def _ask(reader: OutputConsumer, features: Floats) -> Sequence[Floats | HeadFailed]:
+def _try_consume(consumer: OutputConsumer, features: Floats) -> Sequence[Floats | HeadFailed]:
     try:
-        return list(reader.consume(features))
+        return list(consumer.consume(features))
     except Exception as error:
-        failure = HeadFailed(f"The head of {reader.label} failed.")
+        failure = HeadFailed(f"The head of {consumer.label} failed.")
         failure.__cause__ = error
         return [failure] * len(features)

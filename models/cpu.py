@@ -1,4 +1,4 @@
-"""What the processor has for us."""
+"""Number of usable CPU cores, and bfloat16 support."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import joblib
 
 CPUINFO = Path("/proc/cpuinfo")
-_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def available_cores() -> int:
-    """Cores that this process may use: by affinity and cgroup quota, not what the host has."""
+    """Return the number of cores that this process may use: limited by CPU affinity and cgroup quota."""
     return int(joblib.cpu_count())
 
 
 def has_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether the processor multiplies in bfloat16, as Linux lists its flags; elsewhere: no."""
+    """Return whether the CPU has bfloat16 instructions, according to Linux; False on other systems."""
     if not cpuinfo.is_file():
         return False
     flags = [line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")]
-    return bool(flags) and bool(_INSTRUCTIONS & set(flags[0].split()))
+    return bool(flags) and bool(_BFLOAT16_FLAGS & set(flags[0].split()))

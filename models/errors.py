@@ -1,117 +1,117 @@
-"""Everything that can go wrong between an image's bytes and its probabilities.
+"""Errors of the path from image bytes to probabilities.
 
-The path of an image, and the error of each step::
+Steps of an image, and the error of each step::
 
     bytes ──sniff──▶ format ──open──▶ size ──decode──▶ RGB ─▶ pixels ─▶ features ─▶ probabilities
       │                │               │                │
       EmptyImage       Unsupported     ImageTooLarge    UndecodableImage
                        Image
 
-The path of a model, and the error of each step::
+Steps of loading a model, and the error of each step::
 
     name ──find──▶ folder ──read──▶ files ──build──▶ network, head ──replay──▶ ready
       │              │                │                 │
       ModelNotFound  CorruptArtifact  UnsafePickle      GoldenMismatch
                                       WeightsError
 
-What a caller did wrong is one of these; anything else that is raised is a fault of ours.
-Every message is written for the person who reads it and says what to do.
+These are errors of input or of configuration; any other exception is a bug. Each message is one line that says what is
+wrong and what to do.
 """
 
 from __future__ import annotations
 
 
 class ModelsError(Exception):
-    """Base of all errors of this package; ``code`` is a stable name for programs."""
+    """Base class of this package's errors; `code` is a stable identifier for programs."""
 
     code = "error"
 
 
 class ImageError(ModelsError):
-    """The image cannot be taken as it is."""
+    """The image is rejected."""
 
     code = "bad_image"
 
 
 class EmptyImage(ImageError):
-    """There are no bytes."""
+    """The image has zero bytes."""
 
     code = "empty_image"
 
 
 class UnsupportedImage(ImageError):
-    """The first bytes are of no allowed format."""
+    """The first bytes match no supported format."""
 
     code = "unsupported_format"
 
 
 class ImageTooLarge(ImageError):
-    """More bytes, pixels or a longer side than the limits allow."""
+    """The image exceeds the limit of bytes, pixels or side length."""
 
     code = "image_too_large"
 
 
 class UndecodableImage(ImageError):
-    """The format is allowed, but the rest cannot be decoded."""
+    """The format is supported, but the file is damaged or too expensive to decode."""
 
     code = "undecodable_image"
 
 
 class ModelNotFound(ModelsError):
-    """No such classifier, extractor or version; the message lists those there are."""
+    """The store has no such classifier, extractor or version; the message lists the existing ones."""
 
     code = "model_not_found"
 
 
-class NoDecoder(ModelsError):
-    """No process that decodes pictures comes up."""
+class DecoderUnavailable(ModelsError):
+    """No decode worker could be started."""
 
     code = "no_decoder"
 
 
 class ArtifactError(ModelsError):
-    """An artifact of the store cannot be used."""
+    """An artifact in the store cannot be used."""
 
     code = "bad_artifact"
 
 
 class CorruptArtifact(ArtifactError):
-    """A file is missing, unexpected, or not the one that the manifest names."""
+    """A file of an artifact is missing, unexpected or does not match its digest."""
 
     code = "corrupt_artifact"
 
 
 class UnsafePickle(ArtifactError):
-    """A pickle names something outside the allow-list."""
+    """A pickled head refers to a name outside the allow-list."""
 
     code = "unsafe_pickle"
 
 
 class GoldenMismatch(ArtifactError):
-    """The loaded model does not repeat the outputs stored with it."""
+    """The loaded model does not reproduce its golden outputs."""
 
     code = "golden_mismatch"
 
 
 class WeightsError(ArtifactError):
-    """A network's weights cannot be had, or do not fit the network."""
+    """Network weights are unavailable or do not match the network."""
 
     code = "bad_weights"
 
 
-class ServerError(ModelsError):
-    """A server that was asked for answers gives none."""
+class EngineError(ArtifactError):
+    """No inference engine on this machine can run the extractor."""
 
-    code = "no_answer"
+    code = "no_engine"
 
 
 class HeadFailed(ModelsError):
-    """A head that was proved when it was loaded raised on features; the cause is chained."""
+    """A head raised an exception during inference; it is chained as the cause."""
 
     code = "head_failed"
 
 
-class EngineError(ArtifactError):
-    """No engine of this machine can run the extractor."""
+class ServerError(ModelsError):
+    """A remote server returned no usable response."""
 
-    code = "no_engine"
+    code = "no_answer"

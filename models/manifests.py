@@ -1,8 +1,7 @@
-"""What an artifact says of itself: the manifests of extractors and classifiers, as data.
+"""Manifests of extractors and classifiers: the metadata of an artifact and the digests of its files.
 
-A manifest names every other file of its folder with its SHA-256, and carries a digest of itself, so a
-changed byte anywhere in an artifact shows. Digests prove integrity, not origin: install only stores you
-trust.
+A manifest lists every other file of its folder with its SHA-256 and starts with a digest of itself, so that any changed
+byte of an artifact is detected. Digests prove integrity, not origin: install only stores that you trust.
 """
 
 from __future__ import annotations
@@ -26,47 +25,44 @@ OPENVINO_FLOAT = ("float16.xml", "float16.bin")
 
 
 def engine_files(engine: str) -> tuple[str, ...]:
-    """The files that an engine reads, by its name with its precision."""
+    """Return the names of the files that an engine (`engine:precision`) reads."""
     if engine.startswith("openvino:"):
         return OPENVINO_INT8 if engine.endswith(":int8") else OPENVINO_FLOAT
     return (WEIGHTS_FILE,)
 
 
 def sha256(data: bytes) -> str:
-    """Digest of bytes, as lower-case hexadecimal."""
+    """Return the SHA-256 digest as lower-case hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
-class _Data(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Agreement(_Data):
-    """How closely an engine must repeat the golden outputs before it may serve."""
+class Agreement(_FrozenModel):
+    """Minimum agreement of an engine with the golden outputs, required before it may serve."""
 
-    min_cosine: float = Field(ge=0, le=1, description="of features, for each golden image")
-    mean_cosine: float = Field(0, ge=0, le=1, description="of features, over all golden images")
-    min_top1: float = Field(ge=0, le=1, description="share of golden images whose top class is the same")
-    accuracy: dict[str, float] = Field(
-        {},
-        description="top -> share of its test images that this engine names rightly, where it was measured",
-    )
+    min_cosine: float = Field(ge=0, le=1, description="cosine similarity of the features, for each golden image")
+    mean_cosine: float = Field(0, ge=0, le=1, description="mean cosine similarity over all golden images")
+    min_top1: float = Field(ge=0, le=1, description="share of golden images with the same top class")
+    accuracy: dict[str, float] = Field({}, description="top -> accuracy of this engine on its test set, if measured")
 
 
-class ExtractorManifest(_Data):
+class ExtractorManifest(_FrozenModel):
     """A network up to its features, and the softmax layers (tops) that were fitted with it."""
 
     kind: Literal["extractor"] = "extractor"
     name: str
     version: int = Field(ge=1)
     created: str = Field(description="ISO 8601 date")
-    network: str = Field(description="a name that models.networks builds")
+    network: str = Field(description="architecture, a name in models.networks")
     input_size: int
-    scaling: Literal["-1..1", "imagenet_mean"] = Field("-1..1", description="what the graph makes of 0..255")
+    scaling: Literal["-1..1", "imagenet_mean"] = Field("-1..1", description="scaling of 0..255 in the graph")
     outputs: dict[str, int] = Field(description="name -> width: `pooled`, and the probabilities of each top")
     tops: dict[str, tuple[str, ...]] = Field(description="top -> class ids in the order of its columns")
     engines: dict[str, Agreement] = Field(description="`engine:precision` -> agreement with the golden outputs")
-    fitted_on: dict[str, Any] = Field(description="datasets, their digests and image counts; start weights")
+    fitted_on: dict[str, Any] = Field(description="datasets with their digests and image counts, initial weights")
     recipe: dict[str, Any]
     seed: int
     libraries: dict[str, str]
@@ -74,20 +70,20 @@ class ExtractorManifest(_Data):
 
     @property
     def weights_sha256(self) -> str:
-        """What classifiers refer to; adding an engine file invalidates none of them."""
+        """Identity for classifiers: it stays the same when an engine's file is added."""
         return self.files[WEIGHTS_FILE]
 
 
-class ExtractorReference(_Data):
-    """The features that a head was fitted on."""
+class ExtractorReference(_FrozenModel):
+    """The extractor output that a head was fitted on."""
 
     name: str
     weights_sha256: str
     output: str
 
 
-class HeadReference(_Data):
-    """The pickled estimator, and the temperature that calibrates its probabilities (1: none)."""
+class HeadReference(_FrozenModel):
+    """A pickled estimator and its calibration temperature (1: uncalibrated)."""
 
     kind: str
     file: str = HEAD_FILE
@@ -95,8 +91,8 @@ class HeadReference(_Data):
     temperature: float = Field(1.0, gt=0)
 
 
-class Metrics(_Data):
-    """What was measured on one labelled set (definitions in training.evaluation.evaluate)."""
+class Metrics(_FrozenModel):
+    """Metrics on one labelled set, as defined in training.evaluation.evaluate."""
 
     images: int
     accuracy: float
@@ -107,13 +103,13 @@ class Metrics(_Data):
     accuracy_by_class: dict[str, float]
     most_frequent: float | None = Field(
         None,
-        exclude_if=lambda share: share is None,  # of what was measured before this was told
-        description="accuracy of always naming the class that most of these images have",
+        exclude_if=lambda share: share is None,  # manifests written before this field existed
+        description="baseline: accuracy of always predicting the most frequent class",
     )
 
 
-class ClassifierManifest(_Data):
-    """A head, its classes, the preprocessing before it, and the extractor below it."""
+class ClassifierManifest(_FrozenModel):
+    """A head, its classes and preprocessing, and the extractor that it needs."""
 
     kind: Literal["classifier"] = "classifier"
     name: str
@@ -123,11 +119,11 @@ class ClassifierManifest(_Data):
     preprocess: PreprocessSpec
     extractor: ExtractorReference
     head: HeadReference
-    metrics: dict[str, Metrics] = Field(description="set -> figures; the test set is used for nothing else")
+    metrics: dict[str, Metrics] = Field(description="set -> metrics; the test set is used for nothing else")
     recipe: dict[str, Any]
     data: dict[str, Any] = Field(description="dataset, digest, images fitted on, images held out")
     tuning: dict[str, Any] = Field(
-        {}, exclude_if=lambda tuning: not tuning, description="sets of parameters of the head that were tried, the best"
+        {}, exclude_if=lambda tuning: not tuning, description="head parameters that were tried, and the best of them"
     )
     seed: int
     libraries: dict[str, str]
@@ -135,19 +131,19 @@ class ClassifierManifest(_Data):
 
 
 Manifest = ExtractorManifest | ClassifierManifest
-M = TypeVar("M", ExtractorManifest, ClassifierManifest)
+ManifestT = TypeVar("ManifestT", ExtractorManifest, ClassifierManifest)
 
 
 def render(manifest: Manifest) -> bytes:
-    """The manifest as the bytes of its file, its own digest first."""
+    """Serialize a manifest to JSON, with its own digest as the first key."""
     return _with_digest(manifest.model_dump(mode="json"))
 
 
-def parse(data: bytes, model: type[M]) -> M:
-    """Read a manifest's bytes back.
+def parse(data: bytes, model: type[ManifestT]) -> ManifestT:
+    """Parse and verify a manifest.
 
     Raises:
-        CorruptArtifact: any byte differs from what `render` wrote, or the content is of no known form.
+        CorruptArtifact: a byte differs from what `render` wrote, or the content does not match the model.
     """
     try:
         content = json.loads(data)

@@ -1,38 +1,37 @@
-"""What a network makes of a picture, or of it and its mirror image together, averaged.
+"""Extractor outputs averaged over an image and its mirror image (test-time augmentation).
 
-As Krizhevsky et al. (2012, "ImageNet classification with deep convolutional neural networks", section 4.1) averaged
-answers over crops and their reflections; here features are, so that a head runs once.
+Krizhevsky et al. (2012, "ImageNet classification with deep convolutional neural networks", section 4.1) average
+predictions over crops and their reflections. Here features are averaged instead, so that a head runs only once.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from models.arrays import Pixels
+from models.arrays import Floats, Integers, Pixels
 from models.engines.base import Outputs, Runner
-from models.heads import Floats, Integers
 
 
-def run_with_mirroring(engine: Runner, pixels: Pixels, mirrored: Integers) -> Outputs:
-    """Run the network over all images, and once more over some of them from right to left.
+def run_with_mirroring(engine: Runner, pixels: Pixels, mirrored_rows: Integers) -> Outputs:
+    """Run the network on all images, and once more on the mirror images of some.
 
     Args:
-        engine: of the extractor.
+        engine: runs the extractor.
         pixels: uint8 [n, size, size, 3].
-        mirrored: int64 [m], the places of those whose spec says `mirror`; they run as a batch of their own, so that no
-            batch becomes larger than the caller's.
+        mirrored_rows: int64 [m], rows whose preprocess spec sets `mirror`. Their mirror images run as a separate batch,
+            so that no batch is larger than the caller's.
 
     Returns:
-        every output, float32 [n, width]; of the mirrored ones, the mean of both.
+        Every output, float32 [n, width]; for mirrored rows, the mean of both runs.
     """
-    found = engine.run(pixels)
-    if not len(mirrored):
-        return found
-    turned = engine.run(np.ascontiguousarray(pixels[mirrored, :, ::-1]))
-    return {name: _averaged(values, turned[name], mirrored) for name, values in found.items()}
+    outputs = engine.run(pixels)
+    if not len(mirrored_rows):
+        return outputs
+    flipped = engine.run(np.ascontiguousarray(pixels[mirrored_rows, :, ::-1]))
+    return {name: _average_rows(values, flipped[name], mirrored_rows) for name, values in outputs.items()}
 
 
-def _averaged(values: Floats, turned: Floats, mirrored: Integers) -> Floats:
-    both = values.copy()
-    both[mirrored] = (values[mirrored] + turned) / 2
-    return both
+def _average_rows(values: Floats, flipped: Floats, rows: Integers) -> Floats:
+    averaged = values.copy()
+    averaged[rows] = (values[rows] + flipped) / 2
+    return averaged

@@ -1,9 +1,9 @@
-"""Networks built in code by name, and the tensors that fill them.
+"""Network architectures by name, and their weights.
 
-No configuration of a network is ever read from a file: a network is built here and only tensors are loaded
-into it. A *top* is a softmax layer on the pooled features; a network may carry several.
+A network is always built by this module; no configuration is loaded from a file, only tensors are. A *top* is a softmax
+layer on the pooled features; a network may have several.
 
-TensorFlow and Keras are imported by the functions that need them, so that importing this module is cheap.
+TensorFlow and Keras are imported inside functions, so that importing this module is fast.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ POOLED = "pooled"
 
 Scaling = Literal["-1..1", "imagenet_mean"]
 
-#: Names that Keras gives to layers without one; its numbers go on counting within a process.
-_NUMBERED = re.compile(r"(?P<kind>conv2d|batch_normalization|dense)(?:_(?P<number>\d+))?")
+#: Keras's automatic layer names; their numbers increase over the life of a process.
+_AUTO_NAME = re.compile(r"(?P<kind>conv2d|batch_normalization|dense)(?:_(?P<number>\d+))?")
 
 
 def _inception_v3(size: int | None) -> keras.Model:
-    """InceptionV3 without its top (Szegedy et al., 2015, arXiv:1512.00567)."""
+    """Build InceptionV3 without its top (Szegedy et al., 2015, arXiv:1512.00567)."""
     import keras
 
     return keras.applications.InceptionV3(
@@ -43,7 +43,7 @@ def _inception_v3(size: int | None) -> keras.Model:
 
 
 def _small_cnn(size: int | None) -> keras.Model:
-    """Three convolutions and one dense layer (Chollet, 2016, "Building powerful image classification models")."""
+    """Build three convolutions and a dense layer (Chollet, 2016, "Building powerful image classification models")."""
     import keras
     from keras import layers
 
@@ -57,7 +57,7 @@ def _small_cnn(size: int | None) -> keras.Model:
 
 
 def _vgg19(size: int | None) -> keras.Model:
-    """VGG19's convolutions (Simonyan, Zisserman, 2014, arXiv:1409.1556) and two dense layers of our own."""
+    """Build VGG19's convolutions (Simonyan, Zisserman, 2014, arXiv:1409.1556) with two new dense layers."""
     import keras
     from keras import layers
 
@@ -68,41 +68,41 @@ def _vgg19(size: int | None) -> keras.Model:
     return keras.Model(convolutions.input, features, name="vgg19")
 
 
-_MEAN_BGR = (103.939, 116.779, 123.68)
+_IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 
-_TRUNKS: dict[str, Callable[[int | None], keras.Model]] = {
+_BUILDERS: dict[str, Callable[[int | None], keras.Model]] = {
     "inception_v3": _inception_v3,
     "small_cnn": _small_cnn,
     "vgg19": _vgg19,
 }
 
-NETWORKS = tuple(_TRUNKS)
+NETWORKS = tuple(_BUILDERS)
 
 
 def build(
     network: str, size: int, tops: Mapping[str, int], *, dropout: float = 0.0, any_size: bool = False
 ) -> keras.Model:
-    """Build a network with freshly initialised weights.
+    """Build a network with randomly initialized weights.
 
     Args:
         network: one of `NETWORKS`.
         size: side of the square input, px.
-        tops: name -> number of classes; each becomes a softmax on the pooled features. 1: a sigmoid unit instead.
-        dropout: share of the pooled features dropped before the tops, in fitting only.
-        any_size: take images of other sizes too; only for networks that pool over all places.
+        tops: name -> number of classes. Each becomes a softmax on the pooled features; with 1 class, a sigmoid unit.
+        dropout: dropout rate on the pooled features before the tops, while fitting.
+        any_size: also accept images of other sizes; only for networks with global pooling.
 
     Returns:
-        Model: float32 [n, size, size, 3] in -1..1 -> {`pooled`: [n, features], each top: [n, classes]}.
+        Model: float32 [n, size, size, 3], scaled by `scale` -> {`pooled`: [n, features], each top: [n, classes]}.
 
     Raises:
-        WeightsError: no network has that name, or not at that size.
+        WeightsError: the network is unknown or cannot be built at this size.
     """
     import keras
 
-    if network not in _TRUNKS:
-        raise WeightsError(f"There is no network {network!r}. There is: {', '.join(NETWORKS)}.")
+    if network not in _BUILDERS:
+        raise WeightsError(f"Unknown network {network!r}. Use one of: {', '.join(NETWORKS)}.")
     try:
-        trunk = _TRUNKS[network](None if any_size else size)
+        trunk = _BUILDERS[network](None if any_size else size)
     except ValueError as error:
         raise WeightsError(f"{network} cannot be built for {size} px: {error}") from error
     pooled = trunk.output
@@ -114,29 +114,32 @@ def build(
     return keras.Model(trunk.input, {POOLED: pooled, **outputs}, name=network)
 
 
-def scaling(network: str) -> Scaling:
-    """What a network wants of its pixels, so that weights fitted elsewhere mean the same here."""
+def scaling_of(network: str) -> Scaling:
+    """Return the input scaling of a network, which pretrained weights require."""
     return "imagenet_mean" if network == "vgg19" else "-1..1"
 
 
-def scale(pixels: Any, kind: Scaling = "-1..1") -> Any:
-    """uint8 0..255 -> what a network takes; part of the graph.
+def scale(pixels: Any, scaling: Scaling = "-1..1") -> Any:
+    """Scale pixels to the network's input range, as part of the graph.
 
     Args:
-        pixels: [n, size, size, 3], red, green, blue.
-        kind: float32 -1..1, as InceptionV3 expects; or blue, green, red, each less ImageNet's mean, as VGG19 does
-            (Keras's mode "caffe").
+        pixels: 0..255, RGB, [n, size, size, 3].
+        scaling: `-1..1` as for InceptionV3, or `imagenet_mean` as for VGG19: BGR minus ImageNet's mean (Keras's mode
+            "caffe").
+
+    Returns:
+        float32 of the same shape.
     """
     import tensorflow as tf
 
     values = tf.cast(pixels, tf.float32)
-    return values / 127.5 - 1.0 if kind == "-1..1" else values[..., ::-1] - tf.constant(_MEAN_BGR)
+    return values / 127.5 - 1.0 if scaling == "-1..1" else values[..., ::-1] - tf.constant(_IMAGENET_MEAN_BGR)
 
 
-def tensors(model: keras.Model) -> Tensors:
-    """All weights by their names in a weights file: kernels as float16, all else as float32.
+def get_tensors(model: keras.Model) -> Tensors:
+    """Return all weights by name: kernels as float16, which halves the file, all others as float32.
 
-    float16 halves the file; statistics of batch normalisation exceed its range.
+    Batch normalization statistics can exceed the range of float16.
     """
     return {
         name: np.asarray(variable.numpy(), dtype=np.float16 if name.endswith("/kernel") else np.float32)
@@ -144,65 +147,67 @@ def tensors(model: keras.Model) -> Tensors:
     }
 
 
-def as_softmax(tensors: Tensors, top: str) -> Tensors:
-    """Kernel and bias of a sigmoid unit, made those of the same softmax: sigmoid(z) is the second of softmax(0, z)."""
+def sigmoid_to_softmax(tensors: Tensors, top: str) -> Tensors:
+    """Convert a sigmoid unit to an equal two-class softmax: sigmoid(z) is the second output of softmax(0, z)."""
     names = (f"{top}/kernel", f"{top}/bias")
     return {name: np.concatenate([np.zeros_like(tensors[name]), tensors[name]], axis=-1) for name in names}
 
 
-def assign(model: keras.Model, tensors: Mapping[str, npt.NDArray[Any]], *, skip_dense: bool = False) -> None:
-    """Load tensors into a model built in code.
+def set_tensors(
+    model: keras.Model, tensors: Mapping[str, npt.NDArray[Any]], *, skip_mismatched_dense: bool = False
+) -> None:
+    """Load tensors into a model.
 
     Args:
         model: from `build`.
-        tensors: by the names that `tensors` gives; more than are needed do no harm.
-        skip_dense: leave dense layers, tops above all, as they are where the tensors have none of their shape.
+        tensors: by the names of `get_tensors`; others are ignored.
+        skip_mismatched_dense: keep the current weights of dense layers, such as tops, whose tensors are missing or have
+            another shape.
 
     Raises:
         WeightsError: a tensor is missing or has another shape.
     """
     for name, variable, is_dense in _named_variables(model):
         value = tensors.get(name)
-        fits = value is not None and tuple(value.shape) == tuple(variable.shape)
-        if fits:
+        if value is not None and tuple(value.shape) == tuple(variable.shape):
             variable.assign(np.asarray(value, dtype=np.float32))
-        elif not (skip_dense and is_dense):
-            found = "missing" if value is None else f"of shape {tuple(value.shape)}"
+        elif not (skip_mismatched_dense and is_dense):
+            actual = "is missing" if value is None else f"has shape {tuple(value.shape)}"
             raise WeightsError(
-                f"These weights are not of {model.name}: {name} is {found}, expected {tuple(variable.shape)}."
+                f"These weights do not match {model.name}: {name} {actual}, expected shape {tuple(variable.shape)}."
             )
 
 
 def to_bytes(tensors: Tensors) -> bytes:
-    """Tensors as the bytes of a safetensors file."""
+    """Serialize tensors in the safetensors format."""
     return safetensors.save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
 
 
 def from_bytes(data: bytes) -> Tensors:
-    """Tensors of a safetensors file; raises WeightsError."""
+    """Parse a safetensors file; raises WeightsError."""
     try:
         return safetensors.load(data)
-    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type of number that NumPy has not
-        raise WeightsError(f"The weights are no safetensors file that can be read ({error}).") from error
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a number type that NumPy does not have
+        raise WeightsError(f"The weights are not a readable safetensors file ({error}).") from error
 
 
 def _named_variables(model: keras.Model) -> Iterator[tuple[str, Any, bool]]:
-    """Names `layer/variable`, weights, and whether they are of a dense layer.
+    """Yield `layer/variable`, the variable, and whether its layer is dense.
 
-    Layers that Keras numbered count from 0 in the order of their creation.
+    Automatically named layers are renumbered from 0 in the order of their creation.
     """
     import keras
 
-    layers = sorted((layer for layer in model.layers if layer.weights), key=_creation)
+    layers = sorted((layer for layer in model.layers if layer.weights), key=_creation_key)
     counts: Counter[str] = Counter()
     for layer in layers:
-        kind, numbered = _creation(layer)[0], _NUMBERED.fullmatch(layer.name)
-        prefix = f"{kind}_{counts[kind]}" if numbered else layer.name
+        kind, auto_name = _creation_key(layer)[0], _AUTO_NAME.fullmatch(layer.name)
+        prefix = f"{kind}_{counts[kind]}" if auto_name else layer.name
         counts[kind] += 1
         for variable in layer.weights:
             yield f"{prefix}/{variable.name}", variable, isinstance(layer, keras.layers.Dense)
 
 
-def _creation(layer: keras.Layer) -> tuple[str, int]:
-    numbered = _NUMBERED.fullmatch(layer.name)
-    return (numbered["kind"], int(numbered["number"] or 0)) if numbered else (layer.name, 0)
+def _creation_key(layer: keras.Layer) -> tuple[str, int]:
+    auto_name = _AUTO_NAME.fullmatch(layer.name)
+    return (auto_name["kind"], int(auto_name["number"] or 0)) if auto_name else (layer.name, 0)

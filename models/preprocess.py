@@ -1,7 +1,7 @@
-"""Upright RGB of any size -> uint8 at the network's input size, as a manifest's spec says.
+"""Preprocessing by a spec: upright RGB of any size -> uint8 at the network's input size.
 
-One implementation for training and for serving. The spec is data: it lies in the classifier's
-manifest and is never taken from settings. Scaling to floats happens in the network's graph.
+Training and serving share this implementation. The spec is part of the classifier's manifest and is never taken from
+settings. Scaling to floats is part of the network's graph.
 """
 
 from __future__ import annotations
@@ -13,90 +13,96 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.arrays import Pixels
-from models.decoding.image import DEFAULT_LIMITS, Limits
+from models.decoding.image import decode
+from models.decoding.limits import DEFAULT_LIMITS, Limits
 from models.decoding.resize import Box, Crop, Filter, ResizeSpec, enlarge, resize, shrink
 from models.decoding.resize import prepare as prepare_images
 
 
 class PreprocessSpec(BaseModel):
-    """How a picture becomes what the head was fitted on.
+    """Preprocessing that a head was fitted with.
 
-    A head fitted on 32 px images does best on photographs that were first brought down to 32 px, so a
-    picture takes two steps: to `source` (what the training images were), then to `size`.
+    It has two steps: first to `source`, the size of the training images, then to `size`. A head fitted on 32 px images
+    is most accurate on photos that are first reduced to 32 px.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int = Field(ge=32, le=1024, description="side of the network's input, px")
-    source: int | None = Field(None, ge=8, le=1024, description="side of the training images, px; none: `size`")
-    crop: Crop = Field("center", description="centre square, or the whole picture squeezed")
+    source: int | None = Field(None, ge=8, le=1024, description="side of the training images, px; null: `size`")
+    crop: Crop = Field("center", description="centre square, or none: the whole image, squeezed")
     shrink: Filter = Field("bicubic", description="antialiased filter of the first step")
     enlarge: Filter = Field("bilinear", description="filter of the second step")
-    # A JPEG decoded at 1/2, 1/4 or 1/8 of its size comes out of the first step with every tenth sample changed by 1.
-    # A softmax hardly notices; boosted trees jump, even at a single sample. So it is allowed by classifier, where
-    # tests/models/decoding/test_scaled_decoding.py shows that its answers stay.
+    # After scaled decoding of a JPEG (1/2, 1/4, 1/8), one sample in ten differs by 1 after the first step. A softmax
+    # hardly changes, but boosted trees can jump. So it is enabled per classifier, where
+    # tests/models/decoding/test_scaled_decoding.py shows that the predictions stay the same.
     decode_margin: int | None = Field(
         None,
         ge=1,
         exclude_if=lambda margin: margin is None,
-        description="a JPEG may be decoded smaller while this many times `source` remains; none: never",
+        description="decode JPEGs at reduced size if both sides stay at least this many times `source`; null: never",
     )
 
     mirror: bool = Field(
         False,
         exclude_if=lambda mirror: not mirror,
-        description="what the network makes of a picture and of its mirror image is averaged: twice the work",
+        description="average the network's outputs for the image and its mirror image; doubles the work",
     )
 
     @property
     def source_side(self) -> int:
-        """Side in pixels after the first step."""
+        """Side after the first step, px."""
         return self.source or self.size
 
     @property
     def resize_spec(self) -> ResizeSpec:
-        """What is done with each picture."""
+        """The resizing of each image."""
         source = self.source_side
-        needed = source * self.decode_margin if self.decode_margin else None
-        return ResizeSpec(source, self.size, self.crop, self.shrink, self.enlarge, needed)
+        min_decoded_side = source * self.decode_margin if self.decode_margin else None
+        return ResizeSpec(source, self.size, self.crop, self.shrink, self.enlarge, min_decoded_side)
 
 
-def preprocess(picture: Pixels | Image.Image, spec: PreprocessSpec) -> Pixels:
-    """Both steps: RGB of any size, as uint8 [height, width, 3] or as Pillow holds it -> uint8 [size, size, 3]."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return np.array(resize(image, spec.resize_spec))
+def decode_array(data: bytes, limits: Limits = DEFAULT_LIMITS, min_side: int | None = None) -> Pixels:
+    """Decode an image like `models.decoding.image.decode`; returns uint8 [height, width, 3]."""
+    return np.array(decode(data, limits, min_side))
+
+
+def preprocess(image: Pixels | Image.Image, spec: PreprocessSpec) -> Pixels:
+    """Run both steps on RGB of any size (uint8 [height, width, 3] or a Pillow image) -> uint8 [size, size, 3]."""
+    rgb = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    return np.array(resize(rgb, spec.resize_spec))
 
 
 def to_source(rgb: Pixels, spec: PreprocessSpec) -> Pixels:
-    """First step: crop and reduce to what the training images were, uint8 [source, source, 3]."""
+    """Run the first step: crop and resize to the size of the training images -> uint8 [source, source, 3]."""
     return np.array(shrink(Image.fromarray(rgb), spec.resize_spec))
 
 
 def to_input(source: Pixels, spec: PreprocessSpec, box: Box | None = None) -> Pixels:
-    """Second step: to the network's input, uint8 [size, size, 3]; `box` is the part that is meant, if not all."""
+    """Run the second step: resize `box` (default: all) to the network's input -> uint8 [size, size, 3]."""
     return np.array(enlarge(Image.fromarray(source), spec.resize_spec, box))
 
 
 def prepare(
     data: bytes, specs: Iterable[PreprocessSpec], limits: Limits = DEFAULT_LIMITS
 ) -> dict[PreprocessSpec, Pixels]:
-    """Decode an image and preprocess it, by each spec: -> uint8 [size, size, 3]; raises ImageError."""
+    """Decode an image and preprocess it once per distinct spec -> uint8 [size, size, 3] each; raises ImageError."""
     distinct = set(specs)
-    made = prepare_images(data, [spec.resize_spec for spec in distinct], limits)
-    return {spec: np.array(made[spec.resize_spec]) for spec in distinct}
+    images = prepare_images(data, [spec.resize_spec for spec in distinct], limits)
+    return {spec: np.array(images[spec.resize_spec]) for spec in distinct}
 
 
-def prepare_pixels(rgb: Pixels, wanted: Iterable[ResizeSpec]) -> dict[ResizeSpec, Pixels]:
-    """An image that is decoded already, uint8 [height, width, 3], after all these steps: -> uint8 [size, size, 3]."""
+def resize_all(rgb: Pixels, specs: Iterable[ResizeSpec]) -> dict[ResizeSpec, Pixels]:
+    """Resize a decoded image, uint8 [height, width, 3], once per distinct spec -> uint8 [size, size, 3] each."""
     image = Image.fromarray(rgb)
-    return {steps: np.array(resize(image, steps)) for steps in set(wanted)}
+    return {spec: np.array(resize(image, spec)) for spec in set(specs)}
 
 
-def split_buffer(pixels: bytes, wanted: Iterable[ResizeSpec]) -> dict[ResizeSpec, Pixels]:
-    """Pixels of one image after all these steps, one after another -> uint8 [size, size, 3] each, not copied."""
-    taken, begin = dict[ResizeSpec, Pixels](), 0
-    for steps in wanted:
-        shape = (steps.size, steps.size, 3)
-        taken[steps] = np.frombuffer(pixels, np.uint8, steps.nbytes, begin).reshape(shape)
-        begin += steps.nbytes
-    return taken
+def split_buffer(buffer: bytes, specs: Iterable[ResizeSpec]) -> dict[ResizeSpec, Pixels]:
+    """Split the concatenated results of a decode request into arrays, uint8 [size, size, 3] each, without copying."""
+    images, begin = dict[ResizeSpec, Pixels](), 0
+    for spec in specs:
+        shape = (spec.size, spec.size, 3)
+        images[spec] = np.frombuffer(buffer, np.uint8, spec.nbytes, begin).reshape(shape)
+        begin += spec.nbytes
+    return images

@@ -1,14 +1,46 @@
-"""What is costly to make and shared by the tests of several packages; none of them changes it."""
+"""Fixtures that several packages share, and the groups in which tests are distributed over processes."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from models.artifacts.store import Store
-from tests.support import tiny_models as tiny
+from tests.support import colour_store, keras_store
+from tests.support.processes import server
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, because they share its fixtures, unless a marker names a group."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store of classifiers on extractors that average colours; tests only read it."""
+    root = tmp_path_factory.mktemp("store")
+    colour_store.build(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_address(tiny_store: Path) -> Iterator[str]:
+    """Return the address of a server process on the tiny store; no test may change its state."""
+    with server("tests.support.tiny_server", APP_STORE=str(tiny_store)) as process:
+        yield process.address()
 
 
 @pytest.fixture(scope="session")
 def network_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A small real network and classifiers that were fitted on its features."""
-    return tiny.build(tmp_path_factory.mktemp("store"))
+    """Return a store of a small real network and classifiers fitted on its features; tests only read it."""
+    return keras_store.build(tmp_path_factory.mktemp("store"))

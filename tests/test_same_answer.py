@@ -18,12 +18,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.arrays import Pixels, decode_array
+from models.arrays import Pixels
 from models.artifacts.store import Store
-from tests.app.routes.test_page import Elements
+from models.preprocess import decode_array
+from tests.support.html import Elements
 from tests.support.images import encode
+from tests.support.manifests import CLASSES
 from tests.support.processes import server
-from tests.support.tiny_models import CLASSES
 
 Probabilities = dict[str, float]
 

@@ -1,1 +1,1 @@
-"""Offline training: datasets -> network -> features -> head -> report -> store. Knows no web."""
+"""Offline training: datasets, networks, features, heads and reports. It imports no web framework."""

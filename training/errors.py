@@ -1,15 +1,19 @@
-"""What a user of the training commands can do wrong. Every message says what to do."""
+"""Errors that end a training command with one line and exit code 1. Every message says what to do."""
 
 from __future__ import annotations
 
 
 class TrainingError(Exception):
-    """Base of the errors that end a command with one line and exit code 1."""
+    """Base class of the errors that a user can fix."""
 
 
 class DatasetError(TrainingError):
-    """The dataset is missing, empty, or not of a known form."""
+    """The dataset is missing, empty, or has no known layout."""
 
 
 class RecipeError(TrainingError):
-    """The recipe is missing, is no TOML, or asks for something that does not exist."""
+    """The recipe is missing or invalid, or names something that does not exist."""
+
+
+class DownloadError(TrainingError):
+    """A file cannot be downloaded, or does not have the expected checksum."""

@@ -1,4 +1,4 @@
-"""Images drawn from each class by chance, the same ones for the same seed."""
+"""Random samples of images, stratified by class or group and reproducible by their seed."""
 
 from __future__ import annotations
 
@@ -6,39 +6,43 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from models.heads import Integers
+from models.arrays import Integers
 
 
-def share_of_each(labels: Integers, share: float, random: np.random.Generator) -> Integers:
-    """Indices of a share of each class, sorted: one image at least, but never the last of a class."""
-    return share_of_groups((np.flatnonzero(labels == label) for label in np.unique(labels)), share, random)
+def sample_per_class(labels: Integers, share: float, random: np.random.Generator) -> Integers:
+    """Return sorted indices of a share of each class: at least one image, but never all images of a class."""
+    return sample_per_group((np.flatnonzero(labels == label) for label in np.unique(labels)), share, random)
 
 
-def share_of_groups(groups: Iterable[Integers], share: float, random: np.random.Generator) -> Integers:
-    """The same of groups that are given by the indices of their members, gone through in this order."""
-    chosen = [random.permutation(group)[: min(max(1, round(len(group) * share)), len(group) - 1)] for group in groups]
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
+def sample_per_group(groups: Iterable[Integers], share: float, random: np.random.Generator) -> Integers:
+    """Do the same for groups given by the indices of their members; their order determines the random draws."""
+    samples = [random.permutation(group)[: min(max(1, round(len(group) * share)), len(group) - 1)] for group in groups]
+    return np.sort(np.concatenate(samples)).astype(np.int64)
 
 
-def spread(labels: Integers, groups: Integers, parts: int, random: np.random.Generator) -> Integers:
-    """A part for each image, 0 to `parts` - 1: groups stay whole, each class is spread as evenly as its groups allow.
+def assign_folds(labels: Integers, groups: Integers, folds: int, random: np.random.Generator) -> Integers:
+    """Assign each image to a fold, 0 to `folds` - 1: groups stay whole, and each class is spread evenly.
 
-    A class with fewer groups than there are parts is in the first of them; so every class is in part 0, and one with
-    two groups is also elsewhere.
+    A class with fewer groups than folds uses only the first folds. So every class is in fold 0, and a class with at
+    least two groups is in another fold too.
 
     Args:
-        labels: [images].
-        groups: [images]; one of several classes counts for that of its first image.
-        parts: how many.
+        labels: int64 [images], class indices.
+        groups: int64 [images], group numbers; a group with several classes counts for the class of its first image.
+        folds: number of folds.
         random: draws the order of groups of the same size.
+
+    Returns:
+        int64 [images].
     """
     _, first, group_of, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
-    part_of = np.zeros(len(first), np.int64)
+    fold_of = np.zeros(len(first), np.int64)
     for label in np.unique(labels[first]):
         members = random.permutation(np.flatnonzero(labels[first] == label))
-        images = np.zeros(min(parts, len(members)), np.int64)
-        for group in members[np.argsort(-sizes[members], kind="stable")]:  # the largest first: they fit best so
-            part = len(images) - 1 - int(np.argmin(images[::-1]))
-            part_of[group] = part
-            images[part] += sizes[group]
-    return part_of[group_of]
+        images = np.zeros(min(folds, len(members)), np.int64)
+        # Placing the largest groups first balances the folds best.
+        for group in members[np.argsort(-sizes[members], kind="stable")]:
+            fold = len(images) - 1 - int(np.argmin(images[::-1]))
+            fold_of[group] = fold
+            images[fold] += sizes[group]
+    return fold_of[group_of]

@@ -1,11 +1,11 @@
-"""A recipe, from dataset to store.
+"""Runs a recipe, from dataset to store.
 
-dataset -> (network fit -> extractor) -> features, cached -> head fit -> evaluate -> save
+dataset -> network fit -> extractor -> features -> head fit -> evaluation -> store
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,148 +16,152 @@ from models.artifacts.store import ClassifierArtifact, ExtractorArtifact, check_
 from models.classifier import Extractor
 from models.console.tensorflow_logs import hide_startup_messages
 from models.heads import Head
-from models.preprocess import PreprocessSpec
-from training.data import dataset as datasets
-from training.data.dataset import DATA_FOLDER, Dataset, Split, Stored
-from training.errors import DatasetError
-from training.estimators.heads import Softmax
-from training.evaluation import metrics
-from training.evaluation import test_once as looks
-from training.evaluation.results import ClassifierResults, Predictions
-from training.evaluation.test_once import MEASURED_WEIGHTS
-from training.heads import fit as fitting
-from training.heads import inputs
-from training.heads import save as classifiers
-from training.heads.inputs import Inputs
-from training.heads.save import Fitted
-from training.recipes.schema import Data, Probe, Recipe
+from models.manifests import ExtractorManifest
+from training.data.dataset import Dataset
+from training.data.run_datasets import RunDatasets
+from training.data.split import Split, holdout_indices
+from training.estimators.kinds import Softmax
+from training.evaluation.probes import load_probes
+from training.evaluation.results import Report, do_not_report
+from training.evaluation.test_once import MEASURED_WEIGHTS, earlier_test_metrics
+from training.heads.finish import describe_dataset, measure_predictions, predict_splits, save_and_report
+from training.heads.fit import fit_head
+from training.heads.inputs import HeadInputs, check_extractor, check_top_classes, load_extractor
+from training.heads.save import TrainedHead
+from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 
 
-def run(recipe: Recipe, at: RunContext, *, stored: bool = False) -> ExtractorArtifact | ClassifierArtifact:
-    """Run a recipe and save what comes out of it.
+def run(
+    recipe: Recipe, ctx: RunContext, *, use_stored_extractor: bool = False, report: Report = do_not_report
+) -> ExtractorArtifact | ClassifierArtifact:
+    """Run a recipe and save the result.
 
     Args:
         recipe: what to make.
-        at: where to read and write.
-        stored: take the extractor as it lies in the store, whatever [network] says.
+        ctx: folders and output of the run.
+        use_stored_extractor: use the extractor in the store, even if the recipe has a [network].
+        report: called with the results of the classifier, if it was measured.
 
     Returns:
-        The classifier; the extractor where the recipe has no head.
+        The classifier, or the extractor if the recipe has no head.
 
     Raises:
-        TrainingError, ModelsError: with a line that says what to do.
+        TrainingError, ModelsError: the recipe, its dataset or a model cannot be used; the message says what to do.
     """
     for name in (recipe.name, recipe.extractor.name):
         check_name(name)
-    made = _extractor(recipe, at, stored)
-    at.log(f"extractor {made.label}: {made.folder}")
-    spec = recipe.preprocess
-    if spec is None or recipe.head is None:
-        return made
-    inputs.check(recipe, spec, made)
-    extractor = measured_by = inputs.load(made)
-    if recipe.data:
-        recipe, fitted = _from_data(recipe, recipe.data, spec, extractor, at)
+    datasets = RunDatasets(recipe, ctx.data_path, ctx.cache)
+    dataset = datasets.of_recipe() if recipe.data and recipe.head else None
+    extractors = _make_extractors(recipe, dataset, datasets, ctx, use_stored_extractor)
+    if recipe.head is None:
+        return extractors.served
+    measured = load_extractor(extractors.measured)
+    if dataset is None:
+        trained = _top_as_head(recipe, measured)
     else:
-        fitted = _top(recipe, extractor)
-    if recipe.refit and isinstance(recipe.head, Softmax) and "kept_step" in made.manifest.fitted_on:
-        extractor = _refitted(recipe, made, at)
-        seen = extractor.manifest.fitted_on[recipe.extractor.output]["fitted_on_images"]
-        told = {MEASURED_WEIGHTS: made.manifest.weights_sha256, "fitted_on_images": seen}
-        fitted = replace(fitted, data=fitted.data | told)
-    saved = classifiers.save(recipe, spec, extractor, fitted, at.store)
-    at.log(f"classifier {saved.label}: {saved.folder}")
-    if fitted.answers:
-        at.report(ClassifierResults(saved.manifest, measured_by.manifest, fitted.answers))
-    return saved
+        recipe, trained = _train_head(recipe, dataset, measured, ctx)
+    served = measured
+    if extractors.is_refitted:
+        served = load_extractor(extractors.served)
+        trained = replace(trained, data=trained.data | _describe_refit(recipe, measured.manifest, served.manifest))
+    return save_and_report(recipe, served, trained, ctx, report, measured_on=measured.manifest)
 
 
-def _extractor(recipe: Recipe, at: RunContext, stored: bool = False) -> ExtractorArtifact:
-    if recipe.network is None or stored:
-        return at.store.extractor(recipe.extractor.name, recipe.extractor.version)
+@dataclass(frozen=True)
+class _Extractors:
+    """The extractors of a run.
+
+    Attributes:
+        measured: its features are those that the head is fitted, calibrated and measured on.
+        served: the one that the classifier is saved with; another one if the network was fitted again on all images.
+    """
+
+    measured: ExtractorArtifact
+    served: ExtractorArtifact
+
+    @property
+    def is_refitted(self) -> bool:
+        return self.served is not self.measured
+
+
+def _make_extractors(
+    recipe: Recipe, dataset: Dataset | None, datasets: RunDatasets, ctx: RunContext, use_stored: bool
+) -> _Extractors:
+    """Finish all fits of the network, before any head is fitted."""
+    if recipe.network is None or use_stored:
+        artifact = ctx.store.extractor(recipe.extractor.name, recipe.extractor.version)
+    else:
+        artifact = _build_extractor(recipe, datasets, ctx)
+    ctx.log(f"extractor {artifact.label}: {artifact.folder}")
+    if recipe.preprocess is not None and recipe.head is not None:
+        check_extractor(recipe, recipe.preprocess, artifact)
+    if dataset is not None:
+        check_top_classes(recipe, dataset, artifact.manifest.tops)
+    is_fitted = "kept_step" in artifact.manifest.fitted_on
+    if recipe.network is None or use_stored or not (recipe.refit and isinstance(recipe.head, Softmax) and is_fitted):
+        return _Extractors(artifact, artifact)
+    passes = artifact.manifest.fitted_on["kept_step"]["passes"]
+    ctx.log(f"fitting the network again on all images, for {passes:g} passes")
+    refitted = _build_extractor(recipe.for_refit(passes), datasets, ctx)
+    ctx.log(f"extractor {refitted.label}: {refitted.folder}")
+    return _Extractors(artifact, refitted)
+
+
+def _build_extractor(recipe: Recipe, datasets: RunDatasets, ctx: RunContext) -> ExtractorArtifact:
     with hide_startup_messages():
-        from training.extractor import build as extractors  # with TensorFlow, which heads alone do not need
+        from training.extractor.build import build_extractor  # imports TensorFlow, which a head alone does not need
 
-    return extractors.make(recipe, recipe.network, at)
-
-
-def _refitted(recipe: Recipe, made: ExtractorArtifact, at: RunContext) -> Extractor:
-    """The network fitted again on all images but the test set's; temperature and figures stay those of the first."""
-    passes = made.manifest.fitted_on["kept_step"]["passes"]
-    at.log(f"fitting the network again on all images, for {passes:g} passes")
-    again = _extractor(recipe.refitting(passes), at)
-    at.log(f"extractor {again.label}: {again.folder}")
-    return inputs.load(again)
+    assert recipe.network is not None
+    return build_extractor(recipe, recipe.network, datasets, ctx)
 
 
-def _from_data(
-    recipe: Recipe, part: Data, spec: PreprocessSpec, extractor: Extractor, at: RunContext
-) -> tuple[Recipe, Fitted]:
-    """The head, and the recipe that makes it: where parameters were tuned, with those that were chosen."""
-    data = datasets.load(part, at.location, cache=at.cache)
-    sets = _measured_sets(recipe, part, data, at)
-    given = Inputs(data, extractor, recipe.extractor.output, spec, at)
-    tried: dict[str, Any] = {}
-    if recipe.tune:
-        from training.heads.tuning import tuned
-
-        recipe, tried = tuned(recipe, given)
-    head, on_holdout = fitting.fit_head(recipe, data, extractor, given.features, at.log)
-    measured = {"holdout": on_holdout}
-    first = looks.previous_measurement(recipe, data.digest, at.store) if part.test_once else None
-    if first:
-        del sets["test"]
-        measured |= looks.recorded(first, extractor, head, at.log)
-    answers = {
-        name: Predictions(split, head.predict_proba(given.features(split, f"{name} set")))
-        for name, split in sets.items()
-    }
-    if not answers and not recipe.refit:
-        holdout = data.train.take(datasets.holdout(data.train))
-        answers["holdout"] = Predictions(holdout, head.predict_proba(given.features(holdout, "held-out images")))
-    for name, each in answers.items():
-        measured[name] = metrics.measure(each.probabilities, each.split.labels, data.names)
-    description = _description(recipe, part, data, at)
-    return recipe, Fitted(head, data.names, measured, description, datasets.holdout(data.train), tried, answers)
-
-
-def _top(recipe: Recipe, extractor: Extractor) -> Fitted:
-    """The answer of a network's own top, where there is no dataset to measure it on."""
+def _top_as_head(recipe: Recipe, extractor: Extractor) -> TrainedHead:
+    """Return the network's own top as a head, without metrics, for a recipe without a dataset."""
     classes = extractor.manifest.tops[recipe.extractor.output]
     data = {"fitted_on": extractor.manifest.fitted_on["start"]}
-    return Fitted(Head(heads.top_softmax(classes, classes)), classes, {}, data, np.empty(0, np.int64))
+    return TrainedHead(Head(heads.top_softmax(classes, classes)), classes, {}, data, np.empty(0, np.int64))
 
 
-def _measured_sets(recipe: Recipe, part: Data, data: Dataset, at: RunContext) -> dict[str, Split]:
-    sets = {name: split for name, split in (("valid", data.valid), ("test", data.test)) if split is not None}
-    beside = (at.location or DATA_FOLDER / part.path).absolute().parent
-    for probe in recipe.probes:
-        location = beside / probe.path
-        if location.exists():
-            sets[probe.name] = _probe(probe, location, data, at.cache)
-        else:
-            at.log(f"{probe.name}: not measured, since there is no {location}")
-    return sets
+def _train_head(recipe: Recipe, dataset: Dataset, extractor: Extractor, ctx: RunContext) -> tuple[Recipe, TrainedHead]:
+    """Tune, fit and measure the head; return the recipe with the tuned parameters, and the head."""
+    assert recipe.preprocess is not None
+    inputs = HeadInputs(dataset, extractor, recipe.extractor.output, recipe.preprocess, ctx)
+    splits = _labelled_splits(recipe, dataset, ctx)
+    tuning: dict[str, Any] = {}
+    if recipe.tune:
+        from training.heads.tuning import tune_recipe
+
+        recipe, tuning = tune_recipe(recipe, inputs)
+    head, holdout_metrics = fit_head(recipe, dataset, extractor, inputs.extract, ctx.log)
+    metrics = {"holdout": holdout_metrics}
+    earlier_metrics = earlier_test_metrics(recipe, dataset.digest, extractor, head, ctx.store, ctx.log)
+    if earlier_metrics is not None:
+        metrics |= earlier_metrics
+        del splits["test"]
+    holdout = holdout_indices(dataset.train)
+    if not splits and not recipe.refit:
+        splits["holdout"] = dataset.train.take(holdout)  # a report needs predictions of at least one set
+    predictions = predict_splits(head, inputs, splits)
+    metrics |= measure_predictions(predictions, dataset.class_names)
+    data = _describe_data(recipe, dataset, len(holdout), ctx)
+    return recipe, TrainedHead(head, dataset.class_names, metrics, data, holdout, tuning, predictions)
 
 
-def _probe(probe: Probe, location: Path, data: Dataset, cache: Path) -> Split:
-    by_class: dict[str, list[Stored]] = {}
-    for folder, files in datasets.class_folders(datasets.unpacked(location, probe.split, cache) / probe.split).items():
-        by_class.setdefault(probe.names.get(folder, folder), []).extend(files)
-    unknown = set(by_class) - set(data.names)
-    if unknown:
-        raise DatasetError(f"{location} has a class {min(unknown)!r} that {data.root.name} has not.")
-    return datasets.split(by_class, data.names)
+def _labelled_splits(recipe: Recipe, dataset: Dataset, ctx: RunContext) -> dict[str, Split]:
+    """Return the sets that the head is measured on: validation and test set, and the recipe's probes."""
+    splits = {"valid": dataset.valid, "test": dataset.test}
+    return {name: split for name, split in splits.items() if split is not None} | load_probes(recipe, dataset, ctx)
 
 
-def _description(recipe: Recipe, part: Data, data: Dataset, at: RunContext) -> dict[str, Any]:
-    held = len(datasets.holdout(data.train))
-    return {
-        "dataset": (at.location or Path(part.path)).name,
-        "digest": data.digest,
-        "training_images": len(data.train),
-        "fitted_on_images": len(data.train) if recipe.refit else len(data.train) - held,
-        "held_out_images": held,
-        "test_images": 0 if data.test is None else len(data.test),
-    }
+def _describe_data(recipe: Recipe, dataset: Dataset, held_out: int, ctx: RunContext) -> dict[str, Any]:
+    assert recipe.data is not None
+    name = (ctx.data_path or Path(recipe.data.path)).name
+    refits_head = recipe.refit and not isinstance(recipe.head, Softmax)
+    fitted_on = len(dataset.train) - (0 if refits_head else held_out)
+    return describe_dataset(dataset, name, fitted_on=fitted_on, held_out=held_out)
+
+
+def _describe_refit(recipe: Recipe, measured: ExtractorManifest, served: ExtractorManifest) -> dict[str, Any]:
+    fitted_on = served.fitted_on[recipe.extractor.output]["fitted_on_images"]
+    return {MEASURED_WEIGHTS: measured.weights_sha256, "fitted_on_images": fitted_on}

@@ -1,6 +1,6 @@
-"""Somebody's own photographs, from a folder to a classifier in the store, without a recipe to write.
+"""Trains a classifier on a user's own folder of images, without a recipe.
 
-photographs -> features at several source sides -> head and side by cross-validation -> fit -> test part -> save
+images -> features at several source sides -> head and preprocessing chosen by cross-validation -> fit -> test -> store
 """
 
 from __future__ import annotations
@@ -11,119 +11,130 @@ from typing import Any
 
 import numpy as np
 
+from models.arrays import Floats
 from models.artifacts.store import ClassifierArtifact, ExtractorArtifact, Store, check_name
-from models.heads import Floats
 from models.preprocess import PreprocessSpec
 from training.errors import DatasetError
-from training.evaluation import metrics
-from training.evaluation.results import ClassifierResults, Predictions
-from training.heads import model_selection as choosing
-from training.heads import save as classifiers
-from training.heads.inputs import Inputs, load
-from training.heads.model_selection import Candidate
-from training.heads.save import Fitted
-from training.ingest import photo_folder as photographs
-from training.ingest.photo_folder import Photographs
+from training.evaluation.results import Report, do_not_report
+from training.heads.finish import describe_dataset, measure_predictions, predict_splits, save_and_report
+from training.heads.inputs import HeadInputs, load_extractor
+from training.heads.model_selection import Candidate, fit_candidate, select_model
+from training.heads.save import TrainedHead
+from training.ingest.photo_folder import PhotoFolder, read_photo_folder
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 
-#: ImageNet's network knows photographs best; it is there where somebody has installed it.
-_BEST_EXTRACTOR = "inception_v3_imagenet"
-_LINES_SHOWN = 20
+#: Used if it is installed, else the recipe's: ImageNet's network knows photographs best.
+_PREFERRED_EXTRACTOR = "inception_v3_imagenet"
+#: Skipped files that are logged; the report lists all of them.
+_MAX_FILES_LOGGED = 20
 
 
-def run(recipe: Recipe, at: RunContext) -> ClassifierArtifact:
-    """Make a classifier of the photographs at `at.location` and save it as the next version.
+def run(recipe: Recipe, ctx: RunContext, report: Report = do_not_report) -> ClassifierArtifact:
+    """Train a classifier on the images at `ctx.data_path` and save it as the next version.
 
     Args:
-        recipe: its name, card and extractor; head and preprocessing are chosen here.
-        at: where to read and write.
+        recipe: gives name, card and extractor; head and preprocessing are chosen by cross-validation.
+        ctx: folders and output of the run.
+        report: called with the results.
 
     Raises:
-        TrainingError, ModelsError: with a line that says what to do.
+        TrainingError, ModelsError: the images or the extractor cannot be used; the message says what to do.
     """
     check_name(recipe.name)
-    made = _extractor(recipe, at.store)
-    if at.location is None:
-        raise DatasetError("Say with --data where your photographs lie: class folders, or an archive of them.")
-    found = photographs.gather(at.location, at.cache, at.track)
-    _tell(found, at.log)
-    spec = PreprocessSpec(size=made.manifest.input_size, shrink="bilinear")
-    given = Inputs(found.data, load(made), recipe.extractor.output, spec, at)
-    chosen, tried = _chosen(found, given, recipe.seed)
-    fitted = _fitted(found, replace(given, spec=chosen.spec), chosen, tried, recipe.seed)
-    saved = classifiers.save(_written(recipe, made, chosen), chosen.spec, given.extractor, fitted, at.store)
-    at.log(f"classifier {saved.label}: {saved.folder}")
-    at.report(ClassifierResults(saved.manifest, made.manifest, fitted.answers, (*found.left_out, *found.notes)))
-    return saved
+    artifact = _find_extractor(recipe, ctx.store)
+    if ctx.data_path is None:
+        raise DatasetError("Give your images with --data: a folder with one folder per class, or an archive of it.")
+    folder = read_photo_folder(ctx.data_path, ctx.cache, ctx.track)
+    _log_folder(folder, ctx.log)
+    preprocess = PreprocessSpec(size=artifact.manifest.input_size, shrink="bilinear")
+    inputs = HeadInputs(folder.dataset, load_extractor(artifact), recipe.extractor.output, preprocess, ctx)
+    candidate, tuning = _choose_candidate(folder, inputs, recipe.seed)
+    trained = _train_head(folder, replace(inputs, preprocess=candidate.preprocess), candidate, tuning, recipe.seed)
+    return save_and_report(
+        _with_choices(recipe, artifact, candidate),
+        inputs.extractor,
+        trained,
+        ctx,
+        report,
+        measured_on=artifact.manifest,
+        excluded_files=(*folder.left_out, *folder.notes),
+    )
 
 
-def _chosen(found: Photographs, given: Inputs, seed: int) -> tuple[Candidate, dict[str, Any]]:
-    """The best candidate, and a record of all."""
-    train, names, at = found.data.train, found.data.names, given.at
+def _find_extractor(recipe: Recipe, store: Store) -> ExtractorArtifact:
+    names = {artifact.manifest.name for artifact in store.extractors()}
+    return store.extractor(_PREFERRED_EXTRACTOR if _PREFERRED_EXTRACTOR in names else recipe.extractor.name)
+
+
+def _log_folder(folder: PhotoFolder, log: Callable[[str], None]) -> None:
+    for line in folder.left_out[:_MAX_FILES_LOGGED]:
+        log(f"left out: {line}")
+    if len(folder.left_out) > _MAX_FILES_LOGGED:
+        log(f"left out: {len(folder.left_out) - _MAX_FILES_LOGGED:,} more, which the report lists")
+    for line in folder.notes:
+        log(f"note: {line}")
+    dataset = folder.dataset
+    measured = sum(len(split) for split in (dataset.valid, dataset.test) if split is not None)
+    log(f"{len(dataset.class_ids)} classes, {len(dataset.train):,} training images, {measured:,} images to measure")
+
+
+def _choose_candidate(folder: PhotoFolder, inputs: HeadInputs, seed: int) -> tuple[Candidate, dict[str, Any]]:
+    """Return the best head and preprocessing, and a record of all candidates."""
+    dataset, ctx = folder.dataset, inputs.ctx
 
     def extract(spec: PreprocessSpec) -> Floats:
-        which = " and their mirror images" if spec.mirror else ""
-        return replace(given, spec=spec).features(train, f"photographs at {spec.source_side} px{which}")
+        mirrored = ", mirrored" if spec.mirror else ""
+        return replace(inputs, preprocess=spec).extract(
+            dataset.train, f"training images at {spec.source_side} px{mirrored}"
+        )
 
-    best, tried = choosing.select_model(extract, given.spec, train.labels, found.groups, names, seed, at.track)
-    low, high = best.measured.accuracy_interval
-    figures = f"accuracy {best.measured.accuracy:.3f} ({low:.3f} to {high:.3f})"
-    at.log(f"chosen: {best.head.kind} head at {best.spec.source_side} px, cross-validated {figures}")
-    if best.spec.mirror:
-        at.log("each picture is averaged with its mirror image: more accurate here, and twice the work for an answer")
-    return best, tried
+    best, record = select_model(
+        extract, inputs.preprocess, dataset.train.labels, folder.groups, dataset.class_names, seed, ctx.track
+    )
+    low, high = best.metrics.accuracy_interval
+    ctx.log(
+        f"chosen: {best.head.kind} head at {best.preprocess.source_side} px, "
+        f"cross-validated accuracy {best.metrics.accuracy:.3f} ({low:.3f} to {high:.3f})"
+    )
+    if best.preprocess.mirror:
+        ctx.log("features are averaged over each image and its mirror image: more accurate here, at twice the cost")
+    return best, record
 
 
-def _fitted(found: Photographs, given: Inputs, chosen: Candidate, tried: dict[str, Any], seed: int) -> Fitted:
-    """The chosen head, fitted on all photographs to learn from and measured on the others."""
-    data = found.data
-    rows = given.features(data.train, "photographs to learn from")
-    head = choosing.fitted(chosen, rows, data.train.labels, seed)
-    answers = {
-        name: Predictions(split, head.predict_proba(given.features(split, f"{name} set")))
-        for name, split in (("valid", data.valid), ("test", data.test))
-        if split is not None
+def _train_head(
+    folder: PhotoFolder, inputs: HeadInputs, candidate: Candidate, tuning: dict[str, Any], seed: int
+) -> TrainedHead:
+    """Fit the chosen head on all training images, and measure it on the others."""
+    dataset = folder.dataset
+    head = fit_candidate(candidate, inputs.extract(dataset.train, "training images"), dataset.train.labels, seed)
+    splits = {name: split for name, split in (("valid", dataset.valid), ("test", dataset.test)) if split is not None}
+    predictions = predict_splits(head, inputs, splits)
+    return TrainedHead(
+        head=head,
+        classes=dataset.class_names,
+        metrics={"cross-validated": candidate.metrics} | measure_predictions(predictions, dataset.class_names),
+        data=_describe_folder(folder, inputs.ctx),
+        holdout_indices=np.empty(0, np.int64),
+        tuning=tuning,
+        predictions=predictions,
+    )
+
+
+def _describe_folder(folder: PhotoFolder, ctx: RunContext) -> dict[str, Any]:
+    assert ctx.data_path is not None
+    description = describe_dataset(
+        folder.dataset, ctx.data_path.resolve().name, fitted_on=len(folder.dataset.train), held_out=0
+    )
+    return description | {
+        "near_duplicates": len(folder.groups) - len(np.unique(folder.groups)),
+        "left_out_files": len(folder.left_out),
     }
-    measured = {"cross-validated": chosen.measured} | {
-        name: metrics.measure(each.probabilities, each.split.labels, data.names) for name, each in answers.items()
-    }
-    return Fitted(head, data.names, measured, _description(found, given.at), np.empty(0, np.int64), tried, answers)
 
 
-def _written(recipe: Recipe, made: ExtractorArtifact, chosen: Candidate) -> Recipe:
-    """The recipe with what was chosen."""
-    extractor = recipe.extractor.model_copy(update={"name": made.manifest.name})
-    return recipe.model_copy(update={"extractor": extractor, "preprocess": chosen.spec, "head": chosen.head})
-
-
-def _extractor(recipe: Recipe, store: Store) -> ExtractorArtifact:
-    there = {artifact.manifest.name for artifact in store.extractors()}
-    return store.extractor(_BEST_EXTRACTOR if _BEST_EXTRACTOR in there else recipe.extractor.name)
-
-
-def _tell(found: Photographs, say: Callable[[str], None]) -> None:
-    for line in found.left_out[:_LINES_SHOWN]:
-        say(f"left out: {line}")
-    if len(found.left_out) > _LINES_SHOWN:
-        say(f"left out: {len(found.left_out) - _LINES_SHOWN:,} more, which the report lists")
-    for line in found.notes:
-        say(f"note: {line}")
-    data = found.data
-    held_back = sum(len(split) for split in (data.valid, data.test) if split is not None)
-    say(f"{len(data.ids)} classes, {len(data.train):,} photographs to learn from, {held_back:,} to measure with")
-
-
-def _description(found: Photographs, at: RunContext) -> dict[str, Any]:
-    data, groups = found.data, found.groups
-    assert at.location is not None
-    return {
-        "dataset": at.location.resolve().name,
-        "digest": data.digest,
-        "training_images": len(data.train),
-        "fitted_on_images": len(data.train),
-        "held_out_images": 0,
-        "test_images": 0 if data.test is None else len(data.test),
-        "near_duplicates": len(groups) - len(np.unique(groups)),
-        "left_out_files": len(found.left_out),
-    }
+def _with_choices(recipe: Recipe, extractor: ExtractorArtifact, candidate: Candidate) -> Recipe:
+    """Return the recipe with the extractor, the preprocessing and the head that were chosen."""
+    reference = recipe.extractor.model_copy(update={"name": extractor.manifest.name})
+    return recipe.model_copy(
+        update={"extractor": reference, "preprocess": candidate.preprocess, "head": candidate.head}
+    )

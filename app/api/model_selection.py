@@ -1,61 +1,53 @@
-"""`?model=` and `?version=` -> the classifiers that are asked."""
+"""Select classifiers by the query parameters `model` and `version`."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from app.errors import BadParameter
-from models.artifacts.catalog import Catalog
+from app.inference.model_loading import LoadedModels
 from models.classifier import Classifier
 
 _NAME = "[^@,]+(?:@[0-9]{1,9})?"
-ONE = f"^(?:{_NAME})?$"
-SEVERAL = f"^(?:{_NAME}(?:,{_NAME})*,?)?$"
-"""What `?model=` may be: nothing, a name, or several with commas; a single one with a comma is a list of one."""
+SINGLE_PATTERN = f"^(?:{_NAME})?$"
+LIST_PATTERN = f"^(?:{_NAME}(?:,{_NAME})*,?)?$"
+"""Nothing, a name, or names separated by commas; a single name with a comma is a list of one."""
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The classifiers, each once, and whether the answer is a list."""
-
-    classifiers: tuple[Classifier, ...]
-    many: bool
+def is_list(model: str | None) -> bool:
+    """Return True if `model` asks for a list of results."""
+    return model is not None and "," in model
 
 
-def select(catalog: Catalog, default: Classifier, model: str | None, version: int | None) -> Selection:
-    """Find the classifiers that a request names.
+def select(models: LoadedModels, model: str | None, version: int | None) -> tuple[Classifier, ...]:
+    """Return the classifiers that a request names, each once.
 
     Args:
-        catalog: what there is.
-        default: which one answers when none is named.
-        model: `a`, `a@2`, `a,b` or `a@2,b@1`; a comma asks for a list of results.
-        version: of the one model that is named, or of the default.
+        models: the loaded models.
+        model: `a`, `a@2`, `a,b` or `a@2,b@1`; None for the default model.
+        version: version of the single model, or of the default model.
 
     Raises:
-        ModelNotFound: lists those there are.
-        BadParameter: a name is empty, or a version is given twice or for several models.
+        ModelNotFound: lists the models that exist.
+        BadParameter: a name is malformed, or a version is given twice or for several models.
     """
-    if model and not re.fullmatch(SEVERAL, model):
-        raise BadParameter(f"model: {model!r} names no models; write NAME, NAME@VERSION or NAME,NAME.")
-    many = model is not None and "," in model
-    names = (model or default.name).removesuffix(",").split(",")
-    if version is not None and (many or "@" in names[0]):
-        raise BadParameter("version: give the versions with the names, as in model=a@2,b@1.")
+    if model and not re.fullmatch(LIST_PATTERN, model):
+        raise BadParameter(f"model: {model!r} is not a list of models; write NAME, NAME@VERSION or NAME,NAME.")
+    names = (model or models.default.name).removesuffix(",").split(",")
+    if version is not None and (is_list(model) or "@" in names[0]):
+        raise BadParameter("version: write the versions with the names, as in model=a@2,b@1.")
     if not model and version is None:
-        return Selection((default,), many=False)
-    found = (_find(catalog, name.strip(), version) for name in names)
-    return Selection(tuple(dict.fromkeys(found)), many)
+        return (models.default,)
+    return tuple(dict.fromkeys(_find(models, name.strip(), version) for name in names))
 
 
-def select_one(catalog: Catalog, default: Classifier, model: str | None, version: int | None) -> Classifier:
-    """The same where only one can be meant; raises BadParameter for several."""
-    selection = select(catalog, default, model, version)
-    if selection.many:
-        raise BadParameter("model: name one; this address answers for one model at a time.")
-    return selection.classifiers[0]
+def select_one(models: LoadedModels, model: str | None, version: int | None) -> Classifier:
+    """Return the classifier that a request names; raises as `select` does, and BadParameter for a list."""
+    if is_list(model):
+        raise BadParameter("model: name a single model; this address returns the result of one model.")
+    return select(models, model, version)[0]
 
 
-def _find(catalog: Catalog, name: str, version: int | None) -> Classifier:
+def _find(models: LoadedModels, name: str, version: int | None) -> Classifier:
     name, _, named_version = name.partition("@")
-    return catalog.find(name, int(named_version) if named_version else version)
+    return models.catalog.find(name, int(named_version) if named_version else version)

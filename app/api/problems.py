@@ -1,4 +1,4 @@
-"""Errors -> RFC 9457 problem+json: one table, one way out."""
+"""Turn errors into HTTP responses: RFC 9457 problem+json, with the status from one table."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from starlette.routing import Match
 
 from app import errors
 from app.api.schemas import Problem, V2Error
+from app.request_context import get_context
 from app.state import get_state
 from models import errors as models_errors
 
@@ -49,112 +50,110 @@ STATUS: dict[type[Exception], int] = {
     errors.DeadlineUnmeetable: 503,
     errors.DeadlineExceeded: 504,
 }
-"""What a caller may be told, by the type of the error. Anything else is a fault of ours: 500."""
+"""HTTP status of each error type whose message is shown to clients; any other error is 500."""
 
 EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed, MemoryError)
-"""Every error with a place in `app.errors` or `models.errors`, and a machine that has too little memory just now."""
+"""Errors that `app.errors` and `models.errors` define, and a shortage of memory."""
 
 HANDLED: tuple[type[Exception], ...] = (*EXPECTED, RequestValidationError, HTTPException, ClientDisconnect)
-"""Every error that becomes an answer where its route was called."""
-
-_PARTS = frozenset({"path", "query", "header", "body"})
-_NOT_SENT = "none_required"
-"""What pydantic says of None, which stands for what is not sent: no caller can be told to send that."""
-
-FAULT = "Something went wrong here; the log has it by its request id."
-"""All that a caller is told of a fault of ours."""
-
-_NO_MEMORY = "There is too little memory for this now. Send it again later, or smaller."
-
-LEAST_RETRY_AFTER_S = 1
-_LONGEST_GUESS_S = 60
-_CLIENT_GONE = 499
-_CODES = {404: "not_found", 405: "method_not_allowed"}
+"""Errors that become a response in the route that raised them."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-"""Those that an address may allow."""
+"""HTTP methods that a route may allow."""
 
-_OF_FILES = ("GET", "HEAD")
+INTERNAL_ERROR = "Internal server error. Quote the request ID when reporting it."
+"""Message of every unexpected error; the log has the details."""
+
+MIN_RETRY_AFTER_S = 1
+
+_OUT_OF_MEMORY = "The server is out of memory. Retry later, or send a smaller image."
+_MAX_ESTIMATED_RETRY_S = 60
+_CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; no client receives it
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+_LOCATIONS = frozenset({"path", "query", "header", "body"})
+_NONE_BRANCH = "none_required"
+"""Pydantic's error for the None branch of an optional parameter; no client can send None, so it is left out."""
+_FILE_METHODS = ("GET", "HEAD")
 
 logger = structlog.get_logger("app")
 
 
-def describe(error: Exception, request: Request) -> Problem:
-    """What the caller is told of an error; nothing of one that is not in the table."""
-    if isinstance(error, MemoryError):
-        error = errors.Overloaded(_NO_MEMORY, LEAST_RETRY_AFTER_S)
-    if isinstance(error, RequestValidationError):
-        return _problem(request, 422, errors.BadParameter.code, _first_lines(error))
-    if isinstance(error, HTTPException):
-        code = _CODES.get(error.status_code, "http_error")
-        return _problem(request, error.status_code, code, str(error.detail))
-    for kind in type(error).__mro__:
-        if kind in STATUS:
-            return _problem(request, STATUS[kind], error.code, str(error))  # type: ignore[attr-defined]
-    return _problem(request, 500, errors.BatchFailed.code, FAULT)
+def install(app: FastAPI) -> None:
+    """Register handlers that turn expected errors, and those of FastAPI and Starlette, into problem+json."""
+    for error_type in HANDLED:
+        app.add_exception_handler(error_type, handle)
+    app.add_exception_handler(http.HTTPStatus.METHOD_NOT_ALLOWED, _method_not_allowed)
 
 
-def note(request: Request, error: Exception) -> Problem:
-    """Describe an error, log one that operators should see whole, and count work that is turned away."""
+async def handle(request: Request, error: Exception) -> Response:
+    """Return the response to an error of `HANDLED`."""
+    if isinstance(error, ClientDisconnect):
+        get_state(request).metrics.cancelled.inc()
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
+    return respond(request, error)
+
+
+def respond(request: Request, error: Exception) -> Response:
+    """Report an error and return it as problem+json, or, below /v2, in the form of the Open Inference Protocol."""
+    problem = report(request, error)
+    headers = error_headers(problem.status, error)
+    if f"{get_context(request).path}/".startswith("/v2/"):
+        content = V2Error(error=problem.detail)
+        return Response(content.model_dump_json(), problem.status, headers, "application/json")
+    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
+
+
+def report(request: Request, error: Exception) -> Problem:
+    """Describe an error for the client; log it if it is internal, count it if it is a rejection."""
     problem = describe(error, request)
     if problem.status == 500 or isinstance(error, MemoryError):
         logger.error("request failed", exc_info=error)
-    elif problem.status in (429, 503, 504) and not request.state.is_probe:
+    elif problem.status in (429, 503, 504) and not get_context(request).is_probe:
         get_state(request).metrics.rejected.labels(problem.code).inc()
     return problem
 
 
-def respond(request: Request, error: Exception) -> Response:
-    """An error as problem+json, or as the Open Inference Protocol wants it below its address."""
-    problem = note(request, error)
-    headers = headers_of(problem.status, error)
-    if f"{request.state.own_path}/".startswith("/v2/"):
-        told = V2Error(error=problem.detail)
-        return Response(told.model_dump_json(), problem.status, headers, "application/json")
-    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
+def describe(error: Exception, request: Request) -> Problem:
+    """Describe an error for the client; an unexpected error reveals nothing."""
+    if isinstance(error, MemoryError):
+        error = errors.Overloaded(_OUT_OF_MEMORY, MIN_RETRY_AFTER_S)
+    if isinstance(error, RequestValidationError):
+        return _problem(request, 422, errors.BadParameter.code, _validation_messages(error))
+    if isinstance(error, HTTPException):
+        code = _HTTP_CODES.get(error.status_code, "http_error")
+        return _problem(request, error.status_code, code, str(error.detail))
+    for error_type in type(error).__mro__:
+        if error_type in STATUS:
+            return _problem(request, STATUS[error_type], error.code, str(error))  # type: ignore[attr-defined]
+    return _problem(request, 500, errors.BatchFailed.code, INTERNAL_ERROR)
 
 
-def headers_of(status: int, error: Exception) -> dict[str, str]:
-    """What an error says in the headers of its answer, of whatever form that is."""
+def error_headers(status: int, error: Exception) -> dict[str, str]:
+    """Return the response headers of an error."""
     headers = dict(getattr(error, "headers", None) or {})
     if status in (429, 503):
         headers["Retry-After"] = str(retry_after_s(error))
     if status == 408:
-        headers["Connection"] = "close"  # the rest of the body may come at any time
+        headers["Connection"] = "close"  # the rest of the body may still arrive
     return headers
 
 
 def retry_after_s(error: Exception | None = None) -> int:
-    """Whole seconds after which work may be taken again: at least one, since that is all the header can say.
+    """Return the whole seconds, at least 1, after which the client should retry.
 
-    How long the queue takes is a guess, of which nobody should wait more than a minute; a limit's end is known.
+    The length of the queue is an estimate, so it is capped at a minute; the end of a rate limit is exact.
     """
-    expected = math.ceil(error.retry_after_s) if isinstance(error, errors.RetryLater) else 0
+    estimate = math.ceil(error.retry_after_s) if isinstance(error, errors.RetryLater) else 0
     if not isinstance(error, errors.RateLimited):
-        expected = min(expected, _LONGEST_GUESS_S)
-    return max(expected, LEAST_RETRY_AFTER_S)
+        estimate = min(estimate, _MAX_ESTIMATED_RETRY_S)
+    return max(estimate, MIN_RETRY_AFTER_S)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of the table, and FastAPI's and Starlette's own, as problem+json."""
-    for kind in HANDLED:
-        app.add_exception_handler(kind, handle)
-    app.add_exception_handler(http.HTTPStatus.METHOD_NOT_ALLOWED, _wrong_method)
-
-
-async def handle(request: Request, error: Exception) -> Response:
-    """The answer to an error that is one of `HANDLED`."""
-    if isinstance(error, ClientDisconnect):
-        get_state(request).metrics.cancelled.inc()
-        return Response(status_code=_CLIENT_GONE)
-    return respond(request, error)
-
-
-async def _wrong_method(request: Request, error: Exception) -> Response:
-    """Name every method of the address: the router itself stops at the first route that has it."""
+async def _method_not_allowed(request: Request, error: Exception) -> Response:
+    """List every method of the path in `Allow`; the router itself lists only those of the first matching route."""
     response = respond(request, error)
     allowed = [method for method in METHODS if _has_route(request, method)]
-    response.headers["Allow"] = ", ".join(allowed or _OF_FILES)  # a mount has no routes: it holds files
+    response.headers["Allow"] = ", ".join(allowed or _FILE_METHODS)  # a mount of files has no routes
     return response
 
 
@@ -170,15 +169,16 @@ def _problem(request: Request, status: int, code: str, detail: str) -> Problem:
         detail=detail,
         instance=quote(request.scope["path"]),
         code=code,
-        request_id=request.state.request_id,
+        request_id=get_context(request).request_id,
     )
 
 
-def _first_lines(error: RequestValidationError) -> str:
-    wrong = [problem for problem in error.errors() if problem["type"] != _NOT_SENT]
-    return "; ".join(f"{_parameter(problem['loc'])}: {problem['msg']}" for problem in wrong) + "."
+def _validation_messages(error: RequestValidationError) -> str:
+    """Join the messages of all invalid parameters into one sentence."""
+    problems = [problem for problem in error.errors() if problem["type"] != _NONE_BRANCH]
+    return "; ".join(f"{_parameter_name(problem['loc'])}: {problem['msg']}" for problem in problems) + "."
 
 
-def _parameter(where: Sequence[str | int]) -> str | int:
-    """Its name: FastAPI says before it in which part of a request it is, pydantic behind it which type was tried."""
-    return next((part for part in where if part not in _PARTS), where[-1])
+def _parameter_name(location: Sequence[str | int]) -> str | int:
+    """Return the parameter's name; FastAPI puts its location before it, pydantic the tried type behind it."""
+    return next((part for part in location if part not in _LOCATIONS), location[-1])

@@ -1,4 +1,4 @@
-"""What the API answers, as data; OpenAPI is made from it."""
+"""Response schemas of the API; the OpenAPI document is generated from them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pydantic.json_schema import SkipJsonSchema
 from models.manifests import Metrics
 
 Absent = SkipJsonSchema[None]
-"""None for a field that is left out where it does not apply: no answer holds a null."""
+"""None for a field that is omitted where it does not apply; responses never contain null."""
 Count = Annotated[int, Field(ge=1)]
 Milliseconds = Annotated[float, Field(ge=0)]
 RequestId = Annotated[
     str,
     Field(
-        description="the `X-Request-ID` sent, or one made here",
+        description="the `X-Request-ID` of the request, or a generated one",
         min_length=1,
         max_length=128,
         examples=["0488511e18dc4cb281c31e69502728d6"],
     ),
 ]
-BatchSize = Annotated[int, Field(ge=1, description="pictures that shared the run of the network", examples=[1])]
+BatchSize = Annotated[int, Field(ge=1, description="number of images in the inference batch", examples=[1])]
 
 
 class _Schema(BaseModel):
@@ -33,124 +33,131 @@ class Prediction(_Schema):
     """One class and its probability."""
 
     label: str = Field(examples=["cat"])
-    index: int = Field(ge=0, description="place of the class in the model's `classes`", examples=[3])
+    index: int = Field(ge=0, description="position of the class in the model's `classes`", examples=[3])
     score: float = Field(ge=0, le=1, description="probability", examples=[0.94])
 
 
 class Timing(_Schema):
-    """Where the time went, in milliseconds."""
+    """Time spent in each step, in milliseconds."""
 
-    decode: Milliseconds = Field(description="decoding and resizing the picture")
-    queue: Milliseconds = Field(description="waiting to be decoded and for the network")
-    inference: Milliseconds = Field(description="the network and the heads, for the whole batch")
-    total: Milliseconds = Field(description="from the first byte of the request to the answer")
+    decode: Milliseconds = Field(description="decoding and resizing the image")
+    queue: Milliseconds = Field(description="waiting for decoding and for inference")
+    inference: Milliseconds = Field(description="network and heads, for the whole batch")
+    total: Milliseconds = Field(description="from the first byte of the request to the response")
+
+    @property
+    def server_timing(self) -> str:
+        """These times as a Server-Timing header (W3C Server Timing), which browsers show in their developer tools."""
+        return ", ".join(f"{name};dur={value}" for name, value in self)
 
 
 class ModelResult(_Schema):
-    """What one model makes of the picture."""
+    """Predictions of one model."""
 
     model: str = Field(examples=["cifar10"])
     version: Count = Field(examples=[1])
-    predictions: list[Prediction] = Field(description="likeliest first")
+    predictions: list[Prediction] = Field(description="most likely first")
 
 
 class Classification(_Schema):
-    """What one model makes of the picture, and what it took."""
+    """Predictions of one model, with timing."""
 
     model: str = Field(examples=["cifar10"])
     version: Count = Field(examples=[1])
     request_id: RequestId
-    predictions: list[Prediction] = Field(description="likeliest first")
+    predictions: list[Prediction] = Field(description="most likely first")
     timing_ms: Timing
     batch_size: BatchSize
 
 
 class Comparison(_Schema):
-    """What several models make of the picture (`?model=a,b`), and what it took."""
+    """Predictions of several models (`?model=a,b`), with timing."""
 
     request_id: RequestId
-    results: list[ModelResult] = Field(description="in the order in which the models were named")
+    results: list[ModelResult] = Field(description="in the order in which the request names the models")
     timing_ms: Timing
     batch_size: BatchSize
 
 
 class Problem(_Schema):
-    """What went wrong, as RFC 9457 has it."""
+    """An error (problem details, RFC 9457)."""
 
     type: str = "about:blank"
     title: str = Field(examples=["Unsupported Media Type"])
     status: int = Field(ge=400, le=599, examples=[415])
-    detail: str = Field(description="what to do, for people")
-    instance: str = Field(description="the path that was asked for", examples=["/v1/classify"])
-    code: str = Field(description="stable name, for programs", examples=["unsupported_format"])
+    detail: str = Field(description="what is wrong and what to do")
+    instance: str = Field(description="path of the request", examples=["/v1/classify"])
+    code: str = Field(description="stable error code for programs", examples=["unsupported_format"])
     request_id: RequestId
 
 
 class BatchItem(_Schema):
     """One image of a batch: its `result` (`results` where several models were named) or its `error`."""
 
-    index: int = Field(ge=0, description="place in the request, from 0")
-    filename: str = Field(description="as it was sent, or its path in the zip")
+    index: int = Field(ge=0, description="position in the request, from 0")
+    filename: str = Field(description="file name as sent, or path in the zip archive")
     result: ModelResult | Absent = None
     results: list[ModelResult] | Absent = None
     error: Problem | Absent = None
 
 
 class BatchResponse(_Schema):
-    """What became of each image of a batch."""
+    """The results of a batch, one item per image."""
 
     request_id: RequestId
     items: list[BatchItem]
 
 
 class Features(_Schema):
-    """What the network makes of an image before any head."""
+    """The features of an image: the output of the extractor."""
 
     extractor: str = Field(examples=["inception_v3_96"])
-    version: Count = Field(description="of the extractor", examples=[1])
+    version: Count = Field(description="version of the extractor", examples=[1])
     request_id: RequestId
-    features: list[float] = Field(description="pooled, float32")
+    features: list[float] = Field(description="pooled features, float32")
     timing_ms: Timing
     batch_size: BatchSize
 
 
 class Scores(RootModel[dict[str, float]]):
-    """Label -> probability, likeliest first, as TorchServe has it."""
+    """Label -> probability, most likely first, in the form of TorchServe."""
 
 
 class ModelSummary(_Schema):
-    """A classifier that can be asked."""
+    """An available classifier."""
 
     name: str = Field(examples=["cifar10"])
     version: Count = Field(examples=[1])
-    default: bool = Field(description="answers when no model is named")
-    classes: list[str] = Field(description="in the order of their `index`")
-    extractor: str = Field(description="the network below it, shared with other models", examples=["inception_v3_96"])
+    default: bool = Field(description="used when a request names no model")
+    classes: list[str] = Field(description="class labels, in the order of their `index`")
+    extractor: str = Field(
+        description="the extractor it uses, which other models may share", examples=["inception_v3_96"]
+    )
 
 
 class ModelList(_Schema):
-    """Every classifier that can be asked."""
+    """All available classifiers."""
 
     models: list[ModelSummary]
 
 
 class ModelDetail(ModelSummary):
-    """A classifier, how well it does, and what it is good for."""
+    """A classifier with its metrics and model card."""
 
-    metrics: dict[str, Metrics] = Field(description="set of labelled images -> figures")
-    card: str = Field(description="model card, Markdown")
+    metrics: dict[str, Metrics] = Field(description="metrics by evaluation set")
+    card: str = Field(description="model card in Markdown")
 
 
 class V2Tensor(_Schema):
-    """A tensor as the Open Inference Protocol describes it."""
+    """Tensor metadata (Open Inference Protocol)."""
 
     name: str
     datatype: Literal["BYTES", "UINT8", "FP32"]
-    shape: list[int] = Field(description="-1 where any size is taken")
+    shape: list[int] = Field(description="-1 for dimensions of any size")
 
 
 class V2Model(_Schema):
-    """A model as the Open Inference Protocol describes it."""
+    """Model metadata (Open Inference Protocol)."""
 
     name: str
     versions: list[str]
@@ -160,7 +167,7 @@ class V2Model(_Schema):
 
 
 class V2Server(_Schema):
-    """This server as the Open Inference Protocol describes it."""
+    """Server metadata (Open Inference Protocol)."""
 
     name: str
     version: str
@@ -168,33 +175,33 @@ class V2Server(_Schema):
 
 
 class V2Output(_Schema):
-    """A tensor of an answer: in `data`, or as bytes behind the JSON (`parameters.binary_data_size` of them)."""
+    """An output tensor: in `data`, or as `parameters.binary_data_size` bytes after the JSON."""
 
     name: str
-    datatype: Literal["FP32", "BYTES"] = Field(description="BYTES where `classification` was asked for")
-    shape: list[Count] = Field(description="images, and values for each")
+    datatype: Literal["FP32", "BYTES"] = Field(description="BYTES if `classification` was requested")
+    shape: list[Count] = Field(description="number of images, and of values per image")
     parameters: dict[str, int] | Absent = None
     data: list[float | str] | Absent = Field(
-        None, description="row after row: probabilities, or `score:index:label`, likeliest first"
+        None, description="row by row: probabilities, or `score:index:label`, most likely first"
     )
 
 
 class V2Response(_Schema):
-    """What a model makes of images, as the Open Inference Protocol has it."""
+    """An inference response (Open Inference Protocol)."""
 
     model_name: str
     model_version: str
-    id: str | Absent = Field(None, description="of the request, where it had one")
+    id: str | Absent = Field(None, description="`id` of the request, if it has one")
     outputs: list[V2Output]
 
 
 class V2Error(_Schema):
-    """What went wrong, as the Open Inference Protocol has it."""
+    """An error (Open Inference Protocol)."""
 
-    error: str = Field(description="what to do, for people")
+    error: str = Field(description="what is wrong and what to do")
 
 
 class Health(_Schema):
-    """The answer of a probe."""
+    """The response of a health probe."""
 
     status: Literal["ok"]

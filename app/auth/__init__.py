@@ -1,1 +1,1 @@
-"""TODO."""
+"""Callers, API keys and rate limits."""

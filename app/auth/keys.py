@@ -1,11 +1,11 @@
-"""API keys: a file of digests, and `python -m app.auth.keys NAME`, which makes a key and adds its line.
+"""API keys, stored as digests in a text file that may change while the server runs.
 
-The file has a line for each key, and nothing in it opens a door::
+The file has one line for each key and holds no secret::
 
     # name   role    SHA-256 of the key
     laptop   user    60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752
 
-A key is 256 random bits, so that one pass of SHA-256 hides it: slow hashes are for passwords, which can be guessed
+A key is 256 random bits, so one pass of SHA-256 is enough: slow hashes protect passwords, which can be guessed
 (NIST SP 800-63B, 3.1.2, look-up secrets).
 """
 
@@ -17,26 +17,24 @@ import os
 import re
 import secrets
 import stat
-import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import structlog
-import typer
 
 from app.errors import BadKeysFile
 
 _NAME = re.compile(r"[\w.-]{1,64}")
 _LINE = re.compile(rf"(?P<name>{_NAME.pattern})\s+(?P<role>user|admin)\s+(?P<digest>[0-9a-f]{{64}})")
-_RANDOM_BYTES = 32
+_KEY_BYTES = 32
+_FileState = tuple[int, int, int, int]
 
 logger = structlog.get_logger("app")
 
 
 class Role(StrEnum):
-    """What a key opens: images and models, or the addresses that change what is served as well."""
+    """The rights of a key: `user` classifies and lists models; `admin` may also change which models are served."""
 
     USER = "user"
     ADMIN = "admin"
@@ -44,35 +42,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Key:
-    """One line of the file."""
+    """One line of the key file."""
 
     name: str
     role: Role
     digest: bytes
-
-
-def digest_of(key: str) -> bytes:
-    """SHA-256 of a key as a client sends it."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-
-
-def parse(text: str) -> tuple[Key, ...]:
-    """The keys of a file's text; raises BadKeysFile, which never repeats a line: it may hold a key by mistake."""
-    keys: dict[str, Key] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        content = line.partition("#")[0].strip()
-        if not content:
-            continue
-        found = _LINE.fullmatch(content)
-        if found is None:
-            raise BadKeysFile(f"line {number} is not NAME ROLE DIGEST; python -m app.auth.keys makes such lines.")
-        if found["name"] in keys:
-            raise BadKeysFile(f"line {number} has the name {found['name']} a second time.")
-        keys[found["name"]] = Key(found["name"], Role(found["role"]), bytes.fromhex(found["digest"]))
-    return tuple(keys.values())
-
-
-_Stamp = tuple[int, int, int, int]
 
 
 class KeyRing:
@@ -81,45 +55,44 @@ class KeyRing:
     def __init__(self, path: Path) -> None:
         """Read the file; raises BadKeysFile."""
         self._path = path
-        self._seen: _Stamp | None = self._stamp()
+        self._file_state: _FileState | None = self._stat()
         self._keys = self._read()
-        self._told = ""  # why the file could not be read the last time
+        self._last_error = ""
 
     def find(self, presented: str) -> Key | None:
-        """The key that a client presents, if it is one.
+        """Return the key that a client presents, or None.
 
-        Digests are compared, each in constant time and all of them whatever is found: how long it takes tells nothing
-        of how nearly right a key is.
+        Every digest is compared, each in constant time, so that the duration does not reveal how close a guess is.
         """
         digest = digest_of(presented)
-        found = None
+        match = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
-                found = key
-        return found
+                match = key
+        return match
 
     def refresh(self) -> None:
-        """Read the file again if it has changed; while it cannot be read, the keys stay as they are."""
-        stamp = self._stamp()
-        if stamp == self._seen:
+        """Read the file again if it changed; keep the previous keys while it cannot be read."""
+        file_state = self._stat()
+        if file_state == self._file_state:
             return
         try:
             self._keys = self._read()
         except BadKeysFile as error:
-            if str(error) != self._told:
-                logger.error("The changed keys were not taken up; the old ones go on.", why=str(error))
-            self._told = str(error)
+            if str(error) != self._last_error:
+                logger.error("Reloading the API keys failed; still using the previous keys.", why=str(error))
+            self._last_error = str(error)
         else:
-            logger.info("Took up the changed keys.", keys=[key.name for key in self._keys])
-            self._seen, self._told = stamp, ""
+            logger.info("Reloaded the API keys.", keys=[key.name for key in self._keys])
+            self._file_state, self._last_error = file_state, ""
 
-    def _stamp(self) -> _Stamp | None:
-        """What changes with the bytes, the place, the owner and the mode of the file."""
+    def _stat(self) -> _FileState | None:
+        """Return values that change with the file's content, location, owner and mode; None if there is no file."""
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except OSError:
             return None
-        return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
+        return status.st_ctime_ns, status.st_mtime_ns, status.st_size, status.st_ino
 
     def _read(self) -> tuple[Key, ...]:
         try:
@@ -129,21 +102,49 @@ class KeyRing:
             raise BadKeysFile(f"APP_API_KEYS_FILE={self._path}: {why}") from error
 
 
-def add(path: Path, name: str, role: Role) -> str:
-    """Make a key, append its line to the file, and give the key, which is nowhere else; raises BadKeysFile.
+def digest_of(key: str) -> bytes:
+    """Return the SHA-256 digest of a key as a client sends it."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
-    The file keeps its owner and mode: the server that reads it may be somebody else.
+
+def parse(text: str) -> tuple[Key, ...]:
+    """Parse the text of a key file.
+
+    Raises:
+        BadKeysFile: a line is malformed or repeats a name. The message never quotes the line, which may hold a key.
+    """
+    keys: dict[str, Key] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        content = line.partition("#")[0].strip()
+        if not content:
+            continue
+        match = _LINE.fullmatch(content)
+        if match is None:
+            raise BadKeysFile(f"line {number} is not NAME ROLE DIGEST. Create lines with: python -m app.keys NAME")
+        if match["name"] in keys:
+            raise BadKeysFile(f"line {number} repeats the name {match['name']}. Give every key its own name.")
+        keys[match["name"]] = Key(match["name"], Role(match["role"]), bytes.fromhex(match["digest"]))
+    return tuple(keys.values())
+
+
+def add_key(path: Path, name: str, role: Role) -> str:
+    """Generate a key, append its line to the file and return the key, which is stored nowhere.
+
+    The file keeps its owner and mode, since the server that reads it may run as another user.
+
+    Raises:
+        BadKeysFile: the name is invalid or taken, or the file cannot be read or written.
     """
     if not _NAME.fullmatch(name):
-        raise BadKeysFile("a name has up to 64 letters, digits, dots, hyphens and underscores.")
-    key = secrets.token_urlsafe(_RANDOM_BYTES)
+        raise BadKeysFile("A name consists of 1 to 64 letters, digits, dots, hyphens and underscores.")
+    key = secrets.token_urlsafe(_KEY_BYTES)
     line = f"{name} {role} {digest_of(key).hex()}\n"
     try:
-        before = path.read_text("utf-8") if path.exists() else ""
-        if before and not before.endswith("\n"):
-            before += "\n"
-        parse(before + line)
-        _replace(path, before + line)
+        text = path.read_text("utf-8") if path.exists() else ""
+        if text and not text.endswith("\n"):
+            text += "\n"
+        parse(text + line)
+        _replace(path, text + line)
     except (OSError, UnicodeError) as error:
         raise BadKeysFile(f"{path}: {error}") from error
     return key
@@ -154,27 +155,9 @@ def _replace(path: Path, text: str) -> None:
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         if path.exists():
-            replaced, new = path.stat(), os.fstat(descriptor)
-            if (replaced.st_uid, replaced.st_gid) != (new.st_uid, new.st_gid):
-                os.fchown(descriptor, replaced.st_uid, replaced.st_gid)
-            os.fchmod(descriptor, stat.S_IMODE(replaced.st_mode))
+            old, new = path.stat(), os.fstat(descriptor)
+            if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+                os.fchown(descriptor, old.st_uid, old.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
         file.write(text)
     staged.replace(path)
-
-
-def main(
-    name: Annotated[str, typer.Argument(help="who has it: letters, digits, dots, hyphens and underscores")],
-    file: Annotated[Path, typer.Option(envvar="APP_API_KEYS_FILE", help="the file of keys, made if there is none")],
-    admin: Annotated[bool, typer.Option("--admin", help="it may load and unload models too")] = False,
-) -> None:
-    """Make an API key, add its digest to the file, and print the key this once. To revoke it, delete its line."""
-    try:
-        key = add(file, name, Role.ADMIN if admin else Role.USER)
-    except BadKeysFile as error:
-        sys.stderr.write(f"No key was made: {error}\n")
-        raise typer.Exit(1) from error
-    sys.stdout.write(f"{key}\n")
-
-
-if __name__ == "__main__":
-    typer.run(main)

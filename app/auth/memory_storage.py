@@ -1,4 +1,4 @@
-"""Counters of rate limits in this process."""
+"""Rate limit counters in this process."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import time
 
 from limits.aio.storage import MemoryStorage
 
-_FORGOTTEN_AT_ONCE = 2  # more than one is added each time, so that they never become more
+_EXPIRED_PER_HIT = 2  # one hit adds at most one window, so removing two keeps the table from growing
 
 
 class HeapMemoryStorage(MemoryStorage):
-    """MemoryStorage, but a hit costs O(log callers): it looks through all of them at each, within the event loop."""
+    """MemoryStorage in which a hit costs O(log callers); the original scans all callers on the event loop."""
 
     def __init__(self) -> None:
-        """Have counted nothing."""
+        """Start with no counters."""
         super().__init__()
-        self._ends: list[tuple[float, str]] = []  # a heap: when each window that has begun is over
+        self._ends: list[tuple[float, str]] = []  # heap of (end of window, counter)
 
     async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count, in a window of `expiry` seconds that begins with the first; gives the count."""
+        """Add to a counter and return its value; a window lasts `expiry` seconds from its first hit."""
         now = time.time()
-        await self._forget(now)
+        await self._remove_expired(now)
         count = await self.get(key) + amount
         self.storage[key] = count
         if count == amount:
@@ -29,8 +29,8 @@ class HeapMemoryStorage(MemoryStorage):
             heapq.heappush(self._ends, (now + expiry, key))
         return count
 
-    async def _forget(self, now: float) -> None:
-        for _ in range(_FORGOTTEN_AT_ONCE):
+    async def _remove_expired(self, now: float) -> None:
+        for _ in range(_EXPIRED_PER_HIT):
             if not self._ends or self._ends[0][0] > now:
                 return
-            await self.get(heapq.heappop(self._ends)[1])  # forgets it, unless it counts again in a new window
+            await self.get(heapq.heappop(self._ends)[1])  # removes the counter, unless a new window began

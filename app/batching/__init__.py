@@ -1,1 +1,1 @@
-"""TODO."""
+"""Dynamic batching: collect items of concurrent requests and run them together in worker threads."""

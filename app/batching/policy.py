@@ -1,15 +1,25 @@
-"""Which sizes of batches run well, and how long they take, alone on all cores or beside others on a share of them."""
+"""Decide when a batch may begin, how large it is, and whether it uses all cores or a share of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from app.batching.estimators import BatchLatencyModel
+from app.batching.estimators import RunTimeModel
+from app.batching.request import Queued, ScheduledBatch
+
+_DEADLINE_FACTOR = 1.25
+"""Factor on the predicted run time of a batch whose first deadline is near. A judgement: a larger one misses fewer
+deadlines and makes smaller batches, which cost more time per image."""
+
+_ALMOST_FULL = 0.75
+"""Share of a full batch from which equal parts for all workers are not worth it: the first worker gets a full batch.
+A judgement: dividing fills idle cores when few items wait (at 299 px, 16 clients: 130-140 -> 185-210 images/s), but
+costs up to 5 % when there are almost enough items for full batches (docs/benchmarks.md)."""
 
 
 class BatchPolicy:
-    """Of one network; learns from the batches that ran."""
+    """Forms batches for one model; learns from the batches that ran."""
 
     def __init__(
         self,
@@ -17,44 +27,98 @@ class BatchPolicy:
         *,
         max_run_s: float = math.inf,
         workers: int = 1,
+        shares_cores: bool = False,
         preferred_batch_sizes: Sequence[int] = (),
     ) -> None:
-        """Know nothing of how long they take.
+        """Create a policy; until a batch has run, every batch is expected to take no time.
 
         Args:
-            max_batch: items of one batch at most.
-            max_run_s: how long a batch may take, if it has more than one item.
-            lanes: batches that may run beside each other, each on its share of the cores.
-            well: sizes that take no longer than they must, 1 among them; none means all.
+            max_batch: maximum number of items in a batch.
+            max_run_s: maximum duration of a batch of more than one item.
+            workers: number of batches that may run at the same time.
+            shares_cores: True if all batches run on the same cores, so that several share them.
+            preferred_batch_sizes: batch sizes that run efficiently, 1 among them; empty means all.
         """
-        self._preferred_batch_sizes = [
-            size for size in reversed(preferred_batch_sizes or range(1, max_batch + 1)) if size <= max_batch
-        ]
-        self._max_batch, self._max_run_s, self._workers = max_batch, max_run_s, workers
-        self._exclusive, self._concurrent = BatchLatencyModel(), BatchLatencyModel()
+        sizes = preferred_batch_sizes or range(1, max_batch + 1)
+        self._descending_sizes = [size for size in reversed(sizes) if size <= max_batch]
+        self._max_batch, self._max_run_s = max_batch, max_run_s
+        self._workers, self._shares_cores = workers, shares_cores
+        self.runs_concurrently = shares_cores and workers > 1
+        self.run_time = RunTimeModel(workers if shares_cores else 1)
         self.target_size = max_batch
-        """From how many items on a batch is as large as it may be."""
-
-    def largest_size(self, most: int, within_s: float = math.inf, *, concurrent: bool) -> int:
-        """The largest size up to `most` that runs well and takes no longer; 0 where there is none."""
-        sizes = (size for size in self._preferred_batch_sizes if size <= most)
-        return next((size for size in sizes if self.seconds(size, concurrent=concurrent) <= within_s), 0)
+        """Size of a full batch: the largest efficient one within `max_run_s`."""
 
     def observe(self, size: int, seconds: float, *, concurrent: bool) -> None:
-        """Take in a batch that ran."""
-        (self._concurrent if concurrent else self._exclusive).observe(size, seconds)
-        self.target_size = self.largest_size(self._max_batch, self._max_run_s, concurrent=self._workers > 1) or 1
+        """Take into account a batch that ran."""
+        self.run_time.observe(size, seconds, concurrent=concurrent)
+        self.target_size = self.largest_size(self._max_batch, self._max_run_s, concurrent=self.runs_concurrently) or 1
 
-    def seconds(self, size: int, *, concurrent: bool) -> float:
-        """How long a batch is expected to take; by the lanes, where none has run in this way."""
-        if concurrent:
-            return (
-                self._concurrent.predict_s(size)
-                if self._concurrent.is_known
-                else self._workers * self._exclusive.predict_s(size)
-            )
-        return (
-            self._exclusive.predict_s(size)
-            if self._exclusive.is_known
-            else self._concurrent.predict_s(size) / self._workers
-        )
+    def largest_size(self, limit: int, within_s: float = math.inf, *, concurrent: bool) -> int:
+        """Return the largest efficient size up to `limit` that runs within `within_s`, or 0."""
+        sizes = (size for size in self._descending_sizes if size <= limit)
+        return next((size for size in sizes if self.run_time.predict_s(size, concurrent=concurrent) <= within_s), 0)
+
+    def may_begin(self, waiting: int, running: Sequence[ScheduledBatch[Queued]]) -> bool:
+        """Return True if a batch may begin beside the running ones, provided that a worker is free.
+
+        On shared cores it must be at least as large as those: smaller ones take longer for each item.
+        """
+        if not running or not self._shares_cores:
+            return True
+        return waiting >= self._min_concurrent_size(running) and all(batch.concurrent for batch in running)
+
+    def until_free_s(self, now: float, waiting: int, running: Sequence[ScheduledBatch[Queued]]) -> float:
+        """Return the expected seconds until a worker is free and the next batch may begin."""
+        remaining_s = [
+            self.run_time.predict_s(len(batch.items), concurrent=batch.concurrent) - (now - batch.started_at)
+            for batch in running
+        ]
+        if not self.may_begin(waiting, running):
+            return max([0.0, *remaining_s])
+        return max(0.0, min(remaining_s)) if len(remaining_s) >= self._workers else 0.0
+
+    def preparation_wait_s(self, waiting: int, unprepared: int, running: Sequence[ScheduledBatch[Queued]]) -> float:
+        """Return the seconds that a batch on idle shared cores waits for items that are being prepared, at most.
+
+        No core is idle meanwhile, and a larger batch takes less time for each item. The batch waits for as long as it
+        then runs, so that waiting at most doubles the time of its items.
+        """
+        if not self._shares_cores or not unprepared or running:
+            return 0.0
+        return self.run_time.predict_s(min(self.target_size, waiting + unprepared), concurrent=False)
+
+    def next_limit(self, waiting: int, unprepared: int, running: Sequence[ScheduledBatch[Queued]]) -> tuple[int, bool]:
+        """Return the maximum size of the next batch, and True if it runs concurrently on a share of the cores.
+
+        Fewer items than a full batch run on all cores, which takes the least time. More items are divided among the
+        workers: then no thread of one batch waits for another one, and no core is idle.
+
+        Args:
+            waiting: number of items in the queue.
+            unprepared: number of items that will be queued soon.
+            running: batches that are running.
+        """
+        expected, full = waiting + unprepared, self.target_size
+        if self.runs_concurrently and running:
+            part = expected // max(1, self._workers - len(running))
+            return min(full, waiting, max(self._min_concurrent_size(running), part)), True
+        if self.runs_concurrently and waiting >= full > 1:
+            part = max(1, expected // self._workers)
+            return min(waiting, part if part < _ALMOST_FULL * full else full), True
+        return min(full, waiting), False
+
+    def fit_size(self, limit: int, remaining_s: float, *, concurrent: bool) -> int:
+        """Return the size of a batch of at most `limit` items that ends within `remaining_s`, if there is one.
+
+        A concurrent batch has an efficient size. On all cores a few items left over would cost more than an inefficient
+        size does.
+        """
+        size = self.largest_size(limit, concurrent=True) if concurrent else limit
+        within_s = remaining_s / _DEADLINE_FACTOR
+        if self.run_time.predict_s(size, concurrent=concurrent) <= within_s:
+            return size
+        return self.largest_size(size, within_s, concurrent=concurrent) or size
+
+    def _min_concurrent_size(self, running: Sequence[ScheduledBatch[Queued]]) -> int:
+        """Return the size of the largest running batch, limited to that of a full one."""
+        return min(self.target_size, max(len(batch.items) for batch in running))

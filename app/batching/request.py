@@ -1,24 +1,49 @@
-"""What is asked of `app.batching.batcher`, and how it is answered: places, results that are awaited, errors."""
+"""Data that passes through the batcher: pending items, reservations, scheduled batches and their results."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from app.batching.scheduler import QueuedItem
-from app.errors import BatcherClosed, BatchFailed, DeadlineExceeded
+from app.errors import BatchFailed, DeadlineExceeded
+
+if TYPE_CHECKING:
+    from app.batching.queue import BatchQueue
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
 clock = time.monotonic
+
+
+@dataclass(eq=False)
+class QueuedItem:
+    """What the scheduler knows of an item; times in seconds of the caller's clock."""
+
+    deadline: float | None = None
+    enqueued_at: float = 0.0
+
+
+Queued = TypeVar("Queued", bound=QueuedItem)
+
+
+@dataclass(eq=False)
+class ScheduledBatch(Generic[Queued]):
+    """Items that run together, oldest first, and items that were dropped because their deadline had passed."""
+
+    items: Sequence[Queued]
+    expired: Sequence[Queued]
+    started_at: float
+    concurrent: bool = False
+    """True if the batch runs on a share of the cores, beside other batches; False if it has all cores."""
 
 
 @dataclass(frozen=True)
 class BatchResult(Generic[Result]):
-    """One item's result, and what its batch cost."""
+    """The result of one item, and the time it took in seconds."""
 
     result: Result
     prepare_s: float
@@ -27,61 +52,109 @@ class BatchResult(Generic[Result]):
     batch_size: int
 
 
-class Reservation:
-    """Places that are held for items, from a reservation until their results are there."""
+class PendingItem(QueuedItem, Generic[Item, Result]):
+    """One item from its reservation to its result.
 
-    def __init__(self, deadline: float | None) -> None:
-        """Hold them from now on."""
-        self.deadline, self.created = deadline, clock()
-        self.expected_at: float | None = None
-        self._is_first = True
+    `enqueue` and `fail` may be called from any thread, the other methods on the event loop. Whatever is called after
+    the item was cancelled, or has its result, changes nothing.
+    """
 
-    def take_lead_s(self, now: float) -> float | None:
-        """How long the first of its items took to make; the others waited for each other."""
-        is_first, self._is_first = self._is_first, False
-        return now - self.created if is_first else None
+    def __init__(
+        self,
+        queue: BatchQueue[Item, Result],
+        future: asyncio.Future[BatchResult[Result]],
+        reserved_at: float,
+        deadline: float | None,
+        is_first: bool,
+    ) -> None:
+        """Create an item that is not prepared yet; `is_first` is True for the first item of its reservation."""
+        super().__init__(deadline)
+        self.reserved_at, self.is_first = reserved_at, is_first
+        self.item: Item | None = None
+        self.resolved_at: float | None = None
+        """When the result arrived on the event loop, or when waiting ended after the deadline."""
+        self._queue = queue
+        self._future: asyncio.Future[BatchResult[Result]] | None = future
 
+    def enqueue(self, item: Item) -> None:
+        """Queue the prepared item for a batch."""
+        self._queue.enqueue(self, item)
 
-@dataclass(eq=False)
-class PendingItem(Generic[Item, Result]):
-    """A result that somebody awaits, of an item that may still be in the making."""
+    def fail(self, error: BaseException) -> None:
+        """Resolve the item with an error, because it could not be prepared."""
+        self._queue.fail(self, error)
 
-    future: asyncio.Future[BatchResult[Result]]
-    reservation: Reservation
-    submitted: float
-    item: Item | None = None
-    entry: QueuedItem[PendingItem[Item, Result]] | None = None
-    """Its place in the line, once the item is made."""
+    async def result(self) -> BatchResult[Result]:
+        """Wait for the result, at most once. Cancelling the wait cancels the item.
 
+        Raises:
+            DeadlineExceeded: the deadline passed before a batch included the item.
+            BatchFailed: the run of its batch failed.
+            BatcherClosed: the batcher is closing.
+            Exception: the error that was passed to `fail`.
+        """
+        assert self._future is not None, "the item was cancelled, or its result was taken"
+        try:
+            result = await self._future
+            self.resolved_at = clock()
+            return result
+        finally:
+            self.cancel()
 
-Delivery = tuple[PendingItem[Item, Result], "BatchResult[Result] | BaseException"]
-"""A caller, and what it is told."""
+    def cancel(self) -> None:
+        """Withdraw the item if it has no result yet.
 
+        This also drops the future: its error refers by its traceback to the frames that hold this item, and such a
+        circle would keep the image in memory until the next garbage collection.
+        """
+        future, self._future = self._future, None
+        if future is None:
+            return
+        if future.done() and not future.cancelled():
+            future.exception()  # marks an error as seen, so that asyncio does not log it
+            return
+        future.cancel()
+        now = clock()
+        if self.deadline is not None and now >= self.deadline:
+            self.resolved_at = now
+        self._queue.withdraw(self)
 
-def deliver(answers: Iterable[Delivery[Item, Result]]) -> None:
-    """Tell the callers; on their event loop."""
-    for asked, answer in answers:
-        asked.item = asked.entry = None  # it and its entry know each other, and would keep the item
-        if asked.future.done():
-            continue
-        if isinstance(answer, BatchResult):
-            asked.future.set_result(answer)
+    def deliver(self, outcome: BatchResult[Result] | BaseException) -> None:
+        """Resolve the future, on the event loop, unless the item was cancelled."""
+        self.item = None
+        if self._future is None or self._future.done():
+            return
+        if isinstance(outcome, BatchResult):
+            self._future.set_result(outcome)
         else:
-            asked.future.set_exception(answer)
+            self._future.set_exception(outcome)
 
 
-def shutdown_error() -> BatcherClosed:
-    """Said to whoever comes, or is not done yet, when the batcher closes."""
-    return BatcherClosed("The server is shutting down. Send the request again; another one may take it.")
+@dataclass(frozen=True, eq=False)
+class Reservation(Generic[Item, Result]):
+    """Capacity that is held for some items until their results have arrived."""
+
+    pending: tuple[PendingItem[Item, Result], ...]
+    expected_at: float | None
+    """When the result of a single item is expected; None for several, since the estimate is that of the last one."""
+
+
+Outcome = tuple[PendingItem[Item, Result], "BatchResult[Result] | BaseException"]
+
+
+def deliver_all(outcomes: Iterable[Outcome[Item, Result]]) -> None:
+    """Resolve several items, on the event loop."""
+    for pending, outcome in outcomes:
+        pending.deliver(outcome)
 
 
 def deadline_error() -> DeadlineExceeded:
-    """Said to those whom no batch took in time."""
-    return DeadlineExceeded("The deadline passed while the request waited.")
+    """Create the error of an item whose deadline passed in the queue."""
+    return DeadlineExceeded("The deadline passed while the request was queued. Allow more time.")
 
 
-def batch_error(error: BaseException) -> BatchFailed:
-    """Said to all whose batch raised `error`."""
-    failure = BatchFailed("The batch failed.")
-    failure.__cause__ = error
-    return failure
+def batch_error(cause: BaseException) -> BatchFailed:
+    """Create the error of an item whose batch raised `cause`."""
+    error = BatchFailed("The batch failed.")
+    error.__cause__ = cause
+    return error

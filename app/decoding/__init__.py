@@ -1,1 +1,1 @@
-"""TODO."""
+"""Decode images in worker processes beside the server."""

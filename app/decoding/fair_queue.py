@@ -1,4 +1,4 @@
-"""Who of many is served next: one job of each, round and round, who is new first, however many jobs one has."""
+"""Fair queue: round-robin over requests, new requests first."""
 
 from __future__ import annotations
 
@@ -8,64 +8,65 @@ from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
 
-_MOST_NEW_IN_A_ROW = 4
+_MAX_NEW_IN_A_ROW = 4
+"""Jobs of new requests in a row while older requests wait. A judgement: a larger number delays requests of many images
+more, a smaller one those of a single image."""
 
 
 class FairQueue(Generic[Job]):
-    """Jobs that wait, each known by whose it is."""
+    """Jobs grouped by the request that they belong to."""
 
     def __init__(self) -> None:
-        """Nobody waits."""
         self._waiting: OrderedDict[Hashable, deque[Job]] = OrderedDict()
-        self._served: set[Hashable] = set()  # of those who wait, who had a turn before
+        self._served: set[Hashable] = set()  # waiting requests of which a job has been served
         self._new_in_a_row = 0
 
     def __bool__(self) -> bool:
-        """Whether anybody waits."""
+        """Return True if a job waits."""
         return bool(self._waiting)
 
     def __len__(self) -> int:
-        """Jobs that wait."""
+        """Return the number of waiting jobs."""
         return sum(map(len, self._waiting.values()))
 
-    def append(self, key: Hashable, job: Job) -> None:
-        """Put a job behind the others of the same one."""
-        self._waiting.setdefault(key, deque()).append(job)
+    def append(self, request: Hashable, job: Job) -> None:
+        """Add a job behind the others of its request."""
+        self._waiting.setdefault(request, deque()).append(job)
 
-    def remove(self, key: Hashable, job: Job) -> bool:
-        """Take a job out that nobody wants any more; False if it does not wait."""
-        jobs = self._waiting.get(key, ())
+    def remove(self, request: Hashable, job: Job) -> bool:
+        """Remove a cancelled job; return False if it does not wait."""
+        jobs = self._waiting.get(request, ())
         if not jobs or job not in jobs:
             return False
         jobs.remove(job)
         if not jobs:
-            del self._waiting[key]
-            self._served.discard(key)
+            del self._waiting[request]
+            self._served.discard(request)
         return True
 
     def pop(self) -> Job:
-        """Take the job out whose turn it is; somebody must wait."""
-        whose = self._next_key()
-        jobs = self._waiting.pop(whose)
+        """Remove and return the next job; the queue must not be empty."""
+        request = self._next_request()
+        jobs = self._waiting.pop(request)
         job = jobs.popleft()
-        self._served.discard(whose)
+        self._served.discard(request)
         if jobs:
-            self._waiting[whose] = jobs  # behind everybody else
-            self._served.add(whose)
+            self._waiting[request] = jobs  # behind all other requests
+            self._served.add(request)
         return job
 
     def clear(self) -> list[Job]:
-        """Take all of them out."""
-        left = [job for jobs in self._waiting.values() for job in jobs]
+        """Remove and return all jobs."""
+        remaining = [job for jobs in self._waiting.values() for job in jobs]
         self._waiting.clear()
         self._served.clear()
-        return left
+        return remaining
 
-    def _next_key(self) -> Hashable:
-        """Who is new goes before those who had a turn, so waits for what was given away; now and then it is theirs."""
-        new = next((each for each in self._waiting if each not in self._served), None)
-        if new is None or (self._served and self._new_in_a_row >= _MOST_NEW_IN_A_ROW):
+    def _next_request(self) -> Hashable:
+        """Return the oldest new request, so that it does not wait for others, or now and then the oldest served one."""
+        new = next((request for request in self._waiting if request not in self._served), None)
+        if new is None or (self._served and self._new_in_a_row >= _MAX_NEW_IN_A_ROW):
             self._new_in_a_row = 0
-            return next(each for each in self._waiting if each in self._served)
+            return next(request for request in self._waiting if request in self._served)
         self._new_in_a_row = self._new_in_a_row + 1 if self._served else 0
         return new

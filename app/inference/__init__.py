@@ -1,1 +1,1 @@
-"""TODO."""
+"""Admit, decode and classify images; load and reload models."""

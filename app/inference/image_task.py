@@ -1,108 +1,129 @@
-"""An image -> rows in the lines of the batchers, made by the processes that decode."""
+"""One image of a request: have it decoded and preprocessed, queue a row for each group, and collect the results."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from app.batching.batcher import Batcher
-from app.batching.request import BatchResult, PendingItem, Reservation
+from app.batching.request import BatchResult, PendingItem
 from app.decoding.decoder import ImageDecoder
-from app.decoding.worker_process import DecodeJob, RequestKey
-from models.arrays import Pixels
+from app.decoding.job import DecodeJob, RequestKey
+from models.arrays import Floats, Pixels
 from models.classifier import BatchItem, Extractor, OutputConsumer
-from models.decoding.image import Limits
-from models.decoding.protocol import DecodeRequest, Header
+from models.decoding.limits import Limits
+from models.decoding.protocol import DecodeRequest, ResponseHeader
 from models.decoding.resize import ResizeSpec
 from models.errors import HeadFailed
-from models.heads import Floats
-from models.preprocess import PreprocessSpec, prepare_pixels, split_buffer
+from models.preprocess import PreprocessSpec, resize_all, split_buffer
 
 R = TypeVar("R", bound=OutputConsumer)
+
 Image = bytes | Pixels
-"""An encoded image, or RGB, uint8 [height, width, 3]."""
+"""An encoded image, or RGB pixels, uint8 [height, width, 3]."""
+
 Groups = Mapping[tuple[Extractor, PreprocessSpec], tuple[R, ...]]
+"""Consumers that share an extractor and a preprocess spec, and so one row of a batch for each image."""
+
 RowResult = tuple[Floats | HeadFailed, ...]
+"""For each consumer of a row its output, or the error of its head."""
+
 Batchers = dict[Extractor, Batcher[BatchItem, RowResult]]
+PendingRow = PendingItem[BatchItem, RowResult]
 
 
 @dataclass(frozen=True)
 class _Row(Generic[R]):
-    """A row that is wanted of the image: for whom, and from which batcher."""
+    """A row of a batch that the image becomes."""
 
-    batcher: Batcher[BatchItem, RowResult]
-    pending: PendingItem[BatchItem, RowResult]
-    spec: PreprocessSpec
-    readers: tuple[R, ...]
+    pending: PendingRow
+    resize_spec: ResizeSpec
+    consumers: tuple[R, ...]
 
 
-@dataclass
 class ImageTask(Generic[R]):
-    """One image on its way. Lives on the event loop."""
+    """The work on one image. Lives on the event loop."""
 
-    image: Image | None
-    limits: Limits
-    decoders: ImageDecoder
-    on_decoded: Callable[[float], None]
-    """Told how many seconds that took."""
-    rows: list[_Row[R]] = field(default_factory=list)
-    decode_s: float = 0.0
-    _job: DecodeJob | None = None
-
-    def start(
-        self, sender: RequestKey, groups: Groups[R], batchers: Batchers, places: Mapping[Extractor, Reservation]
+    def __init__(
+        self,
+        image: Image,
+        groups: Groups[R],
+        pending: Sequence[PendingRow],
+        *,
+        limits: Limits,
+        decoder: ImageDecoder,
+        on_decoded: Callable[[float], None],
     ) -> None:
-        """Ask for a row of each group, and have them made; raises Closed. `give_up` must follow, whatever happens."""
-        for (extractor, spec), readers in groups.items():
-            batcher = batchers[extractor]
-            self.rows.append(_Row(batcher, batcher.submit(places[extractor]), spec, readers))
-        wanted = tuple({want.spec.resize_spec for want in self.rows})
-        if isinstance(self.image, bytes):
-            self._job = DecodeJob(sender, DecodeRequest(wanted, self.limits), self.image, self._tell, self._fail)
-            self.decoders.submit(self._job)
-        elif self.image is not None:
-            self.decoders.run_in_thread(self._resize)
+        """Create the task; nothing begins before `start`.
+
+        Args:
+            image: the encoded or decoded image.
+            groups: the groups of consumers.
+            pending: a reserved item for each group, in the same order.
+            limits: limits of an encoded image.
+            decoder: decodes and preprocesses the image.
+            on_decoded: called with the seconds that this took, from any thread.
+        """
+        self.decode_s = 0.0
+        self._image: Image | None = image
+        self._rows = [
+            _Row(item, spec.resize_spec, consumers)
+            for ((_, spec), consumers), item in zip(groups.items(), pending, strict=True)
+        ]
+        self._limits, self._decoder, self._on_decoded = limits, decoder, on_decoded
+        self._job: DecodeJob | None = None
+
+    def start(self, request: RequestKey) -> None:
+        """Begin to decode and preprocess; `cancel` must follow. Raises BatcherClosed."""
+        if isinstance(self._image, bytes):
+            options = DecodeRequest(tuple({row.resize_spec for row in self._rows}), self._limits)
+            self._job = DecodeJob(request, options, self._image, self._on_response, self._fail)
+            self._decoder.submit(self._job)
+        else:
+            self._decoder.run_in_thread(self._preprocess)
 
     async def results(self) -> list[BatchResult[RowResult]]:
-        """What each group's readers answered, in the order of the groups; raises what `Batcher.outcome` raises."""
-        return [await want.batcher.result(want.pending) for want in self.rows]
+        """Wait for the result of each group, in order; raises as `PendingItem.result` does."""
+        return [await row.pending.result() for row in self._rows]
 
     def cancel(self) -> None:
-        """Nobody waits for what is not there yet."""
+        """Cancel what is not finished, and drop the image: timers and tracebacks may refer to this task for a while."""
         if self._job:
-            self.decoders.cancel(self._job)
-            self._job = None  # the two know each other
-        self.image = None  # whoever still knows of this making, a timer at most, keeps no picture
-        for want in self.rows:
-            want.batcher.cancel(want.pending)
-        self.rows = []  # an error knows, by its traceback, who made it: picture and error would keep each other
+            self._decoder.cancel(self._job)
+            self._job = None  # the job refers to this task by its callbacks
+        self._image = None
+        for row in self._rows:
+            row.pending.cancel()
 
-    def _tell(self, header: Header, body: bytes) -> None:
-        self.decode_s = header["seconds"]
-        self.on_decoded(self.decode_s)
-        self._put(split_buffer(body, self._job.options.steps if self._job else ()))
+    def _on_response(self, header: ResponseHeader, body: bytes) -> None:
+        """Queue the rows that a decode worker has sent."""
+        if self._job:
+            self._report(header["seconds"])
+            self._enqueue(split_buffer(body, self._job.options.resize_specs))
 
-    def _resize(self) -> None:
-        """What is decoded already: in a thread."""
-        image, began = self.image, time.monotonic()
-        if image is None or isinstance(image, bytes):  # nobody waits for it any more
+    def _preprocess(self) -> None:
+        """Preprocess an image that arrived as pixels; runs in a thread."""
+        image, began = self._image, time.monotonic()
+        if image is None or isinstance(image, bytes):  # cancelled
             return
         try:
-            prepared = prepare_pixels(image, [want.spec.resize_spec for want in self.rows])
-        except BaseException as error:  # whoever waits must hear of it, whatever it is
+            prepared = resize_all(image, [row.resize_spec for row in self._rows])
+        except BaseException as error:  # otherwise the request would wait for ever
             self._fail(error)
         else:
-            self.decode_s = time.monotonic() - began
-            self.on_decoded(self.decode_s)
-            self._put(prepared)
+            self._report(time.monotonic() - began)
+            self._enqueue(prepared)
 
-    def _put(self, prepared: Mapping[ResizeSpec, Pixels]) -> None:
-        for want in self.rows:
-            want.batcher.enqueue(want.pending, BatchItem(prepared[want.spec.resize_spec], want.readers))
+    def _report(self, decode_s: float) -> None:
+        self.decode_s = decode_s
+        self._on_decoded(decode_s)
+
+    def _enqueue(self, prepared: Mapping[ResizeSpec, Pixels]) -> None:
+        for row in self._rows:
+            row.pending.enqueue(BatchItem(prepared[row.resize_spec], row.consumers))
 
     def _fail(self, error: BaseException) -> None:
-        """There will be no rows."""
-        for want in self.rows:
-            want.batcher.fail(want.pending, error)
+        for row in self._rows:
+            row.pending.fail(error)

@@ -1,4 +1,4 @@
-"""From a store to models that are verified and warm."""
+"""Load the models of a store, verify them and warm up their engines."""
 
 from __future__ import annotations
 
@@ -10,72 +10,75 @@ import numpy as np
 from app.settings import Settings
 from models.artifacts import catalog as catalogs
 from models.artifacts.catalog import Catalog
-from models.artifacts.store import Store, Versions, parse_name
+from models.artifacts.store import ArtifactVersions, Store, parse_name
 from models.classifier import BatchItem, Classifier, Extractor, classify
 from models.engines.base import Engine
 from models.engines.selection import EngineSelection
 from models.errors import ModelNotFound
 
+_MAX_BATCH_CPU = 16  # on cores that also decode, larger batches gain less throughput than they add latency
+_MAX_BATCH_GPU = 32
+
 
 @dataclass(frozen=True)
 class LoadedModels:
-    """Models that are loaded and warm, and the one that answers when none is named."""
+    """Verified and warmed-up models, and the one that answers when a request names none."""
 
     catalog: Catalog
     default: Classifier
 
 
-Loader = Callable[[Settings, Catalog | None, Versions], Catalog]
+Loader = Callable[[Settings, Catalog | None, ArtifactVersions], Catalog]
+"""(settings, the catalog served meanwhile, hidden versions) -> catalog; blocks; may raise ModelsError."""
 
 
-def load_catalog(settings: Settings, before: Catalog | None = None, hidden: Versions = frozenset()) -> Catalog:
-    """Load and verify the store but for what is hidden; raises ModelNotFound, ArtifactError."""
-    choice = EngineSelection(settings.engine, settings.precision, settings.threads)
-    return catalogs.load(Store(settings.store, hidden), choice=choice, before=before)
+def load_catalog(settings: Settings, previous: Catalog | None = None, hidden: ArtifactVersions = frozenset()) -> Catalog:
+    """Load and verify every model of the store that is not hidden; raises ModelNotFound, ArtifactError."""
+    selection = EngineSelection(settings.engine, settings.precision, settings.threads)
+    return catalogs.load(Store(settings.store, hidden), selection=selection, previous=previous)
 
 
 def load_models(
     settings: Settings,
     loader: Loader = load_catalog,
-    before: Catalog | None = None,
-    hidden: Versions = frozenset(),
+    previous: Catalog | None = None,
+    hidden: ArtifactVersions = frozenset(),
 ) -> LoadedModels:
-    """Load the models, choose the default and warm every engine. Blocks for seconds.
+    """Load the models, choose the default and warm up every new engine. Blocks for seconds.
 
     Args:
-        settings: where the store lies, and the default.
+        settings: name the store and the default model.
         loader: loads the catalog.
-        before: what is served meanwhile. Engines that it shares with the new catalog run already, for somebody else.
-        hidden: classifiers that the store has and that are not wanted.
+        previous: the catalog served meanwhile; engines that both catalogs share are already running.
+        hidden: versions that the store has and that are not to be served.
 
     Raises:
         ModelNotFound, ArtifactError: with one line that says what to do.
     """
-    catalog = loader(settings, before, hidden)
-    default = _default(catalog, settings)
-    running = set(before.extractors) if before else set()
+    catalog = loader(settings, previous, hidden)
+    default = _default_model(catalog, settings)
+    running = set(previous.extractors) if previous else set()
     for extractor in set(catalog.extractors) - running:
         extractor.engine.warmup(max_batch(settings, extractor.engine))
-        readers = [classifier for classifier in catalog.classifiers if classifier.extractor is extractor]
-        warm_up(extractor, readers)
+        warm_up(extractor, [model for model in catalog.classifiers if model.extractor is extractor])
     return LoadedModels(catalog, default)
 
 
 def max_batch(settings: Settings, engine: Engine) -> int:
-    """The most pictures of one run: on the cores that also decode, more would gain less than they have to wait."""
-    return settings.max_batch or (16 if engine.shares_cores else 32)
+    """Return the largest number of images in one batch of an engine."""
+    return settings.max_batch or (_MAX_BATCH_CPU if engine.shares_cores else _MAX_BATCH_GPU)
 
 
-def warm_up(extractor: Extractor, readers: Iterable[Classifier]) -> None:
-    """Run a black picture through a network and all its heads."""
+def warm_up(extractor: Extractor, classifiers: Iterable[Classifier]) -> None:
+    """Run a black image through an extractor and the heads of its classifiers."""
     side = extractor.manifest.input_size
-    classify(extractor.engine, [BatchItem(np.zeros((side, side, 3), np.uint8), tuple(readers))])
+    classify(extractor.engine, [BatchItem(np.zeros((side, side, 3), np.uint8), tuple(classifiers))])
 
 
-def _default(catalog: Catalog, settings: Settings) -> Classifier:
+def _default_model(catalog: Catalog, settings: Settings) -> Classifier:
     try:
         return catalog.find(*parse_name(settings.default_model))
     except ModelNotFound as error:
-        if settings.has_chosen_default:
+        if settings.is_default_model_set:
             raise ModelNotFound(f"APP_DEFAULT_MODEL={settings.default_model}: {error}") from error
         return min(catalog.classifiers, key=lambda classifier: (classifier.name, -classifier.version))

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Middleware around every request, as pure ASGI."""

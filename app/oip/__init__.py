@@ -1,1 +1,1 @@
-"""Open Inference Protocol V2, by which clients of Triton, KServe and others speak to a server of models."""
+"""The Open Inference Protocol V2, which clients of Triton, KServe and other servers use."""

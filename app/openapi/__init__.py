@@ -1,1 +1,1 @@
-"""The OpenAPI document, as far as FastAPI cannot read it off the routes: clients are generated from it."""
+"""The OpenAPI document: what FastAPI cannot derive from the routes. Clients are generated from it."""

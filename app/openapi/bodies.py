@@ -1,4 +1,4 @@
-"""The bodies that are read by hand, as FastAPI's `openapi_extra`: a form, the bytes themselves, or JSON."""
+"""Request bodies that the service parses itself, as FastAPI's `openapi_extra`: form, raw bytes or JSON."""
 
 from __future__ import annotations
 
@@ -14,62 +14,60 @@ Extra = dict[str, Any]
 BINARY: Extra = {"schema": {"type": "string", "format": "binary"}}
 File = Annotated[bytes, WithJsonSchema(BINARY["schema"])]
 
-DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mMQsbkDAAGUAS0kXeihAAAAAElFTkSuQmCC"
-"""A PNG of one blue pixel, in base64."""
+ONE_PIXEL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mMQsbkDAAGUAS0kXeihAAAAAElFTkSuQmCC"
+"""PNG of one blue pixel, base64."""
 
 
 class ImageForm(BaseModel):
-    """A form with an image; the field may be called `data` instead."""
+    """A form with one image; the field may also be named `data`."""
 
     file: File
 
 
 class ImageJson(BaseModel):
-    """An image within JSON."""
+    """An image in JSON."""
 
-    image: str = Field(
-        description="base64, or a data URI; addresses are not fetched", json_schema_extra={"format": "byte"}
-    )
+    image: str = Field(description="base64 or a data URI; URLs are not fetched", json_schema_extra={"format": "byte"})
 
 
 class ImagesForm(BaseModel):
-    """A form with several images; a zip among them stands for the pictures in it."""
+    """A form with several images; a zip archive counts as the images in it."""
 
     files: list[File] = Field(min_length=1)
 
 
 COMPONENTS: tuple[type[BaseModel], ...] = (ImageForm, ImageJson, ImagesForm, InferRequest)
-"""What the bodies below refer to."""
+"""Schemas that the bodies below refer to."""
 
 
 def _body(description: str, content: dict[str, Extra]) -> Extra:
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
-def _of(model: type[BaseModel], **more: Any) -> Extra:
-    return {"schema": {"$ref": REF_TEMPLATE.format(model=model.__name__)}, **more}
+def _content(model: type[BaseModel], **extra: Any) -> Extra:
+    return {"schema": {"$ref": REF_TEMPLATE.format(model=model.__name__)}, **extra}
 
 
 IMAGE = _body(
     "JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or AVIF.",
     {
-        "multipart/form-data": _of(ImageForm),
+        "multipart/form-data": _content(ImageForm),
         "image/*": BINARY,
         "application/octet-stream": BINARY,
-        "application/json": _of(ImageJson, example={"image": DOT}),
+        "application/json": _content(ImageJson, example={"image": ONE_PIXEL_PNG}),
     },
 )
 IMAGES = _body(
-    "Images as repeated fields `files`, or a zip of them.",
-    {"multipart/form-data": _of(ImagesForm), "application/zip": BINARY},
+    "Images as repeated form fields `files`, or a zip archive of images.",
+    {"multipart/form-data": _content(ImagesForm), "application/zip": BINARY},
 )
 TENSORS = _body(
-    "JSON; with tensors as bytes behind it where `Inference-Header-Content-Length` says where it ends.",
+    "JSON, optionally followed by binary tensors; `Inference-Header-Content-Length` is then the size of the JSON.",
     {
-        "application/json": _of(
+        "application/json": _content(
             InferRequest,
             example={
-                "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [DOT]}],
+                "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [ONE_PIXEL_PNG]}],
                 "outputs": [{"name": "probabilities", "parameters": {"classification": 2}}],
             },
         ),

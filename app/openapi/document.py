@@ -1,4 +1,4 @@
-"""The document as a whole: what it says of the service, and what middleware and bodies read by hand add to it."""
+"""The OpenAPI document as a whole: service information, request IDs, security schemes and request bodies."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _REQUEST_ID = "X-Request-ID"
 _PARAMETER = {
     "name": _REQUEST_ID,
     "in": "header",
-    "description": "Id for logs and answers: printable ASCII, 128 characters at most. Any other is replaced.",
+    "description": "ID for logs and responses: printable ASCII, at most 128 characters. An invalid ID is replaced.",
     "schema": {"type": "string"},
     "example": REQUEST_ID,
 }
 _HEADER = {
-    "description": "the id that was sent, or one made here",
+    "description": "the request ID that was sent, or a generated one",
     "required": True,
     "schema": {"type": "string", "minLength": 1, "maxLength": 128},
     "example": REQUEST_ID,
@@ -34,36 +34,39 @@ _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-"""Two ways to send the same key."""
+"""Two ways to send an API key."""
 
-ABOUT: dict[str, Any] = {
+SERVICE_INFO: dict[str, Any] = {
     "title": "Image classification",
-    "summary": "Says what a picture shows.",
+    "summary": "Classifies images.",
     "description": (
-        "Errors are problem+json (RFC 9457), below `/v2` those of the Open Inference Protocol; `code` is a stable name "
-        "for programs. A 429 or 503 says in `Retry-After` when to come back, and where requests "
-        "are limited `RateLimit` says in every answer what is left. Every answer has an `X-Request-ID`."
+        "Errors are problem+json (RFC 9457) with a stable `code`; below `/v2` they have the form of the Open Inference "
+        "Protocol. Responses with status 429 or 503 have a `Retry-After` header. If the server has a rate limit, every "
+        "response has `RateLimit` headers. Every response has an `X-Request-ID` header."
     ),
     "version": VERSION,
     "license_info": {"name": "MIT", "identifier": "MIT"},
     "openapi_tags": [
-        {"name": "classify", "description": "Images in, classes or features out."},
-        {"name": "TorchServe", "description": "The address and the answer of TorchServe, for clients made for it."},
-        {"name": "Open Inference Protocol", "description": "V2 over REST, for clients of Triton, KServe and others."},
-        {"name": "models", "description": "What can be asked, and how good it is."},
-        {"name": "health", "description": "Probes and metrics, for operators."},
+        {"name": "classify", "description": "Classify images, or compute their features."},
+        {"name": "TorchServe", "description": "Prediction endpoints compatible with TorchServe clients."},
+        {
+            "name": "Open Inference Protocol",
+            "description": "Open Inference Protocol V2 over REST, for clients of Triton, KServe and others.",
+        },
+        {"name": "models", "description": "The available models and their accuracy."},
+        {"name": "health", "description": "Health probes and metrics."},
     ],
 }
-"""FastAPI's arguments about the service."""
+"""FastAPI arguments that describe the service."""
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI with a document that is whole, and operations named after their functions."""
+    """FastAPI app with a complete OpenAPI document and operation IDs named after the route functions."""
 
-    def __init__(self, closed: Callable[[str], bool], **arguments: Any) -> None:
-        """Take what FastAPI takes, and what says of a path whether it needs a key."""
-        self._closed = closed
-        super().__init__(generate_unique_id_function=_operation_id, **ABOUT, **arguments)
+    def __init__(self, needs_key: Callable[[str], bool], **arguments: Any) -> None:
+        """Create the app; `needs_key` tells for a path if it requires an API key, the rest is passed to FastAPI."""
+        self._needs_key = needs_key
+        super().__init__(generate_unique_id_function=_operation_id, **SERVICE_INFO, **arguments)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -72,9 +75,9 @@ class DocumentedApp(FastAPI):
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     _add_request_id(operation)
-                    if self._closed(path):
+                    if self._needs_key(path):
                         operation["security"] = [{scheme: []} for scheme in _KEYS]
-            if any(map(self._closed, document["paths"])):
+            if any(map(self._needs_key, document["paths"])):
                 document["components"]["securitySchemes"] = _KEYS
         assert self.openapi_schema is not None
         return self.openapi_schema

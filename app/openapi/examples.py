@@ -1,4 +1,4 @@
-"""Answers as they look, made of the schemas themselves, so that their form cannot be out of date."""
+"""Example responses, built from the response schemas so that they cannot become outdated."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ _SUMMARY: dict[str, Any] = {
 }
 
 
-def problem(path: str, kind: type[Exception]) -> Problem:
-    """What a caller is told of an error."""
-    status = problems.STATUS.get(kind, 500)
+def problem(path: str, error_type: type[Exception]) -> Problem:
+    """Return an example problem for an error type."""
+    status = problems.STATUS.get(error_type, 500)
     return Problem(
         title=http.HTTPStatus(status).phrase,
         status=status,
-        detail=problems.FAULT if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else meaning(kind),
+        detail=problems.INTERNAL_ERROR if status == http.HTTPStatus.INTERNAL_SERVER_ERROR else summary(error_type),
         instance=path,
-        code=kind.code,  # type: ignore[attr-defined]
+        code=error_type.code,  # type: ignore[attr-defined]
         request_id=REQUEST_ID,
     )
 
 
-def meaning(kind: type[Exception]) -> str:
-    """An error in one line."""
-    return (inspect.getdoc(kind) or kind.__name__).partition("\n")[0]
+def summary(error_type: type[Exception]) -> str:
+    """Return the first line of the docstring of an error type."""
+    return (inspect.getdoc(error_type) or error_type.__name__).partition("\n")[0]
 
 
 CLASSIFICATION = Classification(model="cifar10", version=3, predictions=_PREDICTIONS, **_MEASURED)
@@ -94,7 +94,7 @@ MODEL = ModelDetail(
             most_frequent=0.1,
         )
     },
-    card="# cifar10\n\nNames ten kinds of things and animals.\n",
+    card="# cifar10\n\nTen classes of vehicles and animals.\n",
 )
 HEALTH = Health(status="ok")
 V2_SERVER = V2Server(
@@ -110,7 +110,7 @@ V2_MODEL = V2Model(
     ],
     outputs=[V2Tensor(name="probabilities", datatype="FP32", shape=[-1, 10])],
 )
-V2_ANSWER = V2Response(
+V2_RESPONSE = V2Response(
     model_name="cifar10",
     model_version="2",
     outputs=[V2Output(name="probabilities", datatype="BYTES", shape=[1, 2], data=["0.883600:5:dog", "0.080700:3:cat"])],

@@ -1,6 +1,6 @@
-"""What an operation answers, as FastAPI's `responses`.
+"""The responses of each operation, as FastAPI's `responses`.
 
-Errors are named by their types; their statuses, codes and examples follow from the table in `problems`.
+Errors are given as exception types; their statuses, codes and examples follow from the table in `app.api.problems`.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from app.errors import (
     UnsupportedMediaType,
     WorkerDied,
 )
-from app.openapi.examples import meaning, problem
+from app.openapi.examples import problem, summary
 from models.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 
 Responses = dict[int | str, dict[str, Any]]
 Headers = Mapping[str, dict[str, Any]]
-Kinds = tuple[type[Exception], ...]
+ErrorTypes = tuple[type[Exception], ...]
 
-GUARDED: Kinds = (Unauthorized, RateLimited, ConcurrencyLimited)
-NEEDS_MODELS: Kinds = (NotReady, Draining, WorkerDied)
-READS_BODY: Kinds = (EmptyBody, MalformedBody, BodyTimeout, BodyTooLarge)
-READS_UPLOAD: Kinds = (*READS_BODY, UnsupportedMediaType, MissingField)
-DECODES: Kinds = (EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage)
-QUEUES: Kinds = (Overloaded, DeadlineUnmeetable)
-RUNS: Kinds = (*QUEUES, DeadlineExceeded, BatchFailed)
+AUTH_ERRORS: ErrorTypes = (Unauthorized, RateLimited, ConcurrencyLimited)
+READINESS_ERRORS: ErrorTypes = (NotReady, Draining, WorkerDied)
+BODY_ERRORS: ErrorTypes = (EmptyBody, MalformedBody, BodyTimeout, BodyTooLarge)
+UPLOAD_ERRORS: ErrorTypes = (*BODY_ERRORS, UnsupportedMediaType, MissingField)
+DECODE_ERRORS: ErrorTypes = (EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage)
+QUEUE_ERRORS: ErrorTypes = (Overloaded, DeadlineUnmeetable)
+INFERENCE_ERRORS: ErrorTypes = (*QUEUE_ERRORS, DeadlineExceeded, BatchFailed)
 
 SERVER_TIMING: Headers = {
     "Server-Timing": {
-        "description": "where the time went, in milliseconds (W3C Server Timing)",
+        "description": "time spent in each step, in milliseconds (W3C Server Timing)",
         "required": True,
         "schema": {"type": "string"},
         "example": "decode;dur=2.28, queue;dur=0.39, inference;dur=22.92, total;dur=27.2",
@@ -57,57 +57,62 @@ SERVER_TIMING: Headers = {
 }
 _RETRY_AFTER: Headers = {
     "Retry-After": {
-        "description": "seconds after which work may be taken again",
+        "description": "seconds to wait before sending the request again",
         "required": True,
-        "schema": {"type": "integer", "minimum": problems.LEAST_RETRY_AFTER_S},
+        "schema": {"type": "integer", "minimum": problems.MIN_RETRY_AFTER_S},
         "example": 1,
     }
 }
 
 
-def answer(
+def success(
     headers: Headers | None = None,
-    others: Mapping[str, dict[str, Any]] | None = None,
+    other_media_types: Mapping[str, dict[str, Any]] | None = None,
     /,
     **examples: BaseModel,
 ) -> Responses:
-    """What was asked for: JSON, with examples of it, or what `others` has by media type."""
-    shown = {name: {"value": example.model_dump(mode="json", exclude_none=True)} for name, example in examples.items()}
-    content = {"application/json": {"examples": shown}, **(others or {})}
+    """Document a response with status 200: JSON with examples, and other content by media type."""
+    json_examples = {
+        name: {"value": example.model_dump(mode="json", exclude_none=True)} for name, example in examples.items()
+    }
+    content = {"application/json": {"examples": json_examples}, **(other_media_types or {})}
     return {200: {"content": content, "headers": {**(headers or {})}}}
 
 
-def errors(path: str, *kinds: type[Exception]) -> Responses:
-    """Problems that an address answers with."""
+def error_responses(path: str, *error_types: type[Exception]) -> Responses:
+    """Document error responses of a path as problem+json."""
     schema = {"$ref": REF_TEMPLATE.format(model=Problem.__name__)}
     return {
-        status: _error(status, {problems.MEDIA_TYPE: {"schema": schema, "examples": _examples(path, same)}})
-        for status, same in _by_status(kinds)
+        status: _error(status, {problems.MEDIA_TYPE: {"schema": schema, "examples": _examples(path, same_status)}})
+        for status, same_status in _by_status(error_types)
     }
 
 
-def v2_errors(*kinds: type[Exception]) -> Responses:
-    """The same in the form of the Open Inference Protocol."""
-    found: Responses = {}
-    for status, same in _by_status(kinds):
+def v2_error_responses(*error_types: type[Exception]) -> Responses:
+    """Document error responses in the form of the Open Inference Protocol."""
+    documented: Responses = {}
+    for status, same_status in _by_status(error_types):
         examples = {
             code: {**example, "value": {"error": example["value"]["detail"]}}
-            for code, example in _examples("/v2", same).items()
+            for code, example in _examples("/v2", same_status).items()
         }
-        found[status] = {"model": V2Error, **_error(status, {"application/json": {"examples": examples}})}
-    return found
+        documented[status] = {"model": V2Error, **_error(status, {"application/json": {"examples": examples}})}
+    return documented
 
 
-def _by_status(kinds: Iterable[type[Exception]]) -> list[tuple[int, list[type[Exception]]]]:
+def _by_status(error_types: Iterable[type[Exception]]) -> list[tuple[int, list[type[Exception]]]]:
     statuses: dict[int, list[type[Exception]]] = {}
-    for kind in kinds:
-        statuses.setdefault(problems.STATUS.get(kind, 500), []).append(kind)
+    for error_type in error_types:
+        statuses.setdefault(problems.STATUS.get(error_type, 500), []).append(error_type)
     return sorted(statuses.items())
 
 
-def _examples(path: str, kinds: Iterable[type[Exception]]) -> dict[str, dict[str, Any]]:
-    shown = [(problem(path, kind), kind) for kind in kinds]
-    return {each.code: {"summary": meaning(kind), "value": each.model_dump()} for each, kind in shown}
+def _examples(path: str, error_types: Iterable[type[Exception]]) -> dict[str, dict[str, Any]]:
+    examples = [(problem(path, error_type), error_type) for error_type in error_types]
+    return {
+        example.code: {"summary": summary(error_type), "value": example.model_dump()}
+        for example, error_type in examples
+    }
 
 
 def _error(status: int, content: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The page: templates, style sheets and scripts, served as they are."""
+"""The web page: templates, style sheets and scripts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 from starlette.responses import Response
 
 
-class _Revalidated(StaticFiles):
-    """Files that browsers keep, but ask about each time: after an update, scripts of two versions must not meet."""
+class _RevalidatedStaticFiles(StaticFiles):
+    """Static files that browsers revalidate, so that an update never mixes scripts of two versions."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -24,19 +24,19 @@ class _Revalidated(StaticFiles):
 
 
 def static_files() -> StaticFiles:
-    """Style sheets, scripts and pictures of the page."""
-    return _Revalidated(packages=[("app.page", "static")])
+    """Return an ASGI app that serves the style sheets, scripts and images of the page."""
+    return _RevalidatedStaticFiles(packages=[("app.page", "static")])
 
 
 def render(request: Request, template: str, status: int = HTTPStatus.OK, **values: object) -> HTMLResponse:
-    """Fill in a template; `root` in it is the prefix of every address, `address` the server's own."""
+    """Render a template. In it, `root` is the path prefix of every link and `address` the URL of the server."""
     root = request.scope.get("root_path", "")
     html = _templates().get_template(template).render(root=root, address=str(request.base_url).rstrip("/"), **values)
     return HTMLResponse(html, status)
 
 
 def markdown(text: str) -> str:
-    """CommonMark with tables -> HTML; HTML within the text is shown as it is written, never interpreted."""
+    """Render Markdown (CommonMark with tables) as HTML. HTML in the text is escaped, never interpreted."""
     html: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     return html
 

@@ -1,4 +1,4 @@
-"""Pictures to try the page with; static/examples/CREDITS.txt says who made them."""
+"""Example images for trying the page; static/examples/CREDITS.txt lists their authors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Example:
-    """A picture below static/examples, and what people who cannot see it are told."""
+    """An image file below static/examples and its alternative text."""
 
     file: str
     alt: str

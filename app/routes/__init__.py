@@ -1,1 +1,1 @@
-"""One file for each family of addresses."""
+"""The HTTP routes, one module per group of endpoints."""

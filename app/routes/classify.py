@@ -1,4 +1,4 @@
-"""`POST /v1/classify`: an image in, the likeliest classes out."""
+"""`POST /v1/classify`: classify one image."""
 
 from __future__ import annotations
 
@@ -6,33 +6,45 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.cancellation import cancel_on_disconnect
+from app.api.classify_call import classify_upload
 from app.api.fast_route import FastRoute
-from app.api.model_selection import select
+from app.api.model_selection import is_list, select
 from app.api.parameters import Models, Threshold, TimeoutMs, TopK, Version
-from app.api.schemas import Classification, Comparison, ModelResult, Prediction, Timing
+from app.api.results import model_result, timing
+from app.api.schemas import Classification, Comparison
 from app.errors import BadParameter
-from app.inference.service import InferenceResult
 from app.openapi import bodies, examples, responses
-from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
-from app.state import deadline, elapsed_s, get_state
-from app.uploads import image as uploads
-from models.classifier import Classifier
+from app.openapi.responses import (
+    AUTH_ERRORS,
+    DECODE_ERRORS,
+    INFERENCE_ERRORS,
+    READINESS_ERRORS,
+    SERVER_TIMING,
+    UPLOAD_ERRORS,
+)
+from app.request_context import get_context
+from app.uploads.image import read_image
 from models.errors import ModelNotFound
-from models.heads import Floats
 
 router = APIRouter(tags=["classify"], route_class=FastRoute)
 
 
 @router.post(
     "/v1/classify",
-    summary="Say what an image shows",
+    summary="Classify an image",
     openapi_extra=bodies.IMAGE,
     response_model=Classification | Comparison,
     responses={
-        **responses.answer(SERVER_TIMING, one_model=examples.CLASSIFICATION, several_models=examples.COMPARISON),
-        **responses.errors(
-            "/v1/classify", *GUARDED, *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS
+        **responses.success(SERVER_TIMING, one_model=examples.CLASSIFICATION, several_models=examples.COMPARISON),
+        **responses.error_responses(
+            "/v1/classify",
+            *AUTH_ERRORS,
+            *UPLOAD_ERRORS,
+            *DECODE_ERRORS,
+            ModelNotFound,
+            BadParameter,
+            *READINESS_ERRORS,
+            *INFERENCE_ERRORS,
         ),
     },
 )
@@ -44,52 +56,17 @@ async def classify(
     threshold: Threshold = 0.0,
     timeout_ms: TimeoutMs = None,
 ) -> Response:
-    """Send one image: as the field `file` of a form, as the body itself, or as base64 in JSON."""
-    state = get_state(request)
-    with state.working_service().lease() as service:
-        selection = select(service.catalog, service.default, model, version)
-        until = deadline(request, timeout_ms)
-        service.precheck(selection.classifiers, until)
-        upload = await uploads.read(request, state.settings.max_body_bytes)
-        work = service.classify(upload.image, selection.classifiers, until)
-        classified = await cancel_on_disconnect(request, work)
-    results = [answer(*found, top_k, threshold) for found in classified.probabilities]
-    timing = timed(classified, elapsed_s(request))
-    measured: dict[str, Any] = {
-        "request_id": request.state.request_id,
-        "timing_ms": timing,
-        "batch_size": classified.batch_size,
+    """Classify one image, sent as the form field `file`, as the body itself, or as base64 in JSON."""
+    classified = await classify_upload(request, lambda models: select(models, model, version), read_image, timeout_ms)
+    result = classified.single()
+    results = [model_result(*output, top_k, threshold) for output in result.outputs]
+    context = get_context(request)
+    timing_ms = timing(result, context.elapsed_s())
+    shared: dict[str, Any] = {
+        "request_id": context.request_id,
+        "timing_ms": timing_ms,
+        "batch_size": result.batch_size,
     }
-    told = Comparison(results=results, **measured) if selection.many else Classification(**vars(results[0]), **measured)
-    return Response(
-        told.model_dump_json(), headers={"Server-Timing": server_timing(timing)}, media_type="application/json"
-    )
-
-
-def answer(classifier: Classifier, probabilities: Floats, top_k: int, threshold: float) -> ModelResult:
-    """What one classifier makes of the image."""
-    top = classifier.top(probabilities, top_k, threshold)
-    return ModelResult(
-        model=classifier.name,
-        version=classifier.version,
-        predictions=[Prediction(label=label, index=index, score=score) for label, index, score in top],
-    )
-
-
-def timed(classified: InferenceResult[Any], total_s: float) -> Timing:
-    """Seconds as they were measured -> milliseconds as they are told."""
-    return Timing(
-        decode=_ms(classified.decode_s),
-        queue=_ms(classified.queue_s),
-        inference=_ms(classified.inference_s),
-        total=_ms(total_s),
-    )
-
-
-def server_timing(timing: Timing) -> str:
-    """The same for a browser's developer tools (W3C Server Timing)."""
-    return ", ".join(f"{name};dur={value}" for name, value in timing)
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
+    content = Comparison(results=results, **shared) if is_list(model) else Classification(**vars(results[0]), **shared)
+    headers = {"Server-Timing": timing_ms.server_timing}
+    return Response(content.model_dump_json(), headers=headers, media_type="application/json")

@@ -1,4 +1,4 @@
-"""`POST /v1/classify/batch`: many images in, an answer or an error for each."""
+"""`POST /v1/classify/batch`: classify several images, with a result or an error for each."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.api import problems
-from app.api.cancellation import cancel_on_disconnect
+from app.api.classify_call import classify_upload
 from app.api.fast_route import FastRoute
-from app.api.model_selection import Selection, select
+from app.api.model_selection import is_list, select
 from app.api.parameters import Models, Threshold, TimeoutMs, TopK, Version
+from app.api.results import model_result
 from app.api.schemas import BatchItem, BatchResponse
 from app.errors import BadParameter, BatchFailed, TooManyImages
-from app.inference.service import InferenceResult, unwrap
+from app.inference.result import InferenceResult, unwrap
 from app.openapi import bodies, examples, responses
-from app.openapi.responses import GUARDED, NEEDS_MODELS, QUEUES, READS_UPLOAD
-from app.routes.classify import answer
-from app.state import deadline, get_state
-from app.uploads import images as many
+from app.openapi.responses import AUTH_ERRORS, QUEUE_ERRORS, READINESS_ERRORS, UPLOAD_ERRORS
+from app.request_context import get_context
+from app.uploads.images import read_images
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 
@@ -28,14 +28,23 @@ router = APIRouter(tags=["classify"], route_class=FastRoute)
 
 @router.post(
     "/v1/classify/batch",
-    summary="Say what many images show",
+    summary="Classify several images",
     openapi_extra=bodies.IMAGES,
     response_model=BatchResponse,
     responses={
-        **responses.answer(batch=examples.BATCH),
-        **responses.errors(
+        **responses.success(batch=examples.BATCH),
+        **responses.error_responses(
             "/v1/classify/batch",
-            *(*GUARDED, *READS_UPLOAD, TooManyImages, ModelNotFound, BadParameter, *NEEDS_MODELS, *QUEUES, BatchFailed),
+            *(
+                *AUTH_ERRORS,
+                *UPLOAD_ERRORS,
+                TooManyImages,
+                ModelNotFound,
+                BadParameter,
+                *READINESS_ERRORS,
+                *QUEUE_ERRORS,
+                BatchFailed,
+            ),
         ),
     },
 )
@@ -47,35 +56,25 @@ async def classify_batch(
     threshold: Threshold = 0.0,
     timeout_ms: TimeoutMs = None,
 ) -> Response:
-    """Send images as repeated fields `files` of a form, or as a zip. One that fails does not touch the others."""
-    state = get_state(request)
-    with state.working_service().lease() as service:
-        selection = select(service.catalog, service.default, model, version)
-        until = deadline(request, timeout_ms)
-        service.precheck(selection.classifiers, until)
-        images = await many.read(request, state.settings)
-        pictures = [image.data for image in images]
-        work = service.classify_all(pictures, selection.classifiers, until)
-        found = await cancel_on_disconnect(request, work)
+    """Classify images, sent as repeated form fields `files` or as a zip archive; each gets a result or an error."""
+    classified = await classify_upload(request, lambda models: select(models, model, version), read_images, timeout_ms)
 
     def render() -> str:
         items = [
-            BatchItem(index=index, filename=image.name, **_outcome(request, outcome, selection, top_k, threshold))
-            for index, (image, outcome) in enumerate(zip(images, found, strict=True))
+            BatchItem(index=index, filename=image.name, **_outcome(request, result, is_list(model), top_k, threshold))
+            for index, (image, result) in enumerate(zip(classified.upload.named, classified.results, strict=True))
         ]
-        return BatchResponse(request_id=request.state.request_id, items=items).model_dump_json(exclude_none=True)
+        content = BatchResponse(request_id=get_context(request).request_id, items=items)
+        return content.model_dump_json(exclude_none=True)
 
     return Response(await asyncio.to_thread(render), media_type="application/json")
 
 
 def _outcome(
-    request: Request,
-    outcome: InferenceResult[Classifier] | Exception,
-    selection: Selection,
-    top_k: int,
-    threshold: float,
+    request: Request, result: InferenceResult[Classifier] | Exception, as_list: bool, top_k: int, threshold: float
 ) -> dict[str, Any]:
-    if isinstance(outcome, problems.EXPECTED):
-        return {"error": problems.note(request, outcome)}
-    results = [answer(*each, top_k, threshold) for each in unwrap(outcome).probabilities]
-    return {"results": results} if selection.many else {"result": results[0]}
+    """Return the fields of one item: `result`, `results` or `error`; raises an error that is not expected."""
+    if isinstance(result, problems.EXPECTED):
+        return {"error": problems.report(request, result)}
+    results = [model_result(*output, top_k, threshold) for output in unwrap(result).outputs]
+    return {"results": results} if as_list else {"result": results[0]}

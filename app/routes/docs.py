@@ -1,4 +1,4 @@
-"""`GET /docs`: Swagger UI, with every file from this server."""
+"""`GET /docs`: Swagger UI, served entirely from this server."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ router = APIRouter(include_in_schema=False)
 
 
 def swagger_files() -> StaticFiles:
-    """Swagger UI's script and style sheet, as the package fastapi-swagger carries them."""
+    """Return an ASGI app that serves the script and style sheet of Swagger UI from the package fastapi-swagger."""
     return StaticFiles(packages=[("fastapi_swagger", "resources")])
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    """The API, to read and to try."""
+    """Show the API documentation."""
     return render(request, "docs.html")

@@ -1,4 +1,4 @@
-"""`POST /v1/embed`: an image in, the features of the network out."""
+"""`POST /v1/embed`: compute the features of one image."""
 
 from __future__ import annotations
 
@@ -8,41 +8,56 @@ from io import BytesIO
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from app.api.cancellation import cancel_on_disconnect
+from app.api.classify_call import classify_upload
 from app.api.fast_route import FastRoute
 from app.api.model_selection import select_one
 from app.api.parameters import Model, TimeoutMs, Version
+from app.api.results import timing
 from app.api.schemas import Features
 from app.errors import BadParameter
+from app.inference.model_loading import LoadedModels
 from app.openapi import bodies, examples, responses
-from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS, SERVER_TIMING
-from app.routes.classify import server_timing, timed
-from app.state import deadline, elapsed_s, get_state
-from app.uploads import image as uploads
+from app.openapi.responses import (
+    AUTH_ERRORS,
+    DECODE_ERRORS,
+    INFERENCE_ERRORS,
+    READINESS_ERRORS,
+    SERVER_TIMING,
+    UPLOAD_ERRORS,
+)
+from app.request_context import get_context
+from app.uploads.image import read_image
+from models.arrays import Floats
 from models.classifier import Embedding
 from models.errors import ModelNotFound
-from models.heads import Floats
 
 router = APIRouter(tags=["classify"], route_class=FastRoute)
 
 
-class _Kind(StrEnum):
+class _MediaType(StrEnum):
     JSON = "application/json"
-    BYTES = "application/octet-stream"
+    RAW = "application/octet-stream"
     NPY = "application/x-npy"
 
 
 @router.post(
     "/v1/embed",
-    summary="Give the features of an image",
+    summary="Compute the features of an image",
     openapi_extra=bodies.IMAGE,
     response_model=Features,
     responses={
-        **responses.answer(
-            SERVER_TIMING, {_Kind.BYTES: bodies.BINARY, _Kind.NPY: bodies.BINARY}, features=examples.FEATURES
+        **responses.success(
+            SERVER_TIMING, {_MediaType.RAW: bodies.BINARY, _MediaType.NPY: bodies.BINARY}, features=examples.FEATURES
         ),
-        **responses.errors(
-            "/v1/embed", *GUARDED, *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS
+        **responses.error_responses(
+            "/v1/embed",
+            *AUTH_ERRORS,
+            *UPLOAD_ERRORS,
+            *DECODE_ERRORS,
+            ModelNotFound,
+            BadParameter,
+            *READINESS_ERRORS,
+            *INFERENCE_ERRORS,
         ),
     },
 )
@@ -52,43 +67,45 @@ async def embed(
     version: Version = None,
     timeout_ms: TimeoutMs = None,
 ) -> Response:
-    """Pooled features, float32, of the image as `model` would see it.
+    """Return the pooled float32 features of an image, with the extractor and preprocessing of `model`.
 
-    JSON; with `Accept: application/octet-stream` their little-endian bytes, with `application/x-npy` a file of NumPy's.
+    `Accept` selects the format: JSON, `application/octet-stream` (little-endian bytes) or `application/x-npy` (NumPy).
     """
-    state = get_state(request)
-    with state.working_service().lease() as service:
-        classifier = select_one(service.catalog, service.default, model, version)
-        reader, until = Embedding(classifier.extractor, classifier.spec), deadline(request, timeout_ms)
-        service.precheck([reader], until)
-        upload = await uploads.read(request, state.settings.max_body_bytes)
-        work = service.classify(upload.image, [reader], until)
-        answered = await cancel_on_disconnect(request, work)
-    features = answered.probabilities[0][1].astype("<f4")
-    timing = timed(answered, elapsed_s(request))
-    kind = _kind(request.headers.get("accept", ""))
-    headers = {"Server-Timing": server_timing(timing), "Vary": "Accept"}
-    if kind is not _Kind.JSON:
-        return Response(_npy(features) if kind is _Kind.NPY else features.tobytes(), headers=headers, media_type=kind)
-    manifest = classifier.extractor.manifest
-    body = Features(
+
+    def consumer(models: LoadedModels) -> list[Embedding]:
+        classifier = select_one(models, model, version)
+        return [Embedding(classifier.extractor, classifier.spec)]
+
+    result = (await classify_upload(request, consumer, read_image, timeout_ms)).single()
+    embedding, output = result.outputs[0]
+    features = output.astype("<f4")
+    context = get_context(request)
+    timing_ms = timing(result, context.elapsed_s())
+    media_type = _negotiate(request.headers.get("accept", ""))
+    headers = {"Server-Timing": timing_ms.server_timing, "Vary": "Accept"}
+    if media_type is _MediaType.NPY:
+        return Response(_to_npy(features), headers=headers, media_type=media_type)
+    if media_type is _MediaType.RAW:
+        return Response(features.tobytes(), headers=headers, media_type=media_type)
+    manifest = embedding.extractor.manifest
+    content = Features(
         extractor=manifest.name,
         version=manifest.version,
-        request_id=request.state.request_id,
+        request_id=context.request_id,
         features=features.tolist(),
-        timing_ms=timing,
-        batch_size=answered.batch_size,
+        timing_ms=timing_ms,
+        batch_size=result.batch_size,
     )
-    return Response(body.model_dump_json(), headers=headers, media_type=kind)
+    return Response(content.model_dump_json(), headers=headers, media_type=media_type)
 
 
-def _kind(accept: str) -> _Kind:
-    """The first kind that the client names; JSON where it names none of them."""
-    named = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    return next((kind for part in named for kind in _Kind if kind == part), _Kind.JSON)
+def _negotiate(accept: str) -> _MediaType:
+    """Return the first media type of an Accept header that this route offers; JSON if it names none of them."""
+    accepted = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    return next((offered for name in accepted for offered in _MediaType if offered == name), _MediaType.JSON)
 
 
-def _npy(features: Floats) -> bytes:
+def _to_npy(features: Floats) -> bytes:
     buffer = BytesIO()
     np.save(buffer, features, allow_pickle=False)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Probes, never behind a key: does the process live, and does it take work?"""
+"""Liveness and readiness probes, which never require a key."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from fastapi import APIRouter, Request
 from app.api.schemas import Health
 from app.errors import WorkerDied
 from app.openapi import examples, responses
-from app.openapi.responses import NEEDS_MODELS
+from app.openapi.responses import READINESS_ERRORS
 from app.state import get_state
 
 router = APIRouter(tags=["health"])
 
 _READY: Any = {
-    "summary": "The server takes work",
-    "responses": {**responses.answer(ok=examples.HEALTH), **responses.errors("/readyz", *NEEDS_MODELS)},
+    "summary": "Check readiness",
+    "responses": {**responses.success(ok=examples.HEALTH), **responses.error_responses("/readyz", *READINESS_ERRORS)},
 }
 
 
 @router.head("/livez", include_in_schema=False)
 @router.get(
     "/livez",
-    summary="The process lives",
-    responses={**responses.answer(ok=examples.HEALTH), **responses.errors("/livez", WorkerDied)},
+    summary="Check liveness",
+    responses={**responses.success(ok=examples.HEALTH), **responses.error_responses("/livez", WorkerDied)},
 )
 async def livez(request: Request) -> Health:
-    """200 as long as the server answers at all; 503 once a part has died that it cannot do without."""
+    """200 while the server and its workers are alive; 503 when a worker has died."""
     get_state(request).check_alive()
     return Health(status="ok")
 
@@ -37,6 +37,6 @@ async def livez(request: Request) -> Health:
 @router.get("/healthz", operation_id="healthz", **_READY)
 @router.get("/readyz", operation_id="readyz", **_READY)
 async def readyz(request: Request) -> Health:
-    """200 from the moment every model is warm until SIGTERM; 503 before and after."""
-    get_state(request).working_service()
+    """200 from the end of the warm-up until SIGTERM; 503 before and after."""
+    get_state(request).ready_service()
     return Health(status="ok")

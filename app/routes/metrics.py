@@ -1,4 +1,4 @@
-"""`GET /metrics`, for Prometheus."""
+"""`GET /metrics`: Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _TEXT = {"schema": {"type": "string"}, "example": 'classifier_requests_total{met
 
 @router.get(
     "/metrics",
-    summary="Metrics for Prometheus",
+    summary="Read the metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
 )
 async def metrics(request: Request) -> Response:
-    """Counters and histograms, in the format that the client asks for."""
+    """Return counters and histograms in the Prometheus text format, or OpenMetrics if `Accept` requests it."""
     state = get_state(request)
-    state.metrics.in_flight.set(state.lifecycle.in_flight)
+    state.metrics.requests_in_flight.set(state.lifecycle.requests_in_flight)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(state.metrics.registry), headers={"Content-Type": content_type})

@@ -1,4 +1,4 @@
-"""`GET /v1/models`: what can be asked, and how good it is."""
+"""`GET /v1/models`: the available models and their accuracy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from app.api.parameters import ModelPath, Version
 from app.api.schemas import ModelDetail, ModelList, ModelSummary
 from app.errors import BadParameter
-from app.inference.service import Service
+from app.inference.model_loading import LoadedModels
 from app.openapi import examples, responses
-from app.openapi.responses import GUARDED, NEEDS_MODELS
+from app.openapi.responses import AUTH_ERRORS, READINESS_ERRORS
 from app.state import get_state
 from models.classifier import Classifier
 from models.errors import ModelNotFound
@@ -22,35 +22,37 @@ router = APIRouter(tags=["models"])
 @router.get(
     "/v1/models",
     summary="List the models",
-    responses={**responses.answer(models=examples.MODELS), **responses.errors("/v1/models", *GUARDED, *NEEDS_MODELS)},
+    responses={
+        **responses.success(models=examples.MODELS),
+        **responses.error_responses("/v1/models", *AUTH_ERRORS, *READINESS_ERRORS),
+    },
 )
 async def list_models(request: Request) -> ModelList:
-    """Every classifier in every version, by name, the newest version first."""
-    service = get_state(request).working_service()
-    models = [ModelSummary(**_summary(classifier, service)) for classifier in service.catalog.classifiers]
-    return ModelList(models=models)
+    """List all versions of all classifiers, by name, newest version first."""
+    models = get_state(request).ready_service().models
+    return ModelList(models=[ModelSummary(**_summary(model, models)) for model in models.catalog.classifiers])
 
 
 @router.get(
     "/v1/models/{name}",
     summary="Describe a model",
     responses={
-        **responses.answer(model=examples.MODEL),
-        **responses.errors("/v1/models/cifar10", *GUARDED, ModelNotFound, BadParameter, *NEEDS_MODELS),
+        **responses.success(model=examples.MODEL),
+        **responses.error_responses("/v1/models/cifar10", *AUTH_ERRORS, ModelNotFound, BadParameter, *READINESS_ERRORS),
     },
 )
 async def show_model(request: Request, name: ModelPath, version: Version = None) -> ModelDetail:
-    """A classifier's figures on labelled images and its model card."""
-    service = get_state(request).working_service()
-    classifier = service.catalog.find(name, version)
-    return ModelDetail(**_summary(classifier, service), metrics=classifier.manifest.metrics, card=classifier.card)
+    """Return the metrics and the model card of a classifier."""
+    models = get_state(request).ready_service().models
+    model = models.catalog.find(name, version)
+    return ModelDetail(**_summary(model, models), metrics=model.manifest.metrics, card=model.card)
 
 
-def _summary(classifier: Classifier, service: Service) -> dict[str, Any]:
+def _summary(classifier: Classifier, models: LoadedModels) -> dict[str, Any]:
     return {
         "name": classifier.name,
         "version": classifier.version,
-        "default": classifier is service.default,
+        "default": classifier is models.default,
         "classes": list(classifier.classes),
         "extractor": classifier.extractor.manifest.name,
     }

@@ -1,4 +1,4 @@
-"""`/`: the upload page, a plain form that needs no JavaScript and does more where there is some."""
+"""`/` and `/cards`: the upload page, which works as a plain form without JavaScript, and the model cards."""
 
 from __future__ import annotations
 
@@ -12,143 +12,159 @@ from fastapi.responses import RedirectResponse
 from app.api import problems
 from app.api.cancellation import cancel_on_disconnect
 from app.api.model_selection import select
-from app.api.parameters import TimeoutMs
-from app.decoding import thumbnail as preview
+from app.api.parameters import TimeoutMs, VersionPath
+from app.api.results import model_result, timing
+from app.decoding import thumbnail
+from app.inference.model_loading import LoadedModels
+from app.inference.result import unwrap
 from app.inference.service import Service
 from app.middleware.auth import anonymous_caller, authenticate
-from app.page import render
+from app.page import markdown, render
 from app.page.examples import EXAMPLES
-from app.routes.classify import answer, server_timing, timed
-from app.state import AppState, deadline, elapsed_s, get_state
-from app.uploads import image as uploads
-from app.uploads.image import Upload
+from app.request_context import get_context
+from app.state import AppState, get_state
+from app.uploads.image import Upload, read_image
+from models.arrays import Floats
 from models.classifier import Classifier
 from models.decoding.image import FORMATS
-from models.heads import Floats
 
 router = APIRouter(include_in_schema=False)
 
-_SHOWN = 5
-_SURE = 0.5
-_SAMPLE = 6
+_TOP_K = 5
+_SURE = 0.5  # probability from which on the page words a prediction as certain
+_SAMPLE_CLASSES = 6
 
 
 @router.head("/")
 @router.get("/")
 async def form(request: Request) -> Response:
-    """The empty form; while the models are being loaded, a page that says so and comes back."""
+    """Show the empty form, or, while the models are loading, a page that reloads itself."""
     return _page(request, get_state(request))
 
 
 @router.post("/")
 async def submit(request: Request, timeout_ms: TimeoutMs = None) -> Response:
-    """The form again, with the picture and its five likeliest classes, or with what went wrong."""
+    """Show the form with the image and its five most likely classes, or with the error."""
     state = get_state(request)
-    chosen: dict[str, Any] = {}
-    left: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    rate_limit_headers: dict[str, str] = {}
     try:
-        with state.working_service().lease() as service:
-            async with AsyncExitStack() as admitted:
-                upload = await _upload(request, state, admitted, left)
-                chosen = {"chosen": upload.all("model")}
-                shown = await _classify(request, service, upload, deadline(request, timeout_ms))
+        with state.lease_service() as service:
+            async with AsyncExitStack() as limits:
+                upload = await _read_form(request, state, limits, rate_limit_headers)
+                values = {"selected": upload.all("model")}
+                values = await _classify(request, service, upload, timeout_ms or state.settings.deadline_ms)
     except problems.EXPECTED as error:
-        problem = problems.note(request, error)
-        response = _page(request, state, problem.status, problem=problem, **chosen)
-        response.headers.update({**left, **problems.headers_of(problem.status, error)})
+        problem = problems.report(request, error)
+        response = _page(request, state, problem.status, problem=problem, **values)
+        response.headers.update({**rate_limit_headers, **problems.error_headers(problem.status, error)})
         return response
-    response = _page(request, state, **shown)
-    response.headers.update({**left, "Server-Timing": server_timing(shown["timing"])})
+    response = _page(request, state, **values)
+    response.headers.update({**rate_limit_headers, "Server-Timing": values["timing"].server_timing})
     return response
+
+
+@router.get("/cards/{name}/{version}")
+async def card(request: Request, name: str, version: VersionPath) -> Response:
+    """Show a model card: what the model was trained on, its accuracy for each class and its limits."""
+    model = get_state(request).ready_service().models.catalog.find(name, version)
+    return render(request, "card.html", name=model.name, version=model.version, card=markdown(model.card))
 
 
 @router.get("/favicon.ico")
 async def favicon(request: Request) -> Response:
-    """For browsers that ask without looking at the page."""
+    """Redirect browsers that request the icon at its traditional address."""
     return RedirectResponse(f"{request.scope.get('root_path', '')}/static/favicon.svg", 301)
 
 
-async def _upload(request: Request, state: AppState, admitted: AsyncExitStack, left: dict[str, str]) -> Upload:
-    """The form, whose key is known only when it was read: until then its address is what counts."""
+async def _read_form(
+    request: Request, state: AppState, limits: AsyncExitStack, rate_limit_headers: dict[str, str]
+) -> Upload:
+    """Read the form and enforce the limits: of the address before reading, of the key in the form afterwards."""
     access = state.access
-    left |= await admitted.enter_async_context(access.acquire(anonymous_caller(request.scope, access)))
-    upload = await uploads.read(request, state.settings.max_body_bytes)
+    rate_limit_headers |= await limits.enter_async_context(access.acquire(anonymous_caller(request.scope, access)))
+    upload = await read_image(request, get_context(request).lease, state.settings)
     caller = authenticate(request.scope, access, next(iter(upload.all("key")), None))
     if access.needs_key:
-        left |= await admitted.enter_async_context(access.acquire(caller))
+        rate_limit_headers |= await limits.enter_async_context(access.acquire(caller))
     return upload
 
 
-async def _classify(request: Request, service: Service, upload: Upload, until: float | None) -> dict[str, Any]:
-    classifiers = select(service.catalog, service.default, ",".join(upload.all("model")) or None, None).classifiers
+async def _classify(request: Request, service: Service, upload: Upload, timeout_ms: float | None) -> dict[str, Any]:
+    """Classify the uploaded image and return the values for the template."""
+    context = get_context(request)
+    classifiers = select(service.models, ",".join(upload.all("model")) or None, None)
 
     async def work() -> dict[str, Any]:
-        classified = await service.classify(upload.image, classifiers, until)
+        results = await service.classify(upload.images, classifiers, context.deadline(timeout_ms))
+        result = unwrap(results[0])
         return {
-            "picture": await preview.data_uri(upload.image, service.limits, service.decoder),  # what it shows is known
-            "results": _results(classified.probabilities),
-            "timing": timed(classified, elapsed_s(request)),
-            "batch_size": classified.batch_size,
-            "chosen": [_value(classifier) for classifier in classifiers],
+            "thumbnail": await thumbnail.data_uri(upload.image, service.image_limits, service.decoder),
+            "results": _results(result.outputs),
+            "timing": timing(result, context.elapsed_s()),
+            "batch_size": result.batch_size,
+            "selected": [_model_value(classifier) for classifier in classifiers],
         }
 
     return await cancel_on_disconnect(request, work())
 
 
-def _results(answers: Sequence[tuple[Classifier, Floats]]) -> list[dict[str, Any]]:
+def _results(outputs: Sequence[tuple[Classifier, Floats]]) -> list[dict[str, Any]]:
     results = []
-    for classifier, probabilities in answers:
-        top = classifier.top(probabilities, 1)[0]
-        verdict = f"Most likely: {top[0]}" if top[2] >= _SURE else f"Not sure, perhaps: {top[0]}"
+    for classifier, probabilities in outputs:
+        label, _, score = classifier.top(probabilities, 1)[0]
+        verdict = f"Most likely: {label}" if score >= _SURE else f"Not sure, perhaps: {label}"
         results.append(
             {
                 "name": classifier.name,
                 "version": classifier.version,
                 "classes": len(classifier.classes),
-                "predictions": answer(classifier, probabilities, _SHOWN, 0.0).predictions,
+                "predictions": model_result(classifier, probabilities, _TOP_K, 0.0).predictions,
                 "verdict": verdict,
-                "heading": verdict if len(answers) == 1 else f"{classifier.name}: {top[0]}",
+                "heading": verdict if len(outputs) == 1 else f"{classifier.name}: {label}",
             }
         )
     return results
 
 
-def _page(request: Request, state: AppState, status: int = 200, **shown: object) -> Response:
-    is_answer = bool(shown)  # to a request that was accepted before the server began to drain
-    service = state.service if state.lifecycle.ready or is_answer else None
-    values = {
-        "models": _models(service) if service else [],
-        "chosen": [_value(service.default)] if service else [],
+def _page(request: Request, state: AppState, status: int = 200, **values: object) -> Response:
+    """Render the page; with values it is the response to a form, which may finish while the server drains."""
+    is_response = bool(values)
+    models = state.manager.service.models if state.manager.service else None
+    if not (state.lifecycle.is_ready or is_response):
+        models = None
+    defaults = {
+        "models": _models(models) if models else [],
+        "selected": [_model_value(models.default)] if models else [],
         "formats": FORMATS,
         "examples": EXAMPLES,
-        "default": service.default.name if service else None,
-        "sure": round(_SURE * 100),
+        "default": models.default.name if models else None,
+        "threshold_percent": round(_SURE * 100),
         "max_bytes": state.settings.max_body_bytes,
         "needs_key": state.access.needs_key,
         "results": [],
         "problem": None,
-        **shown,
     }
-    response = render(request, "index.html", status if service or is_answer else 503, **values)
+    response = render(request, "index.html", status if models or is_response else 503, **{**defaults, **values})
     if response.status_code == 503:
         response.headers["Retry-After"] = str(problems.retry_after_s())
     return response
 
 
-def _models(service: Service) -> list[dict[str, Any]]:
+def _models(models: LoadedModels) -> list[dict[str, Any]]:
     return [
         {
-            "value": _value(classifier),
+            "value": _model_value(classifier),
             "name": classifier.name,
             "version": classifier.version,
             "title": classifier.card.partition("\n")[0].lstrip("# "),
             "classes": len(classifier.classes),
-            "sample": classifier.classes[:_SAMPLE],
-            "newest": classifier is service.catalog.find(classifier.name),
+            "sample": classifier.classes[:_SAMPLE_CLASSES],
+            "newest": classifier is models.catalog.find(classifier.name),
         }
-        for classifier in service.catalog.classifiers
+        for classifier in models.catalog.classifiers
     ]
 
 
-def _value(classifier: Classifier) -> str:
+def _model_value(classifier: Classifier) -> str:
     return f"{classifier.name}@{classifier.version}"

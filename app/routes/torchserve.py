@@ -1,4 +1,4 @@
-"""`/predictions/MODEL[/VERSION]`: the address of TorchServe, for clients that were made for it."""
+"""`/predictions/MODEL[/VERSION]`: prediction endpoints compatible with TorchServe clients."""
 
 from __future__ import annotations
 
@@ -6,28 +6,35 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from app.api.cancellation import cancel_on_disconnect
+from app.api.classify_call import classify_upload
 from app.api.fast_route import FastRoute
 from app.api.parameters import ModelPath, TimeoutMs, VersionPath
 from app.api.schemas import Scores
 from app.errors import BadParameter
 from app.openapi import bodies, examples, responses
-from app.openapi.responses import DECODES, GUARDED, NEEDS_MODELS, READS_UPLOAD, RUNS
-from app.state import deadline, get_state
-from app.uploads import image as uploads
+from app.openapi.responses import AUTH_ERRORS, DECODE_ERRORS, INFERENCE_ERRORS, READINESS_ERRORS, UPLOAD_ERRORS
+from app.uploads.image import read_image
 from models.errors import ModelNotFound
 
 router = APIRouter(tags=["TorchServe"], route_class=FastRoute)
 
 _TOP_K = 5
 _DOCUMENTED: dict[str, Any] = {
-    "summary": "Say what an image shows, as TorchServe does",
+    "summary": "Classify an image (TorchServe)",
     "openapi_extra": bodies.IMAGE,
     "responses": {
-        **responses.answer(scores=examples.SCORES),
-        **responses.errors(
+        **responses.success(scores=examples.SCORES),
+        **responses.error_responses(
             "/predictions/cifar10",
-            *(*GUARDED, *READS_UPLOAD, *DECODES, ModelNotFound, BadParameter, *NEEDS_MODELS, *RUNS),
+            *(
+                *AUTH_ERRORS,
+                *UPLOAD_ERRORS,
+                *DECODE_ERRORS,
+                ModelNotFound,
+                BadParameter,
+                *READINESS_ERRORS,
+                *INFERENCE_ERRORS,
+            ),
         ),
     },
 }
@@ -36,7 +43,7 @@ _DOCUMENTED: dict[str, Any] = {
 @router.post("/predictions/{model}", operation_id="predict", **_DOCUMENTED)
 @router.put("/predictions/{model}", operation_id="predict_put", **_DOCUMENTED)
 async def predict(request: Request, model: ModelPath, timeout_ms: TimeoutMs = None) -> Scores:
-    """The five likeliest classes of the newest version: `{label: probability}`. `curl -T photo.jpg URL` works."""
+    """Return the five most likely classes of the newest version, as `{label: probability}`."""
     return await _predict(request, model, None, timeout_ms)
 
 
@@ -45,17 +52,13 @@ async def predict(request: Request, model: ModelPath, timeout_ms: TimeoutMs = No
 async def predict_version(
     request: Request, model: ModelPath, version: VersionPath, timeout_ms: TimeoutMs = None
 ) -> Scores:
-    """The same of one version."""
+    """Return the five most likely classes of one version."""
     return await _predict(request, model, version, timeout_ms)
 
 
 async def _predict(request: Request, model: str, version: int | None, timeout_ms: float | None) -> Scores:
-    state = get_state(request)
-    with state.working_service().lease() as service:
-        classifier = service.catalog.find(model, version)
-        until = deadline(request, timeout_ms)
-        service.precheck([classifier], until)
-        upload = await uploads.read(request, state.settings.max_body_bytes)
-        work = service.classify(upload.image, [classifier], until)
-        answered = await cancel_on_disconnect(request, work)
-    return Scores({label: score for label, _, score in classifier.top(answered.probabilities[0][1], _TOP_K)})
+    classified = await classify_upload(
+        request, lambda models: [models.catalog.find(model, version)], read_image, timeout_ms
+    )
+    ((classifier, probabilities),) = classified.single().outputs
+    return Scores({label: score for label, _, score in classifier.top(probabilities, _TOP_K)})

@@ -1,9 +1,9 @@
-"""The process: one listener, our own signals, and an end that loses no request.
+"""Run the server process: signals, graceful drain and exit code.
 
-On SIGTERM or SIGINT the server is no longer ready, but goes on listening: new work is refused with 503 while
-what was accepted finishes, who has connected by then is answered, and it exits with 0. uvicorn alone would close its
-listener at once and exit 143. A server one of whose workers died ends in the same way, but with 1, so that whoever
-started it starts another.
+On SIGTERM or SIGINT the server is no longer ready, but keeps listening: it rejects new work with 503 while accepted
+requests finish, answers connections that are already established, and exits with 0. uvicorn alone would close its
+listener at once and exit with 143. When a worker has died, the server drains in the same way and exits with 1, so that
+a supervisor restarts it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import cast
 
 import structlog
@@ -27,44 +27,47 @@ from app.errors import BadKeysFile
 from app.inference.model_loading import LoadedModels, Loader
 from app.main import create_app
 from app.server.http_protocol import BoundedHttpProtocol, protocol_class
-from app.server.malloc import IdleDetector, trim_heap
+from app.server.idle import IdleDetector
+from app.server.listener import accept_backlog, bind_error, listen, url_of
 from app.settings import Settings
 from app.state import AppState
+from models.malloc import trim_heap
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_BACKLOG = 2048
-_LAST_REQUESTS_S = 1.0
-_KEEP_ALIVE_S = 75  # longer than load balancers keep theirs (60 s): who closes first must not be the one who is asked
-_GARBAGE = 10_000  # objects; at Python's 700, with 256 requests in flight, a twentieth of all time goes into looking
+_LAST_REQUESTS_S = 1.0  # for connections that were established before the listener closed
+_KEEP_ALIVE_S = 75  # longer than load balancers keep connections (60 s), so that the balancer closes first
+_GC_THRESHOLD = (
+    10_000  # objects; with 256 requests in flight, Python's 700 spends a twentieth of the time in collections
+)
 
 logger = structlog.get_logger("app")
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server with a drain, and with an exit code."""
+    """uvicorn's server with a graceful drain and an exit code."""
 
     def __init__(self, config: uvicorn.Config, state: AppState) -> None:
-        """Serve `config.app`, which holds `state`."""
+        """Serve `config.app`, whose state is `state`."""
         super().__init__(config)
         self.exit_code = 0
         self._state, self._lifecycle = state, state.lifecycle
-        self._drain_until = float("inf")
-        self._was_told = False
-        self._rest = IdleDetector()
+        self._drain_deadline = float("inf")
+        self._is_signalled = False
+        self._idle = IdleDetector()
 
     def fail(self) -> None:
-        """Stop now, and exit with 1."""
+        """Stop now and exit with 1."""
         self.exit_code = 1
         self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Hear signals on the event loop while the server runs."""
+        """Handle signals on the event loop while the server runs."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
-        if not sys.stderr.isatty():  # there it means that the terminal is closed, and ends the server as ever
-            loop.add_signal_handler(signal.SIGHUP, self._state.reload.set)
+        if not sys.stderr.isatty():  # on a terminal, SIGHUP means that it closed, and ends the server
+            loop.add_signal_handler(signal.SIGHUP, self._state.manager.request_reload)
         try:
             yield
         finally:
@@ -72,114 +75,105 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: is it over?"""
+        """Return True when the server should stop; called ten times a second."""
         if await super().on_tick(counter):
             return True
-        if not self._lifecycle.in_flight and self._rest.became_idle(self.server_state.total_requests):
+        in_flight = self._lifecycle.requests_in_flight
+        if not in_flight and self._idle.became_idle(self.server_state.total_requests):
             asyncio.get_running_loop().run_in_executor(None, trim_heap)
-        if not self._lifecycle.draining:
-            if not self._state.is_alive:
-                self._give_up()
+        if not self._lifecycle.is_draining:
+            if not self._state.manager.is_alive:
+                self._drain_after_worker_death()
             return False
-        late = time.monotonic() >= self._drain_until
-        if late and self._lifecycle.in_flight:
-            logger.warning("gave up waiting for requests", unfinished=self._lifecycle.in_flight)
-        return late or not self._lifecycle.in_flight
+        is_late = time.monotonic() >= self._drain_deadline
+        if is_late and in_flight:
+            logger.warning("The drain timed out; aborting the remaining requests.", unfinished=in_flight)
+        return is_late or not in_flight
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the listener, but answer everybody who was let in; uvloop alone would reset their connections."""
-        waiting = [each for listener in sockets or [] for each in _accepted(listener)]
+        """Close the listener and serve the connections in its backlog, which uvloop alone would reset."""
+        backlog = [connection for listener in sockets or [] for connection in accept_backlog(listener)]
         for server in self.servers:
-            server.close()  # at once: who connects after this line is refused
-        for each in waiting:
-            await asyncio.get_running_loop().connect_accepted_socket(self._connection, each)
-        until = time.monotonic() + _LAST_REQUESTS_S
-        while self._is_owed_requests() and time.monotonic() < until:  # noqa: ASYNC110 - uvicorn tells nobody
+            server.close()  # from now on the kernel refuses new connections
+        for connection in backlog:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        deadline = time.monotonic() + _LAST_REQUESTS_S
+        while self._awaits_requests() and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         await super().shutdown(sockets)
 
-    def _is_owed_requests(self) -> bool:
-        return any(cast(BoundedHttpProtocol, each).owes_request for each in self.server_state.connections)
+    def _awaits_requests(self) -> bool:
+        return any(cast(BoundedHttpProtocol, each).awaits_request for each in self.server_state.connections)
 
-    def _connection(self) -> asyncio.Protocol:
+    def _protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 
     def _on_signal(self, number: int) -> None:
-        if self._was_told:
-            logger.warning("a second signal: stopping at once", unfinished=self._lifecycle.in_flight)
+        in_flight = self._lifecycle.requests_in_flight
+        if self._is_signalled:
+            logger.warning("Second signal: stopping at once.", unfinished=in_flight)
             os._exit(128 + number)
-        self._was_told = True
-        if not self._lifecycle.draining:  # else a worker died, and it is about to end
-            logger.info("draining", signal=signal.Signals(number).name, in_flight=self._lifecycle.in_flight)
+        self._is_signalled = True
+        if not self._lifecycle.is_draining:  # otherwise a worker died, and the server is already draining
+            logger.info("draining", signal=signal.Signals(number).name, in_flight=in_flight)
             self._drain()
 
-    def _give_up(self) -> None:
+    def _drain_after_worker_death(self) -> None:
         logger.critical(
-            "What runs a network (thread or device) or decodes pictures has died. What was accepted finishes, then the "
-            "server ends with 1.",
-            in_flight=self._lifecycle.in_flight,
+            "An inference or decode worker died; draining, then exiting with status 1.",
+            in_flight=self._lifecycle.requests_in_flight,
         )
         self.exit_code = 1
         self._drain()
 
     def _drain(self) -> None:
         self._lifecycle.drain()
-        self._drain_until = time.monotonic() + self._state.settings.drain_s
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open the listener; raises OSError."""
-    is_ipv6 = ":" in host
-    return socket.create_server(
-        (host, port),
-        family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
-        backlog=_BACKLOG,
-        dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
-    )
-
-
-def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
-    """Whom the system has let in, and nobody has taken up yet."""
-    listener.setblocking(False)
-    with suppress(OSError):  # nobody is left
-        while True:
-            yield listener.accept()[0]
+        self._drain_deadline = time.monotonic() + self._state.settings.drain_s
 
 
 def serve(settings: Settings, load_models: Loader) -> int:
-    """Run the server until a signal or a failure ends it; the process's exit code."""
-    began = time.monotonic()
+    """Run the server until a signal or a failure ends it; return the exit code of the process."""
+    started = time.monotonic()
     try:
         listener = listen(settings.host, settings.port)
     except OSError as error:
-        logger.critical(_cannot_listen(settings, error))
+        logger.critical(bind_error(settings, error))
         return 1
-    address = _address(settings.host, listener)
+    url = url_of(settings.host, listener)
 
-    def announce(loaded: LoadedModels) -> None:
+    def on_ready(loaded: LoadedModels) -> None:
         names = ", ".join(f"{model.name}@{model.version}" for model in loaded.catalog.classifiers)
         engines = ", ".join(sorted({extractor.engine.name for extractor in loaded.catalog.extractors}))
-        line = f"Ready after {time.monotonic() - began:.1f} s with {names} on {engines}. Open {address}"
-        gc.collect()
-        trim_heap()
-        gc.freeze()  # full collections no longer look through models and libraries, while every request waits
-        gc.set_threshold(_GARBAGE)
+        line = f"Ready after {time.monotonic() - started:.1f} s with {names} on {engines}. Open {url}"
+        _tune_garbage_collection()
         logger.info(line)
 
     try:
         app = create_app(
-            settings, load_models=load_models, warm=True, on_ready=announce, on_failure=lambda: server.fail()
+            settings,
+            load_models=load_models,
+            warm_decoder=True,
+            on_ready=on_ready,
+            on_failure=lambda: server.fail(),
         )
     except BadKeysFile as error:
         logger.critical(str(error))
         return 1
-    state: AppState = app.state.held
+    state: AppState = app.state.app_state
     server = Server(_config(app, settings), state)
     logger.info("Loading the models.")
     server.run([listener])
     return server.exit_code
+
+
+def _tune_garbage_collection() -> None:
+    """Return unused memory to the system, and exempt models and libraries from later collections."""
+    gc.collect()
+    trim_heap()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -198,15 +192,3 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=1,  # the drain is over by then
     )
-
-
-def _cannot_listen(settings: Settings, error: OSError) -> str:
-    other = settings.port + 1 if settings.port else 8000
-    where, why = f"{settings.host} port {settings.port}", error.strerror or error
-    return f"Cannot listen on {where}: {why}. Choose another: APP_PORT={other}"
-
-
-def _address(host: str, listener: socket.socket) -> str:
-    everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    shown = "127.0.0.1" if everywhere else f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}/"

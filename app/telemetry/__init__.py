@@ -1,1 +1,1 @@
-"""TODO."""
+"""Logging and metrics."""

@@ -1,6 +1,7 @@
-"""The log: readable lines on a terminal, one JSON object a line elsewhere; ours and the libraries' alike.
+"""Log configuration: readable lines on a terminal, one JSON object per line elsewhere.
 
-There is a line for every request, so ours are rendered and written at once; the libraries' come through `logging`.
+Entries of the service are rendered and written directly: there is one for every request, and the standard library's
+`logging` is slower. Entries of libraries come through `logging` and get the same format.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from models.decoding.image import sniff
 from models.errors import UnsupportedImage
 
 
-def configure(level: str, as_json: bool | None = None) -> None:
-    """Send everything that is logged in this process to standard error.
+def configure_logging(level: str, as_json: bool | None = None) -> None:
+    """Send all log entries of this process to standard error.
 
     Args:
-        level: of the least severe entry, in lower case.
-        as_json: none means only where standard error is no terminal.
+        level: minimum severity to log, in lower case.
+        as_json: log JSON; None means only if standard error is not a terminal.
     """
     as_json = not sys.stderr.isatty() if as_json is None else as_json
     shared: list[Processor] = [
@@ -35,7 +36,7 @@ def configure(level: str, as_json: bool | None = None) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json),
     ]
-    final = _as_json() if as_json else _for_people()
+    final = _json_processors() if as_json else _console_processors()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -46,27 +47,26 @@ def configure(level: str, as_json: bool | None = None) -> None:
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=functools.partial(_Lines, handler),
+        logger_factory=functools.partial(_LineLogger, handler),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
-    for chatty in ("uvicorn", "matplotlib"):  # the one says what we say, the other comes in with Keras
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    # What is wrong with a picture is told to its sender, and fills no log.
+    for name in ("uvicorn", "matplotlib"):  # uvicorn repeats our entries; Keras imports matplotlib
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Problems with an image are reported to the client and must not fill the log.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class _Lines:
-    """Writes rendered entries of one logger, between those of a handler."""
+class _LineLogger:
+    """Write rendered entries of one logger to the stream of a handler, under the lock of the handler."""
 
     def __init__(self, handler: logging.StreamHandler[TextIO], name: str) -> None:
-        """Take the handler's stream, and its lock."""
         self.name, self._handler = name, handler
 
     def write(self, line: str) -> None:
-        """Write one entry; a disk that is full, a pipe that is broken, or no stream at all must harm no request."""
+        """Write one entry. A full disk, a broken pipe or a missing stream must not fail a request."""
         self._handler.acquire()
         try:
             with suppress(OSError, ValueError, AttributeError):
@@ -79,7 +79,7 @@ class _Lines:
 
 
 def image_fields(image: bytes) -> dict[str, str | int]:
-    """All that may be logged of a picture: size, format by its first bytes, digest. Takes time for large ones."""
+    """Return what may be logged about an image: size in bytes, format and SHA-256. Slow for large images."""
     try:
         kind = sniff(image)
     except UnsupportedImage:
@@ -87,10 +87,10 @@ def image_fields(image: bytes) -> dict[str, str | int]:
     return {"bytes": len(image), "format": kind, "sha256": hashlib.sha256(image).hexdigest()}
 
 
-def _as_json() -> list[Processor]:
-    # without the values of variables, which may be someone's picture
+def _json_processors() -> list[Processor]:
+    # without the values of local variables, which may hold image data
     tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    encode = json.JSONEncoder(default=repr).encode  # once: json.dumps would make one for every line
+    encode = json.JSONEncoder(default=repr).encode  # reused: json.dumps would create an encoder for every line
 
     def render(entry: dict[str, Any], **_: Any) -> str:
         return encode(entry)
@@ -98,7 +98,7 @@ def _as_json() -> list[Processor]:
     return [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer(render)]
 
 
-def _for_people() -> list[Processor]:
+def _console_processors() -> list[Processor]:
     return [
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),

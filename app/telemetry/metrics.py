@@ -1,9 +1,9 @@
-"""What is counted and timed, in seconds and true histograms; a registry for each app."""
+"""Prometheus metrics of one app, in a registry of its own; durations are histograms in seconds."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,65 +15,79 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from models.classifier import Classifier
+
 _NAMESPACE = "classifier"
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _MODEL_LABELS = ("model", "version", "extractor", "engine")
-_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """Every metric of one app."""
+    """All metrics of one app."""
 
     def __init__(self) -> None:
-        """Register them all; nothing is global."""
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
-        def seconds(name: str, what: str, *labels: str) -> Histogram:
-            return Histogram(f"{name}_seconds", what, labels, namespace=_NAMESPACE, registry=registry, buckets=_SECONDS)
+        def counter(name: str, description: str, *labels: str) -> Counter:
+            return Counter(name, description, labels, namespace=_NAMESPACE, registry=registry)
 
-        def counter(name: str, what: str, *labels: str) -> Counter:
-            return Counter(name, what, labels, namespace=_NAMESPACE, registry=registry)
+        def gauge(name: str, description: str, *labels: str) -> Gauge:
+            return Gauge(name, description, labels, namespace=_NAMESPACE, registry=registry)
 
-        self.requests = counter("requests_total", "Requests answered.", "method", "route", "status")
-        self.request = seconds("request_duration", "From first byte to answer.", "method", "route")
-        self.decode = seconds("decode_duration", "Decoding and resizing one picture.")
-        self.queue = seconds("queue_duration", "One picture's wait for the network.", "extractor")
-        self.inference = seconds("inference_duration", "Network and heads, for each batch.", "extractor")
-        self.batch_size = Histogram(
-            "batch_size", "Pictures in a batch.", ["extractor"], _NAMESPACE, registry=registry, buckets=_SIZES
-        )
-        self.queue_depth = Gauge(
-            "queue_depth", "Pictures that wait for the network.", ["extractor"], _NAMESPACE, registry=registry
-        )
-        self.in_flight = Gauge(
-            "requests_in_flight", "Requests being answered.", namespace=_NAMESPACE, registry=registry
-        )
-        self.rejected = counter("requests_rejected_total", "Requests refused or given up, by reason.", "reason")
-        self.cancelled = counter("requests_cancelled_total", "Requests whose client went away before the answer.")
-        self.model_info = Gauge(
-            "model_info", "Models that are served.", _MODEL_LABELS, namespace=_NAMESPACE, registry=registry
-        )
-        self._of = functools.cache(self._labelled)  # to look them up takes longer than to count
+        def histogram(name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(name, description, labels, namespace=_NAMESPACE, registry=registry, buckets=buckets)
 
-    def add_model(self, model: str, version: int, extractor: str, engine: str) -> None:
-        """Say that a model is served, and on what."""
-        self.model_info.labels(model, version, extractor, engine).set(1)
+        self.requests = counter("requests_total", "Requests that were answered.", "method", "route", "status")
+        self.request_duration = histogram(
+            "request_duration_seconds",
+            "Time from the first byte of a request to its response.",
+            _DURATION_BUCKETS_S,
+            "method",
+            "route",
+        )
+        self.decode_duration = histogram(
+            "decode_duration_seconds", "Decoding and resizing time per image.", _DURATION_BUCKETS_S
+        )
+        self.queue_duration = histogram(
+            "queue_duration_seconds", "Queueing time per image.", _DURATION_BUCKETS_S, "extractor"
+        )
+        self.inference_duration = histogram(
+            "inference_duration_seconds", "Run time of network and heads per batch.", _DURATION_BUCKETS_S, "extractor"
+        )
+        self.batch_size = histogram("batch_size", "Images per batch.", _BATCH_SIZE_BUCKETS, "extractor")
+        self.queue_depth = gauge("queue_depth", "Images waiting for inference.", "extractor")
+        self.requests_in_flight = gauge("requests_in_flight", "Requests in progress.")
+        self.rejected = counter("requests_rejected_total", "Requests rejected or timed out, by reason.", "reason")
+        self.cancelled = counter("requests_cancelled_total", "Requests whose client disconnected before the response.")
+        self.model_info = gauge("model_info", "Models being served.", *_MODEL_LABELS)
+        self._cached_request_metrics = functools.cache(self._request_metrics)  # looking labels up is slow
+
+    def set_models(self, classifiers: Iterable[Classifier], queue_depths: Mapping[str, Callable[[], float]]) -> None:
+        """Replace the served models, and the functions that return the queue depth of each extractor."""
+        self.model_info.clear()
+        for model in classifiers:
+            extractor = model.extractor
+            self.model_info.labels(model.name, model.version, extractor.manifest.name, extractor.engine.name).set(1)
+        self.queue_depth.clear()
+        for name, depth in queue_depths.items():
+            self.queue_depth.labels(name).set_function(depth)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request, and how long it took."""
-        requests, durations = self._of(method, route, status)
+        """Count a request and observe its duration in seconds."""
+        requests, durations = self._cached_request_metrics(method, route, status)
         requests.inc()
         durations.observe(seconds)
 
-    def _labelled(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-        return self.requests.labels(method, route, status), self.request.labels(method, route)
+    def _request_metrics(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        return self.requests.labels(method, route, status), self.request_duration.labels(method, route)
 
     def batch_observer(self, extractor: str) -> Callable[[int, float], None]:
-        """What a batcher calls after each batch: size, seconds."""
-        sizes, durations = self.batch_size.labels(extractor), self.inference.labels(extractor)
+        """Return the callback of a batcher, which takes the size and the duration in seconds of each batch."""
+        sizes, durations = self.batch_size.labels(extractor), self.inference_duration.labels(extractor)
 
         def observe(size: int, duration: float) -> None:
             sizes.observe(size)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Read encoded images from request bodies, within limits."""

@@ -1,6 +1,6 @@
-"""A request's body -> its type and its bytes, counted and timed as they arrive.
+"""Read a request body within limits on its size, its rate and the memory that all bodies occupy.
 
-Nothing larger than the limit is ever held, nor more of all requests together than theirs, and nothing goes to disk.
+Nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -13,65 +13,74 @@ from fastapi import Request
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
+from app.asgi import request_header
 from app.errors import BodyTimeout, BodyTooLarge, EmptyBody, UnsupportedMediaType
-from app.state import get_state, request_header
 from app.uploads.budget import MemoryLease
 
 MIN_BYTES_PER_S = 10_000
-"""Bytes a second, beyond APP_READ_TIMEOUT_S: slower is not a poor line but an attempt to hold connections."""
+"""Rate below which an upload exhausts APP_READ_TIMEOUT_S: a slower client holds a connection rather than uploads."""
 
-_NUMBER = re.compile(r"[0-9]{1,15}")
-_MANY_CHUNKS = 16  # of 64 KiB: more than a megabyte takes longer than the event loop may stand still
-_LONGEST_TYPE = 1000  # to take one apart costs time that grows with the square of its length
+_CONTENT_LENGTH = re.compile(r"[0-9]{1,15}")
+_MAX_CHUNKS_ON_LOOP = 16  # of 64 KiB: joining more than a megabyte would block the event loop for too long
+_MAX_CONTENT_TYPE = 1000  # characters: parsing takes time that grows with the square of the length
 
 
-def open_body(request: Request, max_bytes: int) -> tuple[str, AsyncGenerator[bytes, None]]:
-    """The Content-Type, in lower case and without parameters, and the body, to be read once.
+def open_body(
+    request: Request, lease: MemoryLease, max_bytes: int, timeout_s: float
+) -> tuple[str, AsyncGenerator[bytes, None]]:
+    """Return the media type, in lower case and without parameters, and the body as a stream to read once.
+
+    Args:
+        request: the request.
+        lease: counts the bytes as they arrive.
+        max_bytes: size limit of the body.
+        timeout_s: longest pause; the whole body may take this long plus 1 s for every `MIN_BYTES_PER_S` bytes.
 
     Raises:
-        BodyTooLarge: more than `max_bytes`; at once where Content-Length tells, otherwise while it is read.
-        UnsupportedType: the Content-Type is absurdly long.
-        EmptyBody, SlowBody, Overloaded, ClientDisconnect: while it is read.
+        BodyTooLarge: Content-Length exceeds the limit, or, while reading, the body does.
+        UnsupportedMediaType: the Content-Type is too long to parse.
+        EmptyBody, BodyTimeout, Overloaded, ClientDisconnect: while reading.
     """
     declared = request_header(request.scope, b"content-length") or ""
-    if _NUMBER.fullmatch(declared) and int(declared) > max_bytes:
+    if _CONTENT_LENGTH.fullmatch(declared) and int(declared) > max_bytes:
         raise too_large(max_bytes)
     content_type = request_header(request.scope, b"content-type") or ""
-    if len(content_type) > _LONGEST_TYPE:
-        raise UnsupportedMediaType("The Content-Type is longer than any that is read.")
-    kind = parse_options_header(content_type)[0].decode("latin-1").lower()
-    return kind, _counted(request, max_bytes, get_state(request).settings.read_timeout_s)
+    if len(content_type) > _MAX_CONTENT_TYPE:
+        raise UnsupportedMediaType(f"The Content-Type is longer than {_MAX_CONTENT_TYPE:,} characters.")
+    media_type = parse_options_header(content_type)[0].decode("latin-1").lower()
+    return media_type, _stream(request, lease, max_bytes, timeout_s)
 
 
 async def read_all(body: AsyncGenerator[bytes, None]) -> bytes:
-    """All of a body."""
+    """Read a body to its end."""
     chunks = [chunk async for chunk in body]
-    return await asyncio.to_thread(b"".join, chunks) if len(chunks) > _MANY_CHUNKS else b"".join(chunks)
+    return await asyncio.to_thread(b"".join, chunks) if len(chunks) > _MAX_CHUNKS_ON_LOOP else b"".join(chunks)
 
 
-async def _counted(request: Request, max_bytes: int, timeout_s: float) -> AsyncGenerator[bytes, None]:
-    share: MemoryLease = request.state.share
+def too_large(max_bytes: int) -> BodyTooLarge:
+    """Return the error for a body of more than `max_bytes`."""
+    return BodyTooLarge(f"The body exceeds the limit of {max_bytes:,} bytes. Send a smaller one.")
+
+
+async def _stream(
+    request: Request, lease: MemoryLease, max_bytes: int, timeout_s: float
+) -> AsyncGenerator[bytes, None]:
     now, count, is_more = asyncio.get_running_loop().time, 0, True
-    until = now() + timeout_s
+    expires = now() + timeout_s
     while is_more:
         try:
-            async with asyncio.timeout_at(until):
-                message = await request.receive()  # and not request.stream(), which takes three turns for one message
+            async with asyncio.timeout_at(expires):
+                message = await request.receive()  # request.stream() would switch tasks three times for a message
         except TimeoutError as error:
-            raise BodyTimeout(f"The body came too slowly: {count:,} bytes, then nothing more in time.") from error
+            raise BodyTimeout(f"Timeout while reading the body; {count:,} bytes arrived.") from error
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk, is_more = message.get("body", b""), message.get("more_body", False)
         count += len(chunk)
-        until = min(until + len(chunk) / MIN_BYTES_PER_S, now() + timeout_s)  # who was fast may not rest on it
+        expires = min(expires + len(chunk) / MIN_BYTES_PER_S, now() + timeout_s)  # a fast start earns no longer pause
         if count > max_bytes:
             raise too_large(max_bytes)
-        share.acquire(len(chunk))
+        lease.acquire(len(chunk))
         yield chunk
     if not count:
         raise EmptyBody("The request has no body. Send an image: curl -F file=@photo.jpg URL")
-
-
-def too_large(max_bytes: int) -> BodyTooLarge:
-    """The error of a body that is larger than `max_bytes`."""
-    return BodyTooLarge(f"The body is larger than the limit of {max_bytes:,} bytes. Send less.")

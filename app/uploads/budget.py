@@ -1,4 +1,4 @@
-"""Bytes of bodies that are held at a time, over all requests: many of an allowed size are too many together."""
+"""Global memory budget for request bodies."""
 
 from __future__ import annotations
 
@@ -10,40 +10,38 @@ _RETRY_AFTER_S = 1.0
 
 
 class MemoryBudget:
-    """The bytes that all requests hold."""
+    """The bytes that all request bodies together may occupy."""
 
     def __init__(self, max_bytes: int) -> None:
-        """Allow so many, or one request that alone has more."""
-        self.most, self.used_bytes = max_bytes, 0
+        """Allow `max_bytes`; a single request may exceed them if it is the only one."""
+        self.max_bytes, self.used_bytes = max_bytes, 0
         self.lock = threading.Lock()
 
     def lease(self) -> MemoryLease:
-        """What one request holds, nothing yet; `give_back` must follow."""
+        """Return an empty lease for one request; call its `release` when the request ends."""
         return MemoryLease(self)
 
 
 class MemoryLease:
-    """What one request holds of them. From any thread."""
+    """The share of the budget that one request occupies. Safe to use from any thread."""
 
-    def __init__(self, bodies: MemoryBudget) -> None:
-        """Hold nothing yet."""
-        self._bodies, self._count = bodies, 0
-        self._is_over = False
+    def __init__(self, budget: MemoryBudget) -> None:
+        """Start with no bytes."""
+        self._budget, self._bytes = budget, 0
+        self._is_released = False
 
     def acquire(self, count: int) -> None:
-        """Hold so many bytes more; raises Overloaded where that is too many, unless nobody else holds any."""
-        bodies = self._bodies
-        with bodies.lock:
-            is_alone = bodies.used_bytes == self._count
-            if self._is_over or (bodies.used_bytes + count > bodies.most and not is_alone):
-                raise Overloaded(
-                    "The server holds as many bytes of requests as it can. Send this one again later.", _RETRY_AFTER_S
-                )
-            bodies.used_bytes += count
-            self._count += count
+        """Reserve `count` more bytes; raises Overloaded if the budget is exhausted and other requests use it."""
+        budget = self._budget
+        with budget.lock:
+            is_alone = budget.used_bytes == self._bytes
+            if self._is_released or (budget.used_bytes + count > budget.max_bytes and not is_alone):
+                raise Overloaded("The memory for request bodies is exhausted. Send the request again.", _RETRY_AFTER_S)
+            budget.used_bytes += count
+            self._bytes += count
 
     def release(self) -> None:
-        """The request is over; a thread that goes on unpacking for it is stopped by its next `take`."""
-        with self._bodies.lock:
-            self._bodies.used_bytes -= self._count
-            self._count, self._is_over = 0, True
+        """Return all bytes; a thread that still unpacks for this request is stopped by its next `acquire`."""
+        with self._budget.lock:
+            self._budget.used_bytes -= self._bytes
+            self._bytes, self._is_released = 0, True

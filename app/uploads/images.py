@@ -1,7 +1,7 @@
-"""A request's body -> the bytes of several images.
+"""Read several images from a request body.
 
-multipart/form-data    repeated fields `files`; one that is a zip stands for the pictures in it
-application/zip        the pictures in it
+multipart/form-data    repeated fields `files`; a zip among them stands for the images in it
+application/zip        the images in the archive
 """
 
 from __future__ import annotations
@@ -15,54 +15,62 @@ from starlette.datastructures import UploadFile
 
 from app.errors import MalformedBody, MissingField, TooManyImages, UnsupportedMediaType
 from app.settings import Settings
-from app.uploads import zips
 from app.uploads.body import open_body, read_all, too_large
 from app.uploads.budget import MemoryLease
 from app.uploads.multipart import BoundedMultiPartParser
+from app.uploads.zips import extract_images
 
 FIELDS = ("files", "file")
-_ZIPS = ("application/zip", "application/x-zip-compressed")
-_LONGEST_NAME = 255
-_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-_ADVICE = "Send the images as fields of a form, or as a zip: curl -F files=@a.jpg -F files=@b.jpg URL"
+_ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
+_ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+_MAX_NAME = 255  # characters
+_ADVICE = "Send images as fields of a form, or as a zip: curl -F files=@a.jpg -F files=@b.jpg URL"
 
 
 @dataclass(frozen=True)
 class NamedImage:
-    """One of several images, as it was sent."""
+    """An encoded image and its file name."""
 
     name: str
     data: bytes
 
 
-def _named(name: str, data: bytes) -> NamedImage:
-    """A client can send names that cannot be sent back: cut, and without half characters."""
-    return NamedImage(name.encode("utf-8", "replace").decode()[:_LONGEST_NAME], data)
+@dataclass(frozen=True)
+class BatchUpload:
+    """Several named images."""
+
+    named: tuple[NamedImage, ...]
+
+    @property
+    def images(self) -> list[bytes]:
+        """The encoded images, in their order."""
+        return [image.data for image in self.named]
 
 
-async def read(request: Request, settings: Settings) -> list[NamedImage]:
-    """Read the images out of a request's body: repeated fields `files`, or a zip.
+async def read_images(request: Request, lease: MemoryLease, settings: Settings) -> BatchUpload:
+    """Read images from a request body: repeated fields `files`, or a zip.
 
     Raises:
-        BodyTooLarge, TooManyImages: more than the settings allow.
-        UnsupportedType: the Content-Type carries no images.
-        EmptyBody, SlowBody, BrokenBody, MissingField: the body is not what it should be.
-        Overloaded: it is too much beside other requests.
-        ClientDisconnect: the client went away.
+        BodyTooLarge, TooManyImages: the request exceeds a limit.
+        UnsupportedMediaType: the Content-Type is neither a form nor a zip.
+        EmptyBody, BodyTimeout, MalformedBody, MissingField: the body is not what its Content-Type says.
+        Overloaded: the memory for bodies is exhausted.
+        ClientDisconnect: the client disconnected.
     """
-    kind, body = open_body(request, settings.max_batch_request_bytes)
-    if kind in _ZIPS:
-        images = await _unzipped([NamedImage("", await read_all(body))], settings, request.state.share)
-    elif kind == "multipart/form-data":
-        images = await _unzipped(await _files(request, body, settings), settings, request.state.share)
+    media_type, body = open_body(request, lease, settings.max_batch_request_bytes, settings.read_timeout_s)
+    if media_type in _ZIP_TYPES:
+        files = [NamedImage("", await read_all(body))]
+    elif media_type == "multipart/form-data":
+        files = await _form_files(request, body, settings)
     else:
         raise UnsupportedMediaType(_ADVICE)
+    images = await _unpack_zips(files, lease, settings)
     if not images:
-        raise MissingField(f"There is no image in the request. {_ADVICE}")
-    return images
+        raise MissingField(f"The request has no image. {_ADVICE}")
+    return BatchUpload(tuple(images))
 
 
-async def _files(request: Request, body: AsyncGenerator[bytes, None], settings: Settings) -> list[NamedImage]:
+async def _form_files(request: Request, body: AsyncGenerator[bytes, None], settings: Settings) -> list[NamedImage]:
     parser = BoundedMultiPartParser(request.headers, body, settings.max_batch_request_bytes, settings.max_images)
     try:
         form = await parser.parse_form()
@@ -77,22 +85,27 @@ async def _files(request: Request, body: AsyncGenerator[bytes, None], settings: 
         await form.close()
 
 
-async def _unzipped(files: list[NamedImage], settings: Settings, share: MemoryLease) -> list[NamedImage]:
-    """Files with each zip replaced by the pictures in it; the limits hold for all of them together."""
+async def _unpack_zips(files: list[NamedImage], lease: MemoryLease, settings: Settings) -> list[NamedImage]:
+    """Replace each zip by the images in it; the limits hold for all files together."""
     images: list[NamedImage] = []
-    left = settings.max_batch_request_bytes
+    bytes_left = settings.max_batch_request_bytes
     for file in files:
-        if file.data.startswith(_MAGIC):
-            most = settings.max_images - len(images)
-            found = await asyncio.to_thread(
-                zips.extract_images, file.data, most, settings.max_body_bytes, left, share.acquire
+        if file.data.startswith(_ZIP_SIGNATURES):
+            max_images = settings.max_images - len(images)
+            extracted = await asyncio.to_thread(
+                extract_images, file.data, max_images, settings.max_body_bytes, bytes_left, lease.acquire
             )
-            images += [_named(name, data) for name, data in found]
-            left -= sum(len(data) for _, data in found)
+            images += [_named(name, data) for name, data in extracted]
+            bytes_left -= sum(len(data) for _, data in extracted)
         else:
             images.append(file)
         if len(images) > settings.max_images:
             raise TooManyImages(settings.max_images)
-        if left < 0:
+        if bytes_left < 0:
             raise too_large(settings.max_batch_request_bytes)
     return images
+
+
+def _named(name: str, data: bytes) -> NamedImage:
+    """Shorten a name and replace characters that cannot be encoded in the response."""
+    return NamedImage(name.encode("utf-8", "replace").decode()[:_MAX_NAME], data)

@@ -1,1 +1,1 @@
-"""Whether the server holds out: hours of mixed load, clients that hang up, and ends in the middle of work."""
+"""Long-running benchmarks: hours of mixed load, disconnecting clients, and shutdown under load."""

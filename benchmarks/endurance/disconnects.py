@@ -1,4 +1,4 @@
-"""Thousands of clients that hang up at the worst moments: nothing is left pending, and nothing leaks."""
+"""Thousands of clients that disconnect during their request: no work may stay pending, and nothing may leak."""
 
 from __future__ import annotations
 
@@ -7,105 +7,135 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from typing import Annotated
 from urllib.parse import urlsplit
 
+import typer
 import uvloop
 
-from benchmarks.endurance.disconnecting_client import When, leave
-from benchmarks.endurance.leak_check import at_rest, growth, leaked, pending
-from benchmarks.harness.report import Figure, Measurement, machine
-from benchmarks.harness.server import check, classify, serving
-from benchmarks.harness.workload import Workload
-from benchmarks.load.http_client import message
-from benchmarks.load.request import Request, form, send
-from benchmarks.serving.cancellation import drive
-from models.console.progress import Advance, Track, ignore, silent
+from benchmarks.endurance.disconnecting_client import DisconnectPhase, disconnect
+from benchmarks.endurance.leak_check import growth_figures, leak_figures, pending_figures, wait_until_idle
+from benchmarks.harness.report import Figure, Measurement, machine_facts
+from benchmarks.harness.scenario import Scenario
+from benchmarks.harness.server import CANCELLED_METRIC, check_answers, classify_requests, serve
+from benchmarks.harness.workload import Workload, make_workload
+from benchmarks.load.http_client import encode_request
+from benchmarks.load.request import Request, multipart_request, send_all
+from benchmarks.options import DEFAULT_CACHE, ImageSize, InputSize
+from benchmarks.serving.cancellation import run_loop
+from models.console.progress import Advance, Track, ignore, silent, track
 
-PLACES = 256
-_LARGE = "/openapi.json"
-"""More than the buffers of a connection hold, so that the server still sends it when its client has gone."""
-_WARM_UP = 0.1  # of the disconnects; by then every thread is there that will ever be
-_CALM_S = 2.0
-_TRIES = 1000
+QUEUE_SIZE = 256
+_LARGE_RESPONSE_PATH = "/openapi.json"  # exceeds the socket buffers: still being sent when its client disconnects
+_WARM_UP_SHARE = 0.1  # of the disconnects; enough to start every thread of the server
+_BASELINE_S = 2.0
+_MAX_ATTEMPTS = 1000
 
 
-def measure(work: Workload, count: int, clients: int, track: Track = silent) -> Measurement:
-    """Hang up so often, a third each in mid-upload, mid-queue and mid-answer, by so many clients at a time."""
-    facts = work.facts | machine()
-    requests = classify(work.pictures)
-    with serving(work, APP_QUEUE_SIZE=str(PLACES), APP_MAX_IMAGES=str(PLACES)) as ours:
-        facts["engine"] = ours.engine
-        check(ours.url, requests)
-        storm = _Storm(ours.url, work.pictures, clients)
-        storm.rage(round(count * _WARM_UP))
-        _takes_every_place(ours.url, work.pictures)
-        before = at_rest(ours)
-        noticed, began = ours.metric("classifier_requests_cancelled_total"), time.perf_counter()
-        with track("Hanging up", count, "disconnects") as advance:
-            left = storm.rage(count, advance)
-        seconds = time.perf_counter() - began
-        after = at_rest(ours, before)
-        noticed = ours.metric("classifier_requests_cancelled_total") - noticed
-        takes_all = _takes_every_place(ours.url, work.pictures)
-        check(ours.url, requests)
+def run(
+    count: Annotated[int, typer.Option(min=30, help="Number of disconnects.")] = 10_000,
+    clients: Annotated[int, typer.Option(min=1, help="Number of clients that disconnect concurrently.")] = 64,
+) -> Measurement:
+    """Pending work and leaks after clients disconnected during upload, queueing and response."""
+    workload = make_workload(InputSize.SHIPPED, ImageSize.WEB, DEFAULT_CACHE)
+    return measure(workload, count, clients, track)
+
+
+SCENARIO = Scenario("disconnects", run)
+
+
+def measure(workload: Workload, count: int, clients: int, show_progress: Track = silent) -> Measurement:
+    """Let clients disconnect, a third of the times in each phase of a request.
+
+    Args:
+        workload: to serve.
+        count: disconnects; a tenth more warms up.
+        clients: that disconnect concurrently.
+        show_progress: shows the number of disconnects.
+    """
+    facts = workload.facts | machine_facts()
+    requests = classify_requests(workload.images)
+    with serve(workload, APP_QUEUE_SIZE=str(QUEUE_SIZE), APP_MAX_IMAGES=str(QUEUE_SIZE)) as server:
+        facts["engine"] = server.engine
+        check_answers(server.url, requests)
+        disconnecting_clients = _DisconnectingClients(server.url, workload.images, clients)
+        disconnecting_clients.run(round(count * _WARM_UP_SHARE))
+        _fills_queue(server.url, workload.images)
+        before = wait_until_idle(server)
+        cancelled_before, start = server.metric(CANCELLED_METRIC), time.perf_counter()
+        with show_progress("Disconnecting", count, "disconnects") as advance:
+            phases = disconnecting_clients.run(count, advance)
+        seconds = time.perf_counter() - start
+        after = wait_until_idle(server, before)
+        cancelled = server.metric(CANCELLED_METRIC) - cancelled_before
+        has_full_queue = _fills_queue(server.url, workload.images)
+        check_answers(server.url, requests)
     return Measurement(
-        f"{count:,} disconnects: {work.title}",
+        f"{count:,} disconnects: {workload.title}",
         [
-            *(Figure(when, [left.count(when)]) for when in When),
-            Figure("a second", [count / seconds]),
-            Figure("noticed by the server before its answer", [noticed]),
-            *pending(after),
-            *leaked(before, after),
-            *growth(before, after),
-            Figure(f"answered: one request that needs all {PLACES} places", [float(takes_all)], at_least=1),
+            *(Figure(phase, [phases.count(phase)]) for phase in DisconnectPhase),
+            Figure("disconnects", [count / seconds], "per s"),
+            Figure("requests cancelled by the server", [cancelled]),
+            *pending_figures(after),
+            *leak_figures(before, after),
+            *growth_figures(before, after),
+            Figure(f"a batch of {QUEUE_SIZE} images, the queue's size, answered", [float(has_full_queue)], at_least=1),
         ],
         facts,
     )
 
 
-class _Storm:
-    """Clients that hang up, each again and again; how long they wait follows from how long an answer takes."""
+class _DisconnectingClients:
+    """Clients that disconnect again and again; how long they wait depends on the server's latency."""
 
-    def __init__(self, url: str, pictures: Sequence[bytes], clients: int) -> None:
-        self._url, self._clients, self._chance = url, clients, random.Random(0)
-        short = [message(url, request) for request in classify(pictures)]
-        long = [message(url, Request("/v1/embed", data, "image/jpeg")) for data in pictures]
-        large = f"GET {_LARGE} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n\r\n".encode()
-        self._messages = {When.UPLOAD: short, When.QUEUE: short, When.ANSWER: [*long, *[large] * len(long)]}
-        self._patience_s = drive(url, short, clients, 0, _CALM_S, 0).latency_s
+    def __init__(self, url: str, images: Sequence[bytes], clients: int) -> None:
+        self._url, self._clients, self._rng = url, clients, random.Random(0)
+        classify = [encode_request(url, request) for request in classify_requests(images)]
+        embed = [encode_request(url, Request("/v1/embed", data, "image/jpeg")) for data in images]
+        large = f"GET {_LARGE_RESPONSE_PATH} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n\r\n".encode()
+        self._messages = {
+            DisconnectPhase.UPLOAD: classify,
+            DisconnectPhase.QUEUE: classify,
+            DisconnectPhase.RESPONSE: [*embed, *[large] * len(embed)],
+        }
+        self._max_wait_s = run_loop(url, classify, clients, 0, _BASELINE_S, 0).latency_s
 
-    def rage(self, count: int, advance: Advance = ignore) -> list[When]:
-        """Hang up so often; when it was."""
-        return uvloop.run(self._rage(count, advance))
+    def run(self, count: int, advance: Advance = ignore) -> list[DisconnectPhase]:
+        """Disconnect `count` times; return the phase of each."""
+        return uvloop.run(self._run(count, advance))
 
-    async def _rage(self, count: int, advance: Advance) -> list[When]:
-        moments = list(When)
-        todo, left = iter([moments[number % len(moments)] for number in range(count)]), list[When]()
+    async def _run(self, count: int, advance: Advance) -> list[DisconnectPhase]:
+        all_phases = list(DisconnectPhase)
+        remaining = iter([all_phases[number % len(all_phases)] for number in range(count)])
+        done: list[DisconnectPhase] = []
 
-        async def client() -> None:
-            for when in todo:
-                await self._leave(when)
-                left.append(when)
+        async def run_client() -> None:
+            for phase in remaining:
+                await self._disconnect_in(phase)
+                done.append(phase)
                 advance(1)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(self._clients):
-                group.create_task(client())
-        return left
+                group.create_task(run_client())
+        return done
 
-    async def _leave(self, when: When) -> None:
-        """Hang up at that moment, with as many tries as that takes."""
-        for _ in range(_TRIES):
-            if await leave(self._url, self._chance.choice(self._messages[when]), when, self._chance, self._patience_s):
+    async def _disconnect_in(self, phase: DisconnectPhase) -> None:
+        """Try until a disconnect happens in this phase."""
+        for _ in range(_MAX_ATTEMPTS):
+            message = self._rng.choice(self._messages[phase])
+            if await disconnect(self._url, message, phase, self._rng, self._max_wait_s):
                 return
-        raise RuntimeError(f"No client could hang up in {when} in {_TRIES} tries: the server refuses, or has gone.")
+        raise RuntimeError(
+            f"No client could disconnect in {phase} in {_MAX_ATTEMPTS} attempts: the server rejects requests or ended."
+        )
 
 
-def _takes_every_place(url: str, pictures: Sequence[bytes]) -> bool:
-    """Whether a request is answered that needs every place there is: one that leaks would be missing."""
-    some = [pictures[number % len(pictures)] for number in range(PLACES)]
+def _fills_queue(url: str, images: Sequence[bytes]) -> bool:
+    """Return True if a batch that needs the whole queue is answered: a leaked reservation would prevent that."""
+    batch = [images[number % len(images)] for number in range(QUEUE_SIZE)]
     try:
-        _, (answer,) = send(url, [form("/v1/classify/batch", some)], in_flight=1)
-    except RuntimeError:  # refused
+        _, (body,) = send_all(url, [multipart_request("/v1/classify/batch", batch)], in_flight=1)
+    except RuntimeError:  # rejected
         return False
-    return all("result" in item for item in json.loads(answer)["items"])
+    return all("result" in item for item in json.loads(body)["items"])

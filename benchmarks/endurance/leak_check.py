@@ -1,4 +1,4 @@
-"""What the server holds when nobody asks it: as its metrics say, and as the system does."""
+"""Resources that the idle server holds, from its metrics and from the operating system."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness.report import Figure
-from benchmarks.harness.server import Serving
+from benchmarks.harness.server import ServerUnderTest
 
-GROWTH_MB = 50.0
-_CLOSE_S = 0.1  # until a connection that is over is closed on both sides
+MAX_GROWTH_MB = 50.0
+_CLOSE_S = 0.1  # time for the server to close the connection of the metrics request
 _POLL_S = 0.2
 
 
 @dataclass(frozen=True)
-class Held:
-    """Requests under way, pictures in the queue, open files and connections, threads, resident memory."""
+class ResourceUsage:
+    """Resources of a server.
+
+    Attributes:
+        in_flight: requests in flight.
+        queued: images in the queue.
+        files: open files and connections.
+        threads: number of threads.
+        resident_mb: resident memory.
+    """
 
     in_flight: float
     queued: float
@@ -24,50 +32,58 @@ class Held:
     threads: int
     resident_mb: float
 
-    def no_more_than(self, before: Held) -> bool:
-        """Whether it has come back to what it was before; of memory this says nothing."""
-        ours, theirs = (self.in_flight, self.queued, self.files, self.threads), (0, 0, before.files, before.threads)
-        return all(now <= then for now, then in zip(ours, theirs, strict=True))
+    def is_back_to(self, before: ResourceUsage) -> bool:
+        """Return True if no work is pending and there are no more files and threads than before."""
+        is_idle = self.in_flight <= 0 and self.queued <= 0
+        return is_idle and self.files <= before.files and self.threads <= before.threads
 
 
-def at_rest(ours: Serving, before: Held | None = None, patience_s: float = 20) -> Held:
-    """Wait until it has finished everything and holds no more than before, but no longer than `patience_s`."""
-    until = time.monotonic() + patience_s
+def wait_until_idle(
+    server: ServerUnderTest, before: ResourceUsage | None = None, timeout_s: float = 20
+) -> ResourceUsage:
+    """Wait until no work is pending and the server holds no more than before; return its usage then.
+
+    Args:
+        server: to observe.
+        before: earlier usage; None to wait only for pending work.
+        timeout_s: longest wait; the usage at the timeout is returned.
+    """
+    deadline = time.monotonic() + timeout_s
     while True:
-        now = _held(ours)
-        if now.no_more_than(before or now) or time.monotonic() > until:
-            return now
+        usage = _measure_usage(server)
+        if usage.is_back_to(before or usage) or time.monotonic() > deadline:
+            return usage
         time.sleep(_POLL_S)
 
 
-def pending(after: Held) -> list[Figure]:
-    """What is under way when all that was asked is answered, which should be nothing."""
+def pending_figures(after: ResourceUsage) -> list[Figure]:
+    """Return the work that is still pending after the load."""
     return [
         Figure("requests in flight at the end", [after.in_flight], at_most=0),
-        Figure("pictures in the queue at the end", [after.queued], at_most=0),
+        Figure("images in the queue at the end", [after.queued], at_most=0),
     ]
 
 
-def leaked(before: Held, after: Held) -> list[Figure]:
-    """What is held besides; to be compared when every thread is there that will ever be."""
+def leak_figures(before: ResourceUsage, after: ResourceUsage) -> list[Figure]:
+    """Return leaked files and threads; `before` must be measured after a warm-up that starts all threads."""
     return [
-        Figure("more open files and connections than before", [after.files - before.files], at_most=0),
-        Figure("more threads than before", [after.threads - before.threads], at_most=0),
+        Figure("leaked files and connections", [after.files - before.files], at_most=0),
+        Figure("leaked threads", [after.threads - before.threads], at_most=0),
     ]
 
 
-def growth(before: Held, after: Held) -> list[Figure]:
-    """Of resident memory."""
+def growth_figures(before: ResourceUsage, after: ResourceUsage) -> list[Figure]:
+    """Return the growth of resident memory."""
     return [
         Figure("resident before", [before.resident_mb], "MB"),
         Figure("resident after", [after.resident_mb], "MB"),
-        Figure("growth", [after.resident_mb - before.resident_mb], "MB", at_most=GROWTH_MB),
+        Figure("growth", [after.resident_mb - before.resident_mb], "MB", at_most=MAX_GROWTH_MB),
     ]
 
 
-def _held(ours: Serving) -> Held:
-    in_flight, queued = ours.metric("classifier_requests_in_flight"), ours.metric("classifier_queue_depth")
+def _measure_usage(server: ServerUnderTest) -> ResourceUsage:
+    in_flight, queued = server.metric("classifier_requests_in_flight"), server.metric("classifier_queue_depth")
     time.sleep(_CLOSE_S)
-    process = Path("/proc", str(ours.server.process.pid))
+    process = Path("/proc", str(server.server_process.process.pid))
     files, threads = (sum(1 for _ in (process / kind).iterdir()) for kind in ("fd", "task"))
-    return Held(in_flight, queued, files, threads, ours.resident_mb)
+    return ResourceUsage(in_flight, queued, files, threads, server.resident_mb)

@@ -1,4 +1,7 @@
-"""Ends at full load: SIGTERM loses no request, kill -9 delays no start, and neither leaves a file behind."""
+"""Shutdown and restart at full load.
+
+SIGTERM must lose no request, kill -9 must not delay the next start, and neither may leave a file behind.
+"""
 
 from __future__ import annotations
 
@@ -7,119 +10,148 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from benchmarks.endurance import shutdown_client as ending
-from benchmarks.endurance.shutdown_client import Met
+import typer
+
+from benchmarks.endurance.shutdown_client import ShutdownResult, run_until_exit
 from benchmarks.harness.process import free_port
-from benchmarks.harness.report import Figure, Measurement, machine
-from benchmarks.harness.server import Serving, check, classify, serving
-from benchmarks.harness.workload import Workload
-from benchmarks.load.http_client import message
-from models.console.progress import Track, silent
+from benchmarks.harness.report import Figure, Measurement, machine_facts
+from benchmarks.harness.scenario import Scenario
+from benchmarks.harness.server import ServerUnderTest, check_answers, classify_requests, serve
+from benchmarks.harness.workload import Workload, make_workload
+from benchmarks.load.http_client import encode_request
+from benchmarks.options import DEFAULT_CACHE, ConnectionsOption, ImageSize, InputSize
+from models.console.progress import Track, silent, track
 
-READY_AGAIN = 1.1
+MAX_RESTART_RATIO = 1.1
 _LOAD_S = 2.0
-_EXIT_S = 60
+_EXIT_TIMEOUT_S = 60
+
+
+def run(
+    count: Annotated[int, typer.Option(min=1, help="Number of shutdowns by SIGTERM.")] = 20,
+    kills: Annotated[int, typer.Option(min=1, help="Number of shutdowns by kill -9.")] = 5,
+    connections: ConnectionsOption = 32,
+) -> Measurement:
+    """SIGTERM and kill -9 at full load: lost requests, the time of the next start, and files left behind."""
+    workload = make_workload(InputSize.SHIPPED, ImageSize.WEB, DEFAULT_CACHE)
+    return measure(workload, count, kills, connections, track)
+
+
+SCENARIO = Scenario("restarts", run)
 
 
 def measure(
-    work: Workload, count: int, kills: int, clients: int, track: Track = silent, load_s: float = _LOAD_S
+    workload: Workload, count: int, kills: int, clients: int, show_progress: Track = silent, load_s: float = _LOAD_S
 ) -> Measurement:
-    """End the server so often in one way and in the other, each time after `load_s` of a closed loop."""
-    facts = work.facts | machine()
-    with tempfile.TemporaryDirectory() as folder, track("Ending", count + kills, "servers") as advance:
-        ends = _Ends(work, clients, load_s, Path(folder))
+    """Shut the server down repeatedly, each time after `load_s` seconds of a closed loop.
+
+    Args:
+        workload: to serve.
+        count: shutdowns by SIGTERM.
+        kills: shutdowns by SIGKILL.
+        clients: of the closed loop.
+        show_progress: shows the number of shutdowns.
+        load_s: seconds of load before each shutdown.
+    """
+    facts = workload.facts | machine_facts()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        show_progress("Shutting down", count + kills, "servers") as advance,
+    ):
+        shutdowns = _Shutdowns(workload, clients, load_s, Path(folder))
         for _ in range(count):
-            ends.terminate()
+            shutdowns.terminate()
             advance(1)
         for _ in range(kills):
-            ends.kill()
+            shutdowns.kill()
             advance(1)
-    facts["engine"] = ends.engine
+    facts["engine"] = shutdowns.engine
+    results = shutdowns.results
     return Measurement(
-        f"{count} SIGTERM and {kills} kill -9 at {clients} connections: {work.title}",
+        f"{count} SIGTERM and {kills} kill -9 at {clients} connections: {workload.title}",
         [
-            Figure("pictures that were answered", [sum(met.answered for met in ends.met)]),
-            Figure("refused with 503 and Retry-After", [sum(met.refused for met in ends.met)]),
-            Figure("other answers", [sum(met.other for met in ends.met)], at_most=0),
-            Figure("asked before SIGTERM, never answered", [sum(met.lost for met in ends.met)], at_most=0),
-            Figure("asked after it, cut off when the process had ended", [sum(met.cut for met in ends.met)]),
-            Figure("exit codes that are not 0", [sum(map(bool, ends.codes))], at_most=0),
-            Figure("SIGTERM to exit", ends.drained_s, "s"),
-            Figure("cold start to ready", ends.cold_s, "s"),
-            Figure("start to ready after kill -9", ends.again_s, "s"),
-            Figure("this over a cold start", ends.ratios, at_most=READY_AGAIN),
-            Figure("files left behind or changed, in the store and in TMPDIR", [ends.left], at_most=0),
+            Figure("answered requests", [sum(result.answered for result in results)]),
+            Figure("rejected with 503 and Retry-After", [sum(result.rejected for result in results)]),
+            Figure("other responses", [sum(result.other for result in results)], at_most=0),
+            Figure("sent before SIGTERM, not answered", [sum(result.lost for result in results)], at_most=0),
+            Figure("sent after it, cut off by the exit", [sum(result.cut for result in results)]),
+            Figure("exit codes other than 0", [sum(map(bool, shutdowns.exit_codes))], at_most=0),
+            Figure("SIGTERM to exit", shutdowns.drain_s, "s"),
+            Figure("cold start to ready", shutdowns.cold_start_s, "s"),
+            Figure("start to ready after kill -9", shutdowns.restart_s, "s"),
+            Figure("start after kill -9 / cold start", shutdowns.restart_ratios, at_most=MAX_RESTART_RATIO),
+            Figure("files left or changed in the store and TMPDIR", [shutdowns.changed_files], at_most=0),
         ],
         facts,
     )
 
 
 @dataclass
-class _Ends:
-    """One server after another, on one port and with a folder of its own for temporary files; and what was seen."""
+class _Shutdowns:
+    """Servers started and shut down one after another on one port, with one folder for temporary files."""
 
-    work: Workload
+    workload: Workload
     clients: int
     load_s: float
     temporary: Path
     port: int = field(default_factory=free_port)
     engine: str = ""
-    met: list[Met] = field(default_factory=list)
-    codes: list[int] = field(default_factory=list)
-    drained_s: list[float] = field(default_factory=list)
-    cold_s: list[float] = field(default_factory=list)
-    again_s: list[float] = field(default_factory=list)
-    left: int = 0
+    results: list[ShutdownResult] = field(default_factory=list)
+    exit_codes: list[int] = field(default_factory=list)
+    drain_s: list[float] = field(default_factory=list)
+    cold_start_s: list[float] = field(default_factory=list)
+    restart_s: list[float] = field(default_factory=list)
+    changed_files: int = 0
 
     def __post_init__(self) -> None:
-        self._found = self._files()
+        self._file_states = self._read_file_states()
 
     @property
-    def ratios(self) -> list[float]:
-        """Of the starts after a kill to the cold ones before it."""
-        return [again / cold for again, cold in zip(self.again_s, self.cold_s, strict=True)]
+    def restart_ratios(self) -> list[float]:
+        """Ratios of the starts after a kill to the cold starts before it."""
+        return [restart / cold for restart, cold in zip(self.restart_s, self.cold_start_s, strict=True)]
 
     def terminate(self) -> None:
-        """SIGTERM at full load."""
-        with serving(self.work, **self._settings) as ours:
-            met = self._load(ours, signal.SIGTERM)
-            self.codes.append(ours.server.process.wait(_EXIT_S))
-            self.drained_s.append(time.monotonic() - met.ended_s)
-        self.met.append(met)
-        self._look()
+        """Send SIGTERM at full load."""
+        with serve(self.workload, **self._settings) as server:
+            result = self._load_and_signal(server, signal.SIGTERM)
+            self.exit_codes.append(server.server_process.process.wait(_EXIT_TIMEOUT_S))
+            self.drain_s.append(time.monotonic() - result.shutdown_at_s)
+        self.results.append(result)
+        self._count_changed_files()
 
     def kill(self) -> None:
-        """SIGKILL at full load, and the next start."""
-        with serving(self.work, **self._settings) as ours:
-            self.cold_s.append(ours.server.start_s)
-            self._load(ours, signal.SIGKILL)
-        self._look()
-        with serving(self.work, **self._settings) as ours:
-            self.again_s.append(ours.server.start_s)
-            check(ours.url, classify(self.work.pictures))
-        self._look()
+        """Send SIGKILL at full load, then start the server again."""
+        with serve(self.workload, **self._settings) as server:
+            self.cold_start_s.append(server.server_process.start_s)
+            self._load_and_signal(server, signal.SIGKILL)
+        self._count_changed_files()
+        with serve(self.workload, **self._settings) as server:
+            self.restart_s.append(server.server_process.start_s)
+            check_answers(server.url, classify_requests(self.workload.images))
+        self._count_changed_files()
 
     @property
     def _settings(self) -> dict[str, str]:
         return {"APP_PORT": str(self.port), "TMPDIR": str(self.temporary)}
 
-    def _load(self, ours: Serving, number: signal.Signals) -> Met:
-        self.engine = ours.engine
-        requests = classify(self.work.pictures)
-        check(ours.url, requests)
-        messages = [message(ours.url, request) for request in requests]
-        return ending.drive(
-            ours.url, messages, self.clients, self.load_s, lambda: ours.server.process.send_signal(number)
-        )
+    def _load_and_signal(self, server: ServerUnderTest, number: signal.Signals) -> ShutdownResult:
+        self.engine = server.engine
+        requests = classify_requests(self.workload.images)
+        check_answers(server.url, requests)
+        messages = [encode_request(server.url, request) for request in requests]
+        process = server.server_process.process
+        return run_until_exit(server.url, messages, self.clients, self.load_s, lambda: process.send_signal(number))
 
-    def _look(self) -> None:
-        """Count what is other than before, once."""
-        found = self._files()
-        self.left += len(found ^ self._found)
-        self._found = found
+    def _count_changed_files(self) -> None:
+        """Add the files that differ from the previous call."""
+        states = self._read_file_states()
+        self.changed_files += len(states ^ self._file_states)
+        self._file_states = states
 
-    def _files(self) -> set[tuple[Path, int, int]]:
-        """Of the store and of the folder for temporary files: path, size, time of change."""
-        entries = [entry for root in (self.work.store, self.temporary) for entry in root.rglob("*")]
+    def _read_file_states(self) -> set[tuple[Path, int, int]]:
+        """Return path, size and modification time of the files in the store and in the temporary folder."""
+        entries = [entry for root in (self.workload.store, self.temporary) for entry in root.rglob("*")]
         return {(entry, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries if entry.is_file()}

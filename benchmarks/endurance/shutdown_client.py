@@ -1,4 +1,4 @@
-"""Clients who go on asking while the server ends."""
+"""Clients that keep sending requests while the server shuts down."""
 
 from __future__ import annotations
 
@@ -12,60 +12,68 @@ import uvloop
 
 from benchmarks.load.http_client import Connection, connect
 
-_PAUSE_S = 0.02  # after a refusal
-_LONGEST_S = 120
+_RETRY_PAUSE_S = 0.02  # after a rejection
+_SHUTDOWN_TIMEOUT_S = 120
 _OK, _UNAVAILABLE = 200, 503
 
 
 @dataclass
-class Met:
-    """What became of the requests."""
+class ShutdownResult:
+    """Requests before and during a shutdown.
+
+    Attributes:
+        answered: with status 200.
+        rejected: with status 503 and Retry-After.
+        other: with any other response.
+        lost: sent before the shutdown began and never answered.
+        cut: sent after that and not answered, because the process had ended.
+        shutdown_at_s: time at which the shutdown began on the `time.monotonic()` clock; 0 before.
+    """
 
     answered: int = 0
-    refused: int = 0
-    """By a 503 that says when to come back."""
+    rejected: int = 0
     other: int = 0
-    """Another answer."""
     lost: int = 0
-    """Asked before the end began, and never answered."""
     cut: int = 0
-    """Asked after that, over a connection that was closed when the process had ended."""
-    ended_s: float = 0
-    """When the end began, a `time.monotonic()`."""
+    shutdown_at_s: float = 0
 
 
-def drive(url: str, messages: Sequence[bytes], clients: int, seconds: float, end: Callable[[], None]) -> Met:
-    """A closed loop, until nobody listens any more.
+def run_until_exit(
+    url: str, messages: Sequence[bytes], clients: int, seconds: float, shut_down: Callable[[], None]
+) -> ShutdownResult:
+    """Run a closed loop until the server does not accept connections any more.
 
     Args:
-        url: of the server.
-        messages: whole requests, sent in turn.
-        clients: each with one request under way.
-        seconds: until `end` is called.
-        end: what begins the end of the server.
+        url: address of the server.
+        messages: encoded requests, sent in rotation.
+        clients: each with one request in flight.
+        seconds: time until `shut_down` is called.
+        shut_down: Begin the shutdown of the server.
 
     Raises:
-        TimeoutError: somebody still listens two minutes later.
+        TimeoutError: the server still accepts connections two minutes after `shut_down`.
     """
-    return uvloop.run(_drive(url, messages, clients, seconds, end))
+    return uvloop.run(_run(url, messages, clients, seconds, shut_down))
 
 
-async def _drive(url: str, messages: Sequence[bytes], clients: int, seconds: float, end: Callable[[], None]) -> Met:
-    met, turn = Met(), itertools.cycle(messages)
+async def _run(
+    url: str, messages: Sequence[bytes], clients: int, seconds: float, shut_down: Callable[[], None]
+) -> ShutdownResult:
+    result, rotation = ShutdownResult(), itertools.cycle(messages)
 
-    async def begin_the_end() -> None:
+    async def begin_shutdown() -> None:
         await asyncio.sleep(seconds)
-        met.ended_s = time.monotonic()
-        end()
+        result.shutdown_at_s = time.monotonic()
+        shut_down()
 
-    async with asyncio.timeout(seconds + _LONGEST_S), asyncio.TaskGroup() as group:
-        group.create_task(begin_the_end())
+    async with asyncio.timeout(seconds + _SHUTDOWN_TIMEOUT_S), asyncio.TaskGroup() as group:
+        group.create_task(begin_shutdown())
         for _ in range(clients):
-            group.create_task(_ask(url, turn, met))
-    return met
+            group.create_task(_run_client(url, rotation, result))
+    return result
 
 
-async def _ask(url: str, turn: Iterator[bytes], met: Met) -> None:
+async def _run_client(url: str, rotation: Iterator[bytes], result: ShutdownResult) -> None:
     connection: Connection | None = None
     while True:
         try:
@@ -73,17 +81,17 @@ async def _ask(url: str, turn: Iterator[bytes], met: Met) -> None:
                 connection = await connect(url)
         except OSError:
             return
-        is_early = not met.ended_s
+        is_before_shutdown = not result.shutdown_at_s
         try:
-            answer = await connection.ask(next(turn))
+            response = await connection.send(next(rotation))
         except ConnectionError:
-            met.lost += is_early
-            met.cut += not is_early
+            result.lost += is_before_shutdown
+            result.cut += not is_before_shutdown
             continue
-        if answer.status == _OK:
-            met.answered += 1
-        elif answer.status == _UNAVAILABLE and "retry-after" in answer.headers:
-            met.refused += 1
-            await asyncio.sleep(_PAUSE_S)
+        if response.status == _OK:
+            result.answered += 1
+        elif response.status == _UNAVAILABLE and "retry-after" in response.headers:
+            result.rejected += 1
+            await asyncio.sleep(_RETRY_PAUSE_S)
         else:
-            met.other += 1
+            result.other += 1

@@ -1,131 +1,172 @@
-"""Hours of mixed load: no error of the server's, no growth, and the last answers as fast as the first."""
+"""Soak test: hours of mixed load without server errors, growth of memory, or rising latency."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Annotated
 
+import typer
 import uvloop
 
-from benchmarks.endurance.leak_check import at_rest, growth, pending
-from benchmarks.endurance.traffic_mix import Kind, Mix
-from benchmarks.harness.report import Figure, Measurement, machine
-from benchmarks.harness.server import check, classify, serving
-from benchmarks.harness.workload import Workload
-from benchmarks.load.http_client import message
-from benchmarks.load.open_loop import Sample, at_rate, percentile
-from benchmarks.serving.cancellation import drive
-from models.console.progress import Track, silent
+from benchmarks.endurance.leak_check import growth_figures, pending_figures, wait_until_idle
+from benchmarks.endurance.traffic_mix import RequestKind, TrafficMix
+from benchmarks.harness.report import Figure, Measurement, machine_facts
+from benchmarks.harness.scenario import Scenario
+from benchmarks.harness.server import CANCELLED_METRIC, check_answers, classify_requests, serve
+from benchmarks.harness.workload import Workload, make_workload
+from benchmarks.load.http_client import encode_request
+from benchmarks.load.open_loop import Sample, percentile, send_at_rate
+from benchmarks.options import DEFAULT_CACHE, ConnectionsOption, ImageSize, InputSize
+from benchmarks.serving.cancellation import run_loop
+from models.console.progress import Track, silent, track
 
-LOAD, SLOWER = 0.8, 1.2
-_CAPACITY_S, _WARM_UP_S, _WINDOW_S = 10.0, 60.0, 300.0
-_LEAST_WINDOWS = 6
-_SPELLS = 3
-_OK, _CLIENTS_FAULT, _SERVERS_FAULT, _UNAVAILABLE = 200, 400, 500, 503
+LOAD, MAX_LATENCY_RATIO = 0.8, 1.2
+_MAX_CAPACITY_S, _MAX_WARM_UP_S, _MAX_WINDOW_S = 10.0, 60.0, 300.0
+_MIN_WINDOWS = 6  # a short soak has shorter windows
+_CAPACITY_RUNS = 3
+_OK, _CLIENT_ERROR, _SERVER_ERROR, _UNAVAILABLE = 200, 400, 500, 503
 
-Sent = Sequence[tuple[Kind, Sample]]
+KindsAndSamples = Sequence[tuple[RequestKind, Sample]]
 
 
-def measure(work: Workload, seconds: float, clients: int, track: Track = silent) -> Measurement:
-    """So many seconds at 80 % of what a closed loop of these clients is answered.
+def run(
+    minutes: Annotated[float, typer.Option(min=0.1, help="Duration of the load after a warm-up.")] = 30,
+    connections: ConnectionsOption = 32,
+) -> Measurement:
+    """Mixed load at 80 % of the capacity: errors, growth of memory, and latency at the end."""
+    workload = make_workload(InputSize.SHIPPED, ImageSize.WEB, DEFAULT_CACHE)
+    return measure(workload, 60 * minutes, connections, track)
 
-    A spell of the same mix warms up: what a server takes once for good is no growth.
+
+SCENARIO = Scenario("soak", run)
+
+
+def measure(
+    workload: Workload,
+    seconds: float,
+    clients: int,
+    show_progress: Track = silent,
+) -> Measurement:
+    """Send mixed traffic at 80 % of the capacity of a closed loop.
+
+    The same mix warms up the server first, so that what it allocates only once does not count as growth.
+
+    Args:
+        workload: to serve.
+        seconds: duration of the load.
+        clients: of the closed loop that measures the capacity.
+        show_progress: shows the number of requests.
     """
-    facts = work.facts | machine()
-    requests = classify(work.pictures)
-    with serving(work) as ours:
-        facts["engine"] = ours.engine
-        check(ours.url, requests)
-        messages = [message(ours.url, request) for request in requests]
-        calm = [drive(ours.url, messages, clients, 0, min(_CAPACITY_S, seconds), 0) for _ in range(_SPELLS)]
-        capacity = statistics.median(spell.rate for spell in calm)
-        soak = _Soak(Mix(ours.url, work.pictures, calm[-1].latency_s), LOAD * capacity, track)
-        soak.run("Warming up", min(_WARM_UP_S, seconds / _LEAST_WINDOWS))
-        before = at_rest(ours)
-        noticed = ours.metric("classifier_requests_cancelled_total")
-        sent = soak.run("Soaking", seconds)
-        after = at_rest(ours)
-        noticed = ours.metric("classifier_requests_cancelled_total") - noticed
-        still = drive(ours.url, messages, clients, 0, min(_CAPACITY_S, seconds), 0).rate
+    facts = workload.facts | machine_facts()
+    requests = classify_requests(workload.images)
+    capacity_s = min(_MAX_CAPACITY_S, seconds)
+    with serve(workload) as server:
+        facts["engine"] = server.engine
+        check_answers(server.url, requests)
+        messages = [encode_request(server.url, request) for request in requests]
+        baselines = [run_loop(server.url, messages, clients, 0, capacity_s, 0) for _ in range(_CAPACITY_RUNS)]
+        rate = LOAD * statistics.median(baseline.rate for baseline in baselines)
+        load = _MixedLoad(TrafficMix(server.url, workload.images, baselines[-1].latency_s), rate, show_progress)
+        load.run("Warming up", min(_MAX_WARM_UP_S, seconds / _MIN_WINDOWS))
+        before = wait_until_idle(server)
+        cancelled_before = server.metric(CANCELLED_METRIC)
+        samples = load.run("Soaking", seconds)
+        after = wait_until_idle(server)
+        cancelled = server.metric(CANCELLED_METRIC) - cancelled_before
+        rate_at_end = run_loop(server.url, messages, clients, 0, capacity_s, 0).rate
     return Measurement(
-        f"{seconds / 60:g} minutes at {LOAD:.0%} of capacity: {work.title}",
+        f"{seconds / 60:g} minutes at {LOAD:.0%} of capacity: {workload.title}",
         [
-            Figure("capacity, of a closed loop", [spell.rate for spell in calm], "images/s"),
-            Figure("the same at the end", [still], "images/s"),
-            Figure("requests", [len(sent)]),
-            Figure("a second", [len(sent) / seconds]),
-            *judged(sent),
-            Figure("of those left, noticed by the server", [noticed]),
-            *speed(sent, seconds, min(_WINDOW_S, seconds / _LEAST_WINDOWS)),
-            *pending(after),
-            *growth(before, after),
+            Figure("capacity of a closed loop", [baseline.rate for baseline in baselines], "images/s"),
+            Figure("capacity at the end", [rate_at_end], "images/s"),
+            Figure("requests", [len(samples)]),
+            Figure("rate of requests", [len(samples) / seconds], "per s"),
+            *outcome_figures(samples),
+            Figure("requests cancelled by the server", [cancelled]),
+            *latency_figures(samples, seconds, min(_MAX_WINDOW_S, seconds / _MIN_WINDOWS)),
+            *pending_figures(after),
+            *growth_figures(before, after),
         ],
         facts,
     )
 
 
-def judged(sent: Sent) -> list[Figure]:
-    """What came of the requests, and what should not have."""
-    waited = [(kind, each) for kind, each in sent if kind is not Kind.GONE]
-    refused = [each for _, each in waited if _is_refusal(each)]
-    others = [(kind, each) for kind, each in waited if not _is_refusal(each)]
-    failed = sum(each.status >= _SERVERS_FAULT for _, each in others)
-    good = [each.status for kind, each in others if kind is Kind.GOOD]
-    bad = [each.status for kind, each in others if kind is Kind.BAD]
+def outcome_figures(samples: KindsAndSamples) -> list[Figure]:
+    """Count requests by kind and outcome; unexpected outcomes have the target 0."""
+    completed = [(kind, sample) for kind, sample in samples if kind is not RequestKind.DISCONNECTED]
+    rejected_count = sum(_is_rejection(sample) for _, sample in completed)
+    accepted = [(kind, sample.status) for kind, sample in completed if not _is_rejection(sample)]
+    valid_statuses = [status for kind, status in accepted if kind is RequestKind.VALID]
+    invalid_statuses = [status for kind, status in accepted if kind is RequestKind.INVALID]
+
+    def count(kind: RequestKind) -> int:
+        return sum(sample_kind is kind for sample_kind, _ in samples)
+
+    server_errors = sum(status >= _SERVER_ERROR for _, status in accepted)
+    unanswered = sum(status != _OK for status in valid_statuses)
+    not_rejected = sum(not _CLIENT_ERROR <= status < _SERVER_ERROR for status in invalid_statuses)
     return [
-        Figure("answers of 5xx that are no deliberate 503", [failed], at_most=0),
-        Figure("deliberate 503", [len(refused)]),
-        Figure("pictures that were sent", [sum(kind is Kind.GOOD for kind, _ in sent)]),
-        Figure("of these, neither answered nor refused with 503", [sum(each != _OK for each in good)], at_most=0),
-        Figure("bad input that was sent", [sum(kind is Kind.BAD for kind, _ in sent)]),
-        Figure(
-            "of this, not refused with 4xx",
-            [sum(not _CLIENTS_FAULT <= each < _SERVERS_FAULT for each in bad)],
-            at_most=0,
-        ),
-        Figure("requests that were left", [len(sent) - len(waited)]),
+        Figure("5xx other than 503 with Retry-After", [server_errors], at_most=0),
+        Figure("503 with Retry-After", [rejected_count]),
+        Figure("valid requests", [count(RequestKind.VALID)]),
+        Figure("valid requests neither answered nor rejected with 503", [unanswered], at_most=0),
+        Figure("invalid requests", [count(RequestKind.INVALID)]),
+        Figure("invalid requests not rejected with 4xx", [not_rejected], at_most=0),
+        Figure("requests whose client disconnected", [count(RequestKind.DISCONNECTED)]),
     ]
 
 
-def speed(sent: Sent, seconds: float, window_s: float) -> list[Figure]:
-    """How long answers took in the first and in the last `window_s` of so many seconds, and how late we were."""
-    size = max(1, round(len(sent) * window_s / seconds))
+def latency_figures(samples: KindsAndSamples, seconds: float, window_s: float) -> list[Figure]:
+    """Compare the latency of valid requests in the last window with that in the first one.
+
+    Args:
+        samples: in the order of their planned times.
+        seconds: duration of the load.
+        window_s: duration of a window.
+    """
+    size = max(1, round(len(samples) * window_s / seconds))
     first, last = (
-        percentile([each.latency_s for kind, each in part if kind is Kind.GOOD and each.status == _OK], 99)
-        for part in (sent[:size], sent[-size:])
+        percentile(
+            [sample.latency_s for kind, sample in part if kind is RequestKind.VALID and sample.status == _OK], 99
+        )
+        for part in (samples[:size], samples[-size:])
     )
+    ratio = last / first if first and last else math.inf
     return [
         Figure(f"p99 of the first {window_s:.0f} s", [first * 1000], "ms"),
         Figure(f"p99 of the last {window_s:.0f} s", [last * 1000], "ms"),
-        Figure("last over first", [last / first if first and last else math.inf], at_most=SLOWER),
-        Figure("p99 of how late we sent", [percentile([each.lag_s for _, each in sent], 99) * 1000], "ms"),
+        Figure("last p99 / first p99", [ratio], at_most=MAX_LATENCY_RATIO),
+        Figure(
+            "p99 of the load generator's lag", [percentile([sample.lag_s for _, sample in samples], 99) * 1000], "ms"
+        ),
     ]
 
 
-def _is_refusal(each: Sample) -> bool:
-    """A 503 that the server means: it says when to come back."""
-    return each.status == _UNAVAILABLE and each.says_when
+def _is_rejection(sample: Sample) -> bool:
+    """Return True for a deliberate 503, which has a Retry-After header."""
+    return sample.status == _UNAVAILABLE and sample.has_retry_after
 
 
-class _Soak:
-    """A mix at a constant rate."""
+class _MixedLoad:
+    """An open loop of mixed traffic."""
 
-    def __init__(self, mix: Mix, rate: float, track: Track) -> None:
-        self._mix, self._rate, self._track = mix, rate, track
+    def __init__(self, mix: TrafficMix, rate: float, show_progress: Track) -> None:
+        self._mix, self._rate, self._show_progress = mix, rate, show_progress
 
-    def run(self, what: str, seconds: float) -> Sent:
-        """Send for so long; what came of each request, in the order of their planned times."""
-        return uvloop.run(self._run(what, seconds))
+    def run(self, description: str, seconds: float) -> KindsAndSamples:
+        """Send the mix; return kind and sample of each request in the order of the planned times."""
+        return uvloop.run(self._run(description, seconds))
 
-    async def _run(self, what: str, seconds: float) -> Sent:
-        with self._track(what, int(self._rate * seconds), "requests") as advance:
+    async def _run(self, description: str, seconds: float) -> KindsAndSamples:
+        with self._show_progress(description, int(self._rate * seconds), "requests") as advance:
 
-            async def ask(number: int, planned: float) -> tuple[Kind, Sample]:
-                found = await self._mix.ask(number, planned)
+            async def send(number: int, planned: float) -> tuple[RequestKind, Sample]:
+                kind_and_sample = await self._mix.send(number, planned)
                 advance(1)
-                return found
+                return kind_and_sample
 
-            sent = await at_rate(self._rate, seconds, ask)
+            samples = await send_at_rate(self._rate, seconds, send)
         await self._mix.close()
-        return sent
+        return samples

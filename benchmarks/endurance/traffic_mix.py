@@ -1,4 +1,4 @@
-"""What people send: pictures, what is none or too large, and requests that they do not wait for."""
+"""A mix of traffic: valid images, invalid uploads, and requests whose client disconnects."""
 
 from __future__ import annotations
 
@@ -9,75 +9,89 @@ from enum import Enum, auto
 
 from PIL import Image
 
-from benchmarks.endurance.disconnecting_client import When, leave
-from benchmarks.harness.server import CLASSIFY, classify
-from benchmarks.load.http_client import Answer, connect, message
-from benchmarks.load.open_loop import Pool, Sample, sample
+from benchmarks.endurance.disconnecting_client import DisconnectPhase, disconnect
+from benchmarks.harness.server import CLASSIFY_PATH, classify_requests
+from benchmarks.load.http_client import Response, connect, encode_request
+from benchmarks.load.open_loop import ConnectionPool, Sample, take_sample
 from benchmarks.load.request import Request
 
-BAD, GONE = 0.05, 0.05
-_PATIENCE_S = 30
-_LATEST = 0.05  # of the average that follows how long an answer takes
+INVALID_SHARE, DISCONNECTED_SHARE = 0.05, 0.05
+_TIMEOUT_S = 30
+_SMOOTHING = 0.05  # weight of the latest latency in the moving average
 _TOO_MANY_BYTES = 1_000_000_000
 _TOO_MANY_PIXELS = (8000, 8000)
 
 
-class Kind(Enum):
-    """What a request is."""
+class RequestKind(Enum):
+    """Kind of a request in the mix."""
 
-    GOOD = auto()
-    BAD = auto()
-    GONE = auto()
-    """Nobody waits for its answer."""
+    VALID = auto()
+    INVALID = auto()
+    DISCONNECTED = auto()
 
 
-class Mix:
-    """Requests of each kind, drawn by chance, the same each time."""
+class TrafficMix:
+    """Requests of random kinds, deterministic for a sequence of calls."""
 
-    def __init__(self, url: str, pictures: Sequence[bytes], latency_s: float) -> None:
-        """Of these pictures; who hangs up does so within the time that an answer takes, at first `latency_s`."""
-        self._url, self._latency_s, self._chance, self._pool = url, latency_s, random.Random(0), Pool(url)
-        self._good = [message(url, request) for request in classify(pictures)]
-        self._bad = [message(url, request) for request in bad(pictures[0])]
+    def __init__(self, url: str, images: Sequence[bytes], latency_s: float) -> None:
+        """Prepare the requests.
 
-    async def ask(self, number: int, planned: float) -> tuple[Kind, Sample]:
-        """One request of some kind, and what came of it; to be given to `open_loop.at_rate`."""
-        good, drawn = self._good[number % len(self._good)], self._chance.random()
-        if drawn < BAD:
-            return Kind.BAD, await sample(self._ask_once(self._chance.choice(self._bad)), planned, _PATIENCE_S)
-        if drawn < BAD + GONE:
-            return Kind.GONE, await sample(self._leave(good), planned, _PATIENCE_S)
-        found = await sample(self._pool.ask(good), planned, _PATIENCE_S)
-        self._latency_s += _LATEST * (found.latency_s - self._latency_s)
-        return Kind.GOOD, found
+        Args:
+            url: address of the server.
+            images: JPEG files.
+            latency_s: expected latency of an answer. Clients disconnect within this time; it follows the latency.
+        """
+        self._url, self._latency_s, self._rng, self._pool = url, latency_s, random.Random(0), ConnectionPool(url)
+        self._valid = [encode_request(url, request) for request in classify_requests(images)]
+        self._invalid = [encode_request(url, request) for request in invalid_requests(images[0])]
+
+    async def send(self, number: int, planned: float) -> tuple[RequestKind, Sample]:
+        """Send a request of a random kind; the arguments are those of `open_loop.send_at_rate`."""
+        message, draw = self._valid[number % len(self._valid)], self._rng.random()
+        if draw < INVALID_SHARE:
+            response = self._send_once(self._rng.choice(self._invalid))
+            return RequestKind.INVALID, await take_sample(response, planned, _TIMEOUT_S)
+        if draw < INVALID_SHARE + DISCONNECTED_SHARE:
+            return RequestKind.DISCONNECTED, await take_sample(self._disconnect(message), planned, _TIMEOUT_S)
+        sample = await take_sample(self._pool.send(message), planned, _TIMEOUT_S)
+        self._latency_s += _SMOOTHING * (sample.latency_s - self._latency_s)
+        return RequestKind.VALID, sample
 
     async def close(self) -> None:
         """Close all connections."""
         await self._pool.close()
 
-    async def _ask_once(self, data: bytes) -> Answer:
-        """On a connection of its own: not all of the body may be read by the time of the answer."""
+    async def _send_once(self, message: bytes) -> Response:
+        """Send on a new connection: a rejected request's body may not be read completely."""
         connection = await connect(self._url)
         try:
-            return await connection.ask(data)
+            return await connection.send(message)
         finally:
-            await connection.hang_up()
+            await connection.abort()
 
-    async def _leave(self, data: bytes) -> Answer:
-        when = self._chance.choice((When.UPLOAD, When.QUEUE))
-        await leave(self._url, data, when, self._chance, self._latency_s)
-        return Answer()
+    async def _disconnect(self, message: bytes) -> Response:
+        phase = self._rng.choice((DisconnectPhase.UPLOAD, DisconnectPhase.QUEUE))
+        await disconnect(self._url, message, phase, self._rng, self._latency_s)
+        return Response()
 
 
-def bad(picture: bytes) -> list[Request]:
-    """What is refused: half a picture, bytes that are none, nothing, another type, too many bytes, too many pixels."""
+def invalid_requests(image: bytes) -> list[Request]:
+    """Build requests that the server must reject with 4xx.
+
+    Args:
+        image: a JPEG file.
+
+    Returns:
+        Half of the image, bytes of no image format, an empty body, another content type, a body that is too large,
+        and an image with too many pixels.
+    """
     large = io.BytesIO()
     Image.new("1", _TOO_MANY_PIXELS).save(large, "PNG")
     return [
-        Request(CLASSIFY, picture[: len(picture) // 2], "image/jpeg"),
-        Request(CLASSIFY, bytes(range(256)) * 100, "image/jpeg"),
-        Request(CLASSIFY, b"", "image/jpeg"),
-        Request(CLASSIFY, b"<p>A page", "text/html"),
-        Request(CLASSIFY, picture, "image/jpeg", (("Content-Length", str(_TOO_MANY_BYTES)),)),
-        Request(CLASSIFY, large.getvalue(), "image/png"),
+        Request(CLASSIFY_PATH, image[: len(image) // 2], "image/jpeg"),
+        Request(CLASSIFY_PATH, bytes(range(256)) * 100, "image/jpeg"),
+        Request(CLASSIFY_PATH, b"", "image/jpeg"),
+        Request(CLASSIFY_PATH, b"<p>A page", "text/html"),
+        Request(CLASSIFY_PATH, image, "image/jpeg", (("Content-Length", str(_TOO_MANY_BYTES)),)),
+        Request(CLASSIFY_PATH, large.getvalue(), "image/png"),
     ]

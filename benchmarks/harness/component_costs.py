@@ -1,6 +1,6 @@
-"""What one image costs without a server: decoding, network and head, each by itself.
+"""Costs of one image without a server: of decoding, of the engine and of the head, measured separately.
 
-From these follows the bound, what no server on this machine can exceed: cores / CPU seconds an image.
+They give an upper bound for the throughput of any server on this machine: cores / CPU seconds per image.
 """
 
 from __future__ import annotations
@@ -26,107 +26,121 @@ from models.console.tensorflow_logs import hide_startup_messages
 from models.cpu import available_cores
 from models.preprocess import prepare
 
-SIZES = (1, 2, 4, 8, 16, 32, 64)
-_SECONDS = 0.7
-_LEAST_RUNS = 2
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+_SECONDS = 0.7  # for each cost
+_MIN_RUNS = 2
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds an image, on the clock and of all processors together."""
+    """Seconds per image: elapsed, and CPU time of all cores together."""
 
     wall_s: float
     cpu_s: float
 
 
 @dataclass(frozen=True)
-class Costs:
-    """The costs of one image; `engine` and `head` in the batches that the engine is fastest with.
+class ComponentCosts:
+    """Costs of one image.
 
-    On the clock, for one image at a time: `alone_s`, decoding, engine and head, each over and over by itself;
-    `in_turn_s`, one after another for each image, as for a client that waits: none finds its caches as it left them.
+    Attributes:
+        engine_name: `engine:precision`.
+        batch_size: at which the engine is fastest; `engine` and `head` are measured with it.
+        decode: cost of decoding.
+        engine: cost of the network.
+        head: cost of the head.
+        separate_s: elapsed seconds for decoding, engine and head of a single image, each repeated by itself.
+        sequential_s: elapsed seconds for a single image when the three run one after another, as for a client that
+            waits; the caches of the processor then hold the data of the previous step.
     """
 
     engine_name: str
-    batch: int
+    batch_size: int
     decode: Cost
     engine: Cost
     head: Cost
-    alone_s: float
-    in_turn_s: float
+    separate_s: float
+    sequential_s: float
 
     @property
     def bound(self) -> float:
-        """Images a second that the machine's cores could answer if nothing else cost anything."""
+        """Images per second that the cores could serve if there were no other costs."""
         return available_cores() / (self.decode.cpu_s + self.engine.cpu_s + self.head.cpu_s)
 
 
-def measure(store: Path, model: str, pictures: Sequence[bytes]) -> Costs:
-    """The costs, measured in a process of its own: how a library spreads its threads is decided once in each."""
+def measure_components(store: Path, model: str, images: Sequence[bytes]) -> ComponentCosts:
+    """Measure the costs in a new process, because libraries set up their threads only once per process."""
     with tempfile.TemporaryDirectory() as folder:
-        for number, data in enumerate(pictures):
+        for number, data in enumerate(images):
             (Path(folder) / f"{number:04}").write_bytes(data)
         command = [sys.executable, "-m", "benchmarks.harness.component_costs", str(store.resolve()), model, folder]
-        found = json.loads(subprocess.check_output(command, text=True))
-    return Costs(**{**found, **{name: Cost(**found[name]) for name in ("decode", "engine", "head")}})
+        costs = json.loads(subprocess.check_output(command, text=True))
+    return ComponentCosts(**{**costs, **{name: Cost(**costs[name]) for name in ("decode", "engine", "head")}})
 
 
-def best_batch(
-    run: Callable[[Pixels], object], pixels: Pixels, sizes: Sequence[int] = SIZES, seconds: float = _SECONDS
+def find_best_batch(
+    run: Callable[[Pixels], object],
+    pixels: Pixels,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    seconds: float = _SECONDS,
 ) -> tuple[int, Cost]:
-    """The size of batch at which a network is fastest, and what an image costs at it.
+    """Find the batch size at which a network is fastest.
 
     Args:
-        run: the network.
+        run: Run the network on a batch.
         pixels: uint8 [at least one, size, size, 3]; repeated where a batch needs more.
-        sizes: that are tried.
-        seconds: for each of them.
+        batch_sizes: to try.
+        seconds: duration of the measurement for each size.
+
+    Returns:
+        The batch size, and the cost of one image with it.
     """
-    costs = {size: cost_of(run, _repeated(pixels, size), seconds) for size in sizes}
-    best = min(costs, key=lambda size: costs[size].wall_s)
-    return best, costs[best]
+    costs = {size: measure_cost(run, _repeat_rows(pixels, size), seconds) for size in batch_sizes}
+    best_size = min(costs, key=lambda size: costs[size].wall_s)
+    return best_size, costs[best_size]
 
 
-def _measure(classifier: Classifier, pictures: Sequence[bytes]) -> Costs:
+def measure_cost(run: Callable[..., object], batch: Sequence[Any] | np.ndarray, seconds: float = _SECONDS) -> Cost:
+    """Measure `run(batch)` repeatedly after a warm-up; return the median elapsed and the mean CPU time per item."""
+    run(batch)
+    elapsed: list[float] = []
+    start, start_cpu = time.perf_counter(), time.process_time()
+    while len(elapsed) < _MIN_RUNS or time.perf_counter() - start < seconds:
+        run_start = time.perf_counter()
+        run(batch)
+        elapsed.append(time.perf_counter() - run_start)
+    cpu_s = (time.process_time() - start_cpu) / len(elapsed)
+    return Cost(statistics.median(elapsed) / len(batch), cpu_s / len(batch))
+
+
+def _measure(classifier: Classifier, images: Sequence[bytes]) -> ComponentCosts:
     engine, spec = classifier.extractor.engine, classifier.spec
-    pixels = np.stack([prepare(data, [spec])[spec] for data in pictures])
-    decode = cost_of(lambda some: [prepare(data, [spec]) for data in some], pictures)
-    size, cost = best_batch(engine.run, pixels)
-    batch = _repeated(pixels, size)
+    pixels = np.stack([prepare(data, [spec])[spec] for data in images])
+    decode_cost = measure_cost(lambda batch: [prepare(data, [spec]) for data in batch], images)
+    batch_size, engine_cost = find_best_batch(engine.run, pixels)
+    batch = _repeat_rows(pixels, batch_size)
     features = np.asarray(engine.run(batch)[classifier.output])
-    head = cost_of(classifier.consume, features)
-    engine_alone, head_alone = cost_of(engine.run, batch[:1]), cost_of(classifier.consume, features[:1])
-    alone_s = decode.wall_s + engine_alone.wall_s + head_alone.wall_s
-    in_turn = cost_of(lambda some: [_answer(classifier, data) for data in some], pictures)
-    return Costs(engine.name, size, decode, cost, head, alone_s, in_turn.wall_s)
+    head_cost = measure_cost(classifier.consume, features)
+    single_engine, single_head = measure_cost(engine.run, batch[:1]), measure_cost(classifier.consume, features[:1])
+    separate_s = decode_cost.wall_s + single_engine.wall_s + single_head.wall_s
+    sequential = measure_cost(lambda batch: [_classify(classifier, data) for data in batch], images)
+    return ComponentCosts(engine.name, batch_size, decode_cost, engine_cost, head_cost, separate_s, sequential.wall_s)
 
 
-def _answer(classifier: Classifier, data: bytes) -> object:
+def _classify(classifier: Classifier, data: bytes) -> object:
     pixels = prepare(data, [classifier.spec])[classifier.spec]
     return classifier.consume(np.asarray(classifier.extractor.engine.run(pixels[None])[classifier.output]))
 
 
-def cost_of(run: Callable[..., object], batch: Sequence[Any] | np.ndarray, seconds: float = _SECONDS) -> Cost:
-    """The median run's, after one that warms up."""
-    run(batch)
-    walls: list[float] = []
-    began, cpu = time.perf_counter(), time.process_time()
-    while len(walls) < _LEAST_RUNS or time.perf_counter() - began < seconds:
-        start = time.perf_counter()
-        run(batch)
-        walls.append(time.perf_counter() - start)
-    return Cost(statistics.median(walls) / len(batch), (time.process_time() - cpu) / len(walls) / len(batch))
-
-
-def _repeated(pixels: Pixels, size: int) -> Pixels:
+def _repeat_rows(pixels: Pixels, size: int) -> Pixels:
     return pixels[np.arange(size) % len(pixels)]
 
 
 def _main(store: str, model: str, folder: str) -> None:
     with hide_startup_messages():
         classifier = catalog.load(Store(Path(store)), [model]).classifiers[0]
-    pictures = [file.read_bytes() for file in sorted(Path(folder).iterdir())]
-    print(json.dumps(asdict(_measure(classifier, pictures))))
+    images = [file.read_bytes() for file in sorted(Path(folder).iterdir())]
+    print(json.dumps(asdict(_measure(classifier, images))))
 
 
 if __name__ == "__main__":

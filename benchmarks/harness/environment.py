@@ -1,4 +1,4 @@
-"""An environment of its own for a lock, made when it is first wanted and kept."""
+"""Virtual environments made from lock files and kept in a cache."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from pathlib import Path
 
 from models.manifests import sha256
 
-_WHOLE = "whole"  # the mark of an installation that came to its end
+_COMPLETE = "whole"  # empty file in an environment whose installation finished
 
 
-def folder(lock: Path, cache: Path) -> Path:
-    """Where the environment of a lock lies; another content lies elsewhere."""
+def environment_folder(lock: Path, cache: Path) -> Path:
+    """Return the folder of a lock's environment; it depends on the lock's content."""
     return cache.resolve() / "environments" / f"{lock.parent.name}-{lock.stem}-{sha256(lock.read_bytes())[:16]}"
 
 
-def python(lock: Path, cache: Path) -> Path:
-    """The interpreter of an environment that holds exactly what a lock says.
+def environment_python(lock: Path, cache: Path) -> Path:
+    """Return the Python interpreter of an environment with exactly the packages of a lock; install it if needed.
 
     Args:
-        lock: requirements with hashes.
-        cache: folder of all environments; one is found again by its lock's content.
+        lock: pip requirements with hashes.
+        cache: folder of all environments.
 
     Raises:
-        subprocess.CalledProcessError: pip could not install the lock, and has said why.
+        subprocess.CalledProcessError: pip could not install the lock; pip has printed the reason.
     """
-    made = folder(lock, cache)
-    interpreter = made / "bin" / "python"
-    if (made / _WHOLE).exists():
+    folder = environment_folder(lock, cache)
+    interpreter = folder / "bin" / "python"
+    if (folder / _COMPLETE).exists():
         return interpreter
-    sys.stderr.write(f"Installing {os.path.relpath(lock)}: once, some minutes\n")
-    shutil.rmtree(made, ignore_errors=True)
-    venv.create(made, with_pip=True)
+    sys.stderr.write(f"Installing {os.path.relpath(lock)}. This happens once and takes some minutes.\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, with_pip=True)
     options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes", "--no-deps"]
     subprocess.run([interpreter, "-m", "pip", "install", *options, "--requirement", lock], check=True)
-    (made / _WHOLE).touch()
+    (folder / _COMPLETE).touch()
     return interpreter

@@ -1,4 +1,4 @@
-"""Servers in processes of their own: started, waited for until they answer, and ended with all that they started."""
+"""Server processes: start, wait until ready, and stop with all child processes."""
 
 from __future__ import annotations
 
@@ -15,80 +15,85 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _POLL_S = 0.02
-_END_S = 20
-_SHOWN = 3000
+_STOP_TIMEOUT_S = 20
+_SHOWN_BYTES = 3000  # of the log of a server that does not start
 
 
 @dataclass(frozen=True)
-class Server:
-    """One that answers."""
+class ServerProcess:
+    """A running server.
+
+    Attributes:
+        url: its address.
+        process: the process that was started.
+        start_s: seconds from the start of the process until it was ready.
+    """
 
     url: str
     process: subprocess.Popen[bytes]
     start_s: float
-    """From the start of the process until it was ready."""
 
 
 @contextmanager
-def running(
+def run_server(
     command: Sequence[str | Path],
     is_ready: Callable[[], bool],
     port: int,
     variables: Mapping[str, str],
     timeout_s: float = 600,
-) -> Iterator[Server]:
-    """Start a server, and end it afterwards.
+) -> Iterator[ServerProcess]:
+    """Start a server in the project's folder, and stop it with its child processes afterwards.
 
     Args:
-        command: and its arguments; run in the project's folder.
-        is_ready: whether it answers.
-        port: that it will listen on.
-        variables: of its environment, beside this process's.
-        timeout_s: for it to be ready.
+        command: program and arguments.
+        is_ready: returns True once the server answers.
+        port: that the server listens on.
+        variables: added to this process's environment variables.
+        timeout_s: longest wait until it is ready.
 
     Raises:
-        RuntimeError: it ended, or was not ready in time; with the end of what it wrote.
+        RuntimeError: the server ended or was not ready in time; the message has the end of its log.
     """
-    url, began = f"http://127.0.0.1:{port}", time.monotonic()
+    url, start = f"http://127.0.0.1:{port}", time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **variables}, stdout=log, stderr=log, start_new_session=True
         )
         try:
             while not is_ready():
-                if process.poll() is not None or time.monotonic() > began + timeout_s:
+                if process.poll() is not None or time.monotonic() > start + timeout_s:
                     log.seek(0)
-                    end = log.read()[-_SHOWN:].decode(errors="replace")
-                    raise RuntimeError(f"{command} is not ready after {time.monotonic() - began:.0f} s:\n{end}")
+                    log_end = log.read()[-_SHOWN_BYTES:].decode(errors="replace")
+                    raise RuntimeError(f"{command} is not ready after {time.monotonic() - start:.0f} s:\n{log_end}")
                 time.sleep(_POLL_S)
-            yield Server(url, process, time.monotonic() - began)
+            yield ServerProcess(url, process, time.monotonic() - start)
         finally:
-            _end(process)
+            _stop(process)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    """Return a free TCP port of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
     return port
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)  # the workers of a peer are ended by it in its own way
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)  # lets a server stop its workers itself
     with suppress(subprocess.TimeoutExpired):
-        process.wait(_END_S)
-    with suppress(ProcessLookupError):  # whoever it left behind in its group
+        process.wait(_STOP_TIMEOUT_S)
+    with suppress(ProcessLookupError):  # the group is empty if all child processes ended too
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def children(pid: int) -> list[int]:
-    """Processes that a process has started and that run; none where /proc does not tell (it is Linux's)."""
-    listed = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for each in listed for child in each.read_text(encoding="ascii").split()]
+def child_pids(pid: int) -> list[int]:
+    """Return the process IDs of a process's children; none on systems without Linux's /proc."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text(encoding="ascii").split()]
 
 
 def private_bytes(pid: int) -> int:
-    """Memory that a process shares with no other one."""
+    """Return the memory that a process shares with no other process (Linux)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))

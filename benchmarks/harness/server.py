@@ -1,4 +1,4 @@
-"""Our server in a process of its own, and what it says of itself."""
+"""The server under test: runs in its own process, and is observed through its metrics."""
 
 from __future__ import annotations
 
@@ -15,72 +15,92 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from app.health import is_ready
-from benchmarks.harness.process import Server, children, free_port, private_bytes, running
+from benchmarks.harness.process import ServerProcess, child_pids, free_port, private_bytes, run_server
 from benchmarks.harness.workload import Workload
-from benchmarks.load.request import Request, send
+from benchmarks.load.request import Request, send_all
 
-CLASSIFY = "/v1/classify"
+CLASSIFY_PATH = "/v1/classify"
+CANCELLED_METRIC = "classifier_requests_cancelled_total"
 _MB = 1e6
 
 
 @dataclass(frozen=True)
-class Serving:
-    """Our server, ready."""
+class ServerUnderTest:
+    """Our server, ready for requests."""
 
-    server: Server
+    server_process: ServerProcess
 
     @property
     def url(self) -> str:
-        """Where it answers."""
-        return self.server.url
+        """Its address."""
+        return self.server_process.url
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over all its labels; 0 where it was never counted."""
+        """Return the sum of a metric over all its labels; 0 if the server does not have it."""
         return sum(sample.value for sample in self._samples() if sample.name == name)
 
     @property
     def resident_mb(self) -> float:
-        """The server's memory, and what the processes that it has started share with no other."""
-        own = sum(private_bytes(child) for child in children(self.server.process.pid))
-        return (self.metric("process_resident_memory_bytes") + own) / _MB
+        """Resident memory of the server, and private memory of its child processes."""
+        children_bytes = sum(private_bytes(child) for child in child_pids(self.server_process.process.pid))
+        return (self.metric("process_resident_memory_bytes") + children_bytes) / _MB
 
     @property
     def engine(self) -> str:
-        """`engine:precision` of its first model, as it says itself."""
+        """`engine:precision` of its first model."""
         return next(sample.labels["engine"] for sample in self._samples() if sample.name == "classifier_model_info")
 
     def _samples(self) -> Iterator[Sample]:
-        with urllib.request.urlopen(f"{self.url}/metrics") as answer:
-            for family in text_string_to_metric_families(answer.read().decode()):
+        with urllib.request.urlopen(f"{self.url}/metrics") as response:
+            for family in text_string_to_metric_families(response.read().decode()):
                 yield from family.samples
 
 
-def serving(work: Workload, python: str | Path = sys.executable, **variables: str) -> AbstractContextManager[Serving]:
-    """Start it for what is measured; `variables` are further settings. Raises RuntimeError if it does not get ready."""
-    return started(work.store, python, work.module, APP_DEFAULT_MODEL=work.model, **variables)
+def serve(
+    workload: Workload, python: str | Path = sys.executable, **settings: str
+) -> AbstractContextManager[ServerUnderTest]:
+    """Start the server for a workload.
+
+    Args:
+        workload: to serve.
+        python: interpreter that runs the server.
+        settings: environment variables, in addition to those of the workload.
+
+    Raises:
+        RuntimeError: the server did not get ready.
+    """
+    return serve_store(workload.store, python, workload.module, APP_DEFAULT_MODEL=workload.model, **settings)
 
 
 @contextmanager
-def started(
-    store: Path, python: str | Path = sys.executable, module: str = "app", **variables: str
-) -> Iterator[Serving]:
-    """Start it on a store; `variables` are its settings. Raises RuntimeError if it does not get ready."""
-    port = int(variables.get("APP_PORT") or free_port())
-    settings = {"APP_PORT": str(port), "APP_STORE": str(store.resolve()), **variables}
-    inherited = {name: "" for name in os.environ if name.startswith("APP_")}  # empty: as if it were not there
-    with running([python, "-m", module], lambda: is_ready(port), port, {**inherited, **settings}) as server:
-        yield Serving(server)
+def serve_store(
+    store: Path, python: str | Path = sys.executable, module: str = "app", **settings: str
+) -> Iterator[ServerUnderTest]:
+    """Start the server on a model store with default settings, except those in `settings`.
+
+    Raises:
+        RuntimeError: the server did not get ready.
+    """
+    port = int(settings.get("APP_PORT") or free_port())
+    inherited = {name: "" for name in os.environ if name.startswith("APP_")}  # an empty variable counts as not set
+    variables = {**inherited, "APP_PORT": str(port), "APP_STORE": str(store.resolve()), **settings}
+    with run_server([python, "-m", module], lambda: is_ready(port), port, variables) as server_process:
+        yield ServerUnderTest(server_process)
 
 
-def classify(pictures: Sequence[bytes], query: str = "", **headers: str) -> list[Request]:
-    """A request for each picture."""
-    return [Request(f"{CLASSIFY}{query}", data, "image/jpeg", tuple(headers.items())) for data in pictures]
+def classify_requests(images: Sequence[bytes], query: str = "", **headers: str) -> list[Request]:
+    """Build one request per JPEG image."""
+    return [Request(f"{CLASSIFY_PATH}{query}", data, "image/jpeg", tuple(headers.items())) for data in images]
 
 
-def check(url: str, requests: Sequence[Request]) -> None:
-    """Every one of these is answered with a prediction; raises RuntimeError."""
-    _, answers = send(url, requests, in_flight=4)
-    for answer in map(json.loads, answers):
-        for found in answer.get("results", [answer]):
-            if not found.get("predictions"):
-                raise RuntimeError(f"No prediction came: {answer}")
+def check_answers(url: str, requests: Sequence[Request]) -> None:
+    """Send requests and check that each answer has predictions.
+
+    Raises:
+        RuntimeError: a request failed or its answer has no prediction.
+    """
+    _, bodies = send_all(url, requests, in_flight=4)
+    for answer in map(json.loads, bodies):
+        for result in answer.get("results", [answer]):
+            if not result.get("predictions"):
+                raise RuntimeError(f"The answer has no prediction: {answer}")

@@ -1,54 +1,47 @@
-"""What is measured: a classifier of a store, and pictures for it."""
+"""Workloads: a classifier of a model store, and images to classify."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from benchmarks.harness import images as pictures
+from benchmarks.harness.images import generate_jpegs
 from benchmarks.harness.stores import shipped_store, speed_store
+from benchmarks.options import ImageSize, InputSize
 from models.artifacts.store import Store
 from models.manifests import sha256
 
-
-class Network(StrEnum):
-    """An extractor by its input size, px: the one that is made for measuring, or the one that is shipped."""
-
-    LARGE = "299"
-    SHIPPED = "96"
-
-
-class Picture(StrEnum):
-    """Pixels of the JPEG files: what the web shows, or what a camera takes."""
-
-    WEB = "500x375"
-    CAMERA = "4000x3000"
-
-
-_COUNTS = {Picture.WEB: 24, Picture.CAMERA: 6}
+_IMAGE_COUNTS = {ImageSize.WEB: 24, ImageSize.CAMERA: 6}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A classifier, and encoded pictures of which no two are alike."""
+    """A classifier to serve and distinct encoded images to send.
 
-    network: Network
-    picture: Picture
+    Attributes:
+        input_size: of the classifier's extractor.
+        image_size: of the images.
+        store: folder of the model store.
+        model: name of the classifier.
+        images: JPEG files.
+        module: run with `python -m` to serve the classifier.
+    """
+
+    input_size: InputSize
+    image_size: ImageSize
     store: Path
     model: str
-    pictures: list[bytes]
+    images: list[bytes]
     module: str = "app"
-    """What is run with `python -m` to serve it."""
 
     @property
     def title(self) -> str:
-        """What this is, for the head of a table."""
-        return f"{self.model} at {self.network} px, JPEG of {self.picture}"
+        """Description for the title of a report."""
+        return f"{self.model} at {self.input_size} px, JPEG of {self.image_size}"
 
     @property
     def fingerprint(self) -> str:
-        """Of the classifier and its extractor, with all files that their manifests name."""
+        """Hash of the manifests of the classifier and its extractor, which contain the hashes of all their files."""
         store = Store(self.store)
         classifier = store.classifier(self.model)
         manifests = (classifier.manifest, store.extractor_of(classifier).manifest)
@@ -56,24 +49,19 @@ class Workload:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a picture is."""
-        mean = sum(map(len, self.pictures)) / len(self.pictures)
-        return {"a picture": f"JPEG, {self.picture}, {mean / 1000:,.0f} kB"}
+        """Facts about the images for a report."""
+        mean_bytes = sum(map(len, self.images)) / len(self.images)
+        return {"image": f"JPEG, {self.image_size}, {mean_bytes / 1000:,.0f} kB"}
 
 
-def workload(network: Network, picture: Picture, cache: Path) -> Workload:
-    """Make, or find again, what a name stands for.
-
-    Args:
-        network: by its input size.
-        picture: by its pixels.
-        cache: where stores that are made are kept.
-    """
-    store, model = (shipped_store(), "cifar10") if network is Network.SHIPPED else (speed_store(cache), "speed")
-    return Workload(network, picture, store, model, draw(picture))
+def make_workload(input_size: InputSize, image_size: ImageSize, cache: Path) -> Workload:
+    """Generate the images, and the model store if it is not in the cache yet."""
+    is_shipped = input_size is InputSize.SHIPPED
+    store, model = (shipped_store(), "cifar10") if is_shipped else (speed_store(cache), "speed")
+    return Workload(input_size, image_size, store, model, generate_images(image_size))
 
 
-def draw(picture: Picture) -> list[bytes]:
-    """Pictures of a size."""
-    width, height = map(int, picture.split("x"))
-    return pictures.jpegs(_COUNTS[picture], width, height)
+def generate_images(size: ImageSize) -> list[bytes]:
+    """Generate distinct JPEG images of a size."""
+    width, height = map(int, size.split("x"))
+    return generate_jpegs(_IMAGE_COUNTS[size], width, height)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Load generators: HTTP requests in closed loops and in open loops."""

@@ -1,6 +1,6 @@
-"""As many clients as there are connections, each with one request in flight: wrk, outside the server's process.
+"""Closed-loop load with wrk (github.com/wg/wrk): each connection has one request in flight.
 
-github.com/wg/wrk; `post.lua` tells it what to send, and prints what came back.
+The script `post.lua` gives wrk the requests and prints the result as JSON.
 """
 
 from __future__ import annotations
@@ -16,79 +16,92 @@ from pathlib import Path
 from benchmarks.load.request import Request
 
 _SCRIPT = Path(__file__).parent / "post.lua"
-_TIMEOUT_S = 120
-_PATIENCE_S = 60
+_REQUEST_TIMEOUT_S = 120
+_EXIT_TIMEOUT_S = 60  # for wrk to end after the load and the last request
 
 
 class WrkMissing(Exception):
-    """wrk is not installed; says how to get it."""
+    """wrk is not installed; the message says how to install it."""
 
     def __init__(self) -> None:
         super().__init__("wrk is needed for this and not installed. On Debian and Ubuntu: apt-get install wrk")
 
 
 @dataclass(frozen=True)
-class Closed:
-    """What came back: answers of 2xx, others, requests without an answer; latencies in seconds."""
+class ClosedLoopResult:
+    """Result of a closed loop.
+
+    Attributes:
+        answers: responses with status 2xx.
+        rejected: responses with another status.
+        failed: requests without a response.
+        seconds: duration of the load.
+        p50_s: median latency in seconds.
+        p99_s: 99th percentile of the latency in seconds.
+    """
 
     answers: int
-    refused: int
-    broken: int
+    rejected: int
+    failed: int
     seconds: float
-    p50: float
-    p99: float
+    p50_s: float
+    p99_s: float
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.answers / self.seconds
 
 
-def wrk() -> str:
-    """Its path; raises WrkMissing."""
+def find_wrk() -> str:
+    """Return the path of wrk.
+
+    Raises:
+        WrkMissing: it is not installed.
+    """
     path = shutil.which("wrk")
     if path is None:
         raise WrkMissing
     return path
 
 
-def drive(url: str, requests: Sequence[Request], connections: int, seconds: float) -> Closed:
-    """Post requests in turn for some seconds.
+def run(
+    url: str, requests: Sequence[Request], connections: int, seconds: float, allow_rejections: bool = False
+) -> ClosedLoopResult:
+    """Send requests in rotation for some seconds.
 
     Args:
-        url: of the server.
-        requests: no two need to be the same.
+        url: address of the server.
+        requests: to send in rotation.
         connections: each with one request in flight.
-        seconds: rounded up to whole ones.
+        seconds: duration of the load, rounded to whole seconds.
+        allow_rejections: accept responses other than 2xx. By default they are an error, because a rejection is
+            faster than a classification.
 
     Raises:
-        WrkMissing: see its message.
-        RuntimeError: wrk failed, requests got no answer, or none got a good one.
+        WrkMissing: wrk is not installed.
+        RuntimeError: wrk failed, a request got no response, none got an answer, or a request was rejected.
     """
     with tempfile.TemporaryDirectory() as folder:
-        _write(requests, Path(folder))
-        options = ["-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "--timeout", f"{_TIMEOUT_S}s"]
-        command = [wrk(), *options, "--script", str(_SCRIPT), url, "--", folder]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _TIMEOUT_S + _PATIENCE_S)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not lines:
-        raise RuntimeError(f"wrk failed: {done.stderr or done.stdout}")
-    found = json.loads(lines[-1])
-    closed = Closed(**{**found, "answers": found["answers"] - found["refused"]})
-    if closed.broken or not closed.answers:
-        raise RuntimeError(f"Requests got no good answer: {closed}")
-    return closed
+        _write_requests(requests, Path(folder))
+        command = [find_wrk(), "-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s"]
+        command += ["--timeout", f"{_REQUEST_TIMEOUT_S}s", "--script", str(_SCRIPT), url, "--", folder]
+        timeout_s = seconds + _REQUEST_TIMEOUT_S + _EXIT_TIMEOUT_S
+        process = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    json_lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
+    if process.returncode or not json_lines:
+        raise RuntimeError(f"wrk failed: {process.stderr or process.stdout}")
+    counts = json.loads(json_lines[-1])
+    result = ClosedLoopResult(answers=counts.pop("responses") - counts["rejected"], **counts)
+    if result.failed or not result.answers:
+        raise RuntimeError(f"Requests got no answer: {result}")
+    if result.rejected and not allow_rejections:
+        raise RuntimeError(f"The server rejected {result.rejected} requests and answered {result.answers}.")
+    return result
 
 
-def served(url: str, requests: Sequence[Request], connections: int, seconds: float) -> Closed:
-    """The same where nothing may be refused, which is faster than to answer; raises RuntimeError."""
-    closed = drive(url, requests, connections, seconds)
-    if closed.refused:
-        raise RuntimeError(f"{closed.refused} requests were refused, {closed.answers} were not.")
-    return closed
-
-
-def _write(requests: Sequence[Request], folder: Path) -> None:
+def _write_requests(requests: Sequence[Request], folder: Path) -> None:
+    """Write each body to a file, and the index that `post.lua` reads."""
     lines = []
     for number, request in enumerate(requests):
         (folder / str(number)).write_bytes(request.body)

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection from as little processor time as possible: httptools below asyncio, as in the server."""
+"""A minimal HTTP/1.1 client on asyncio and httptools, to leave the processor to the server."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchmarks.load.request import Request
 
 
 @dataclass
-class Answer:
-    """A whole response; names of headers in lower case."""
+class Response:
+    """A complete response; header names in lower case."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -22,73 +22,77 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """Asks one thing at a time."""
+    """A keep-alive connection with at most one request in flight."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self._answer, self._waiting, self._lost = Answer(), loop.create_future(), loop.create_future()
+        self._response, self._completed, self._closed = Response(), loop.create_future(), loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be asked again."""
+        """True if the connection can take another request."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, message: bytes) -> Answer:
-        """Send a request and wait for its answer.
+    async def send(self, message: bytes) -> Response:
+        """Send an encoded request and wait for its response.
 
         Raises:
-            ConnectionError: the server closed the connection without one.
+            ConnectionError: the server closed the connection without a response.
         """
         assert self._transport is not None
-        self._answer, self._waiting = Answer(), asyncio.get_running_loop().create_future()
+        self._response, self._completed = Response(), asyncio.get_running_loop().create_future()
         self._transport.write(message)
-        answer: Answer = await self._waiting
-        return answer
+        response: Response = await self._completed
+        return response
 
-    async def hang_up(self) -> None:
-        """Close it at once, whatever is under way."""
+    async def abort(self) -> None:
+        """Close the connection at once, even with a request in flight."""
         if self._transport is not None:
             self._transport.abort()
-            await self._lost
+            await self._closed
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._lost.set_result(None)
-        if not self._waiting.done():
-            self._waiting.set_exception(ConnectionError(str(error or "closed by the server")))
-            self._waiting.exception()  # nobody may be waiting any more
+        self._closed.set_result(None)
+        if not self._completed.done():
+            self._completed.set_exception(ConnectionError(str(error or "closed by the server")))
+            self._completed.exception()  # mark it as retrieved: after a cancellation, no task awaits it
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._answer.headers[name.decode().lower()] = value.decode()
+        self._response.headers[name.decode().lower()] = value.decode()
 
     def on_body(self, body: bytes) -> None:
-        self._answer.body += body
+        self._response.body += body
 
     def on_message_complete(self) -> None:
-        self._answer.status = self._parser.get_status_code()
+        self._response.status = self._parser.get_status_code()
         if not self._parser.should_keep_alive() and self._transport is not None:
             self._transport.close()
-        if not self._waiting.done():
-            self._waiting.set_result(self._answer)
+        if not self._completed.done():
+            self._completed.set_result(self._response)
 
 
 async def connect(url: str) -> Connection:
-    """Open a connection; raises OSError."""
+    """Open a connection.
+
+    Raises:
+        OSError: the server cannot be reached.
+    """
     address = urlsplit(url)
     host, port = address.hostname or "", address.port or 80
     _, connection = await asyncio.get_running_loop().create_connection(Connection, host, port)
     return connection
 
 
-def message(url: str, request: Request) -> bytes:
-    """A request as it goes over the wire."""
+def encode_request(url: str, request: Request) -> bytes:
+    """Encode a request as HTTP/1.1 bytes."""
     headers = {
         "Host": urlsplit(url).netloc,
         "Content-Length": str(len(request.body)),

@@ -1,11 +1,11 @@
-"""Requests at a constant rate, whatever becomes of those before.
+"""Open-loop load: requests at a constant rate, independent of the responses.
 
-A client that waits for its answer before it asks again goes easy on a server that is late, and leaves out the very
-requests that would have waited longest: coordinated omission (Tene, "How not to measure latency", 2013). So each
-request has its planned time, and its latency counts from there.
+A client that waits for a response before its next request sends less while the server is slow, and so leaves out the
+requests that would have waited longest: coordinated omission (Tene, "How NOT to Measure Latency", 2013). Here every
+request has a planned time, and its latency counts from there.
 
-wrk2 and vegeta do this and are in neither Debian 12 nor PyPI; what is there (hey, autocannon, locust) waits for
-answers, or sends one body only.
+wrk2 and vegeta do this, but are neither in Debian 12 nor on PyPI. The tools that are (hey, autocannon, locust) wait for
+responses or send only one body.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 import uvloop
 
-from benchmarks.load.http_client import Answer, Connection, connect, message
+from benchmarks.load.http_client import Connection, Response, connect, encode_request
 from benchmarks.load.request import Request
 
 T = TypeVar("T")
@@ -27,96 +27,114 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sample:
-    """One request: seconds from its planned time until it was sent and until its answer; status 0 if none came."""
+    """Timing of one request.
+
+    Attributes:
+        lag_s: seconds from the planned time until the request was sent.
+        latency_s: seconds from the planned time until the response.
+        status: of the response; 0 if there was none.
+        has_retry_after: True if the response has a Retry-After header.
+    """
 
     lag_s: float
     latency_s: float
     status: int
-    says_when: bool
-    """Whether the answer has a Retry-After."""
+    has_retry_after: bool
 
 
-def drive(url: str, requests: Sequence[Request], rate: float, seconds: float, patience_s: float = 30) -> list[Sample]:
-    """Post requests in turn at a constant rate.
+def run(url: str, requests: Sequence[Request], rate: float, seconds: float, timeout_s: float = 30) -> list[Sample]:
+    """Send requests in rotation at a constant rate.
 
     Args:
-        url: of the server.
-        requests: no two need to be the same.
-        rate: a second.
-        seconds: in which requests are sent.
-        patience_s: how long the last answers are waited for.
+        url: address of the server.
+        requests: to send in rotation.
+        rate: requests per second.
+        seconds: duration of the load.
+        timeout_s: longest wait for a response.
 
     Returns:
-        One for each request, in the order of their planned times.
+        One sample per request, in the order of the planned times.
     """
-    return uvloop.run(_drive(url, requests, rate, seconds, patience_s))
+    return uvloop.run(_run(url, requests, rate, seconds, timeout_s))
 
 
 def percentile(seconds: Sequence[float], percent: float) -> float:
-    """Of latencies; 0 where there are none."""
+    """Return a percentile of latencies; 0 if there are none."""
     return float(np.percentile(seconds, percent)) if seconds else 0.0
 
 
-async def at_rate(rate: float, seconds: float, ask: Callable[[int, float], Awaitable[T]]) -> list[T]:
-    """Begin `ask(number, planned)` so many times a second, whatever becomes of those before; what they give, in order.
+async def send_at_rate(rate: float, seconds: float, send: Callable[[int, float], Awaitable[T]]) -> list[T]:
+    """Call `send(number, planned)` at a constant rate without waiting for earlier calls.
 
-    `planned` is a `time.perf_counter()`.
+    Args:
+        rate: calls per second.
+        seconds: duration; there is at least one call.
+        send: takes the number of the request and its planned time on the `time.perf_counter()` clock.
+
+    Returns:
+        The results of `send`, in order.
     """
-    began, found = time.perf_counter(), dict[int, T]()
+    start, results = time.perf_counter(), dict[int, T]()
 
-    async def note(number: int, planned: float) -> None:
-        found[number] = await ask(number, planned)
+    async def store_result(number: int, planned: float) -> None:
+        results[number] = await send(number, planned)
 
     async with asyncio.TaskGroup() as group:
         for number in range(max(1, int(rate * seconds))):
-            planned = began + number / rate
-            if (ahead := planned - time.perf_counter()) > 0:
-                await asyncio.sleep(ahead)
-            group.create_task(note(number, planned))
-    return [found[number] for number in range(len(found))]
+            planned = start + number / rate
+            if (delay_s := planned - time.perf_counter()) > 0:
+                await asyncio.sleep(delay_s)
+            group.create_task(store_result(number, planned))
+    return [results[number] for number in range(len(results))]
 
 
-async def _drive(url: str, requests: Sequence[Request], rate: float, seconds: float, patience_s: float) -> list[Sample]:
-    messages, pool = [message(url, request) for request in requests], Pool(url)
+async def _run(url: str, requests: Sequence[Request], rate: float, seconds: float, timeout_s: float) -> list[Sample]:
+    messages, pool = [encode_request(url, request) for request in requests], ConnectionPool(url)
 
-    async def ask(number: int, planned: float) -> Sample:
-        return await sample(pool.ask(messages[number % len(messages)]), planned, patience_s)
+    async def send(number: int, planned: float) -> Sample:
+        return await take_sample(pool.send(messages[number % len(messages)]), planned, timeout_s)
 
-    samples = await at_rate(rate, seconds, ask)
+    samples = await send_at_rate(rate, seconds, send)
     await pool.close()
     return samples
 
 
-async def sample(asked: Awaitable[Answer], planned: float, patience_s: float) -> Sample:
-    """Wait for an answer that was to be asked for at a time, but no longer than `patience_s`."""
-    lag_s, answer = time.perf_counter() - planned, Answer()
+async def take_sample(response: Awaitable[Response], planned: float, timeout_s: float) -> Sample:
+    """Wait for a response, at most `timeout_s`, and return its sample.
+
+    Args:
+        response: pending response; status 0 is recorded if it fails or times out.
+        planned: planned time of the request on the `time.perf_counter()` clock.
+        timeout_s: longest wait in seconds.
+    """
+    lag_s, received = time.perf_counter() - planned, Response()
     try:
-        async with asyncio.timeout(patience_s):
-            answer = await asked
+        async with asyncio.timeout(timeout_s):
+            received = await response
     except (TimeoutError, OSError):
-        pass  # a request without an answer: status 0
-    return Sample(lag_s, time.perf_counter() - planned, answer.status, "retry-after" in answer.headers)
+        pass  # status 0
+    return Sample(lag_s, time.perf_counter() - planned, received.status, "retry-after" in received.headers)
 
 
-class Pool:
-    """As many connections as there are requests under way."""
+class ConnectionPool:
+    """Keep-alive connections; opens another one when all are in use."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._idle: list[Connection] = []
 
-    async def ask(self, data: bytes) -> Answer:
+    async def send(self, message: bytes) -> Response:
         while self._idle and not self._idle[-1].is_open:
             self._idle.pop()
         connection = self._idle.pop() if self._idle else await connect(self._url)
         try:
-            answer = await connection.ask(data)
+            response = await connection.send(message)
         except BaseException:
-            await connection.hang_up()
+            await connection.abort()
             raise
         self._idle.append(connection)
-        return answer
+        return response
 
     async def close(self) -> None:
         for connection in self._idle:
-            await connection.hang_up()
+            await connection.abort()

@@ -1,7 +1,8 @@
--- For wrk: posts the requests of a folder in turn. Its file `index` has a line for each, in fields between tabs: the file
--- of its body, its path, and name and value of each header.
+-- Script for wrk: posts the requests of a folder in rotation and prints the result as JSON. Each line of the folder's
+-- file `index` describes a request in fields separated by tabs: name of the file with the body, path, then name and
+-- value of each header.
 
-local requests, turn = {}, 0
+local requests, last = {}, 0
 
 function init(args)
     for line in io.lines(args[1] .. "/index") do
@@ -19,14 +20,14 @@ function init(args)
 end
 
 function request()
-    turn = turn % #requests + 1
-    return requests[turn]
+    last = last % #requests + 1
+    return requests[last]
 end
 
 function done(summary, latency)
     local errors = summary.errors
-    local broken = errors.connect + errors.read + errors.write + errors.timeout
-    io.write(string.format('\n{"answers": %d, "refused": %d, "broken": %d, "seconds": %f, "p50": %f, "p99": %f}\n',
-        summary.requests, errors.status, broken, summary.duration / 1e6,
+    local failed = errors.connect + errors.read + errors.write + errors.timeout
+    local format = '\n{"responses": %d, "rejected": %d, "failed": %d, "seconds": %f, "p50_s": %f, "p99_s": %f}\n'
+    io.write(string.format(format, summary.requests, errors.status, failed, summary.duration / 1e6,
         latency:percentile(50) / 1e6, latency:percentile(99) / 1e6))
 end

@@ -1,8 +1,8 @@
-"""Feature extraction beside the bare network: from class folders and from TFRecord shards of the same images.
+"""Feature extraction from class folders and from TFRecord shards, compared with the network alone.
 
-Each measurement runs in a process of its own, each extraction into a cache of its own; so what a process held at most
-is the extraction's. The network alone is measured in both ways to drive it: a batch at a time on all cores, as it
-serves, and a batch on each core, as it extracts.
+Each measurement runs in its own process and each extraction with an empty cache, so that the peak memory is that of a
+single extraction. The network is measured in two ways: one batch at a time on all cores, as the server runs it, and one
+batch on each core, as extraction runs it.
 """
 
 from __future__ import annotations
@@ -13,96 +13,143 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
-from benchmarks.harness import images as pictures
-from benchmarks.harness.report import Figure, Measurement, machine
-from benchmarks.offline.extraction_worker import Bare, Extraction
+from benchmarks.harness.images import generate_jpegs
+from benchmarks.harness.report import Figure, Measurement, machine_facts
+from benchmarks.harness.scenario import Scenario
+from benchmarks.offline.extraction_worker import ExtractionResult, NetworkResult
+from benchmarks.options import ModelOption, RoundsOption, SideOption, StoreOption
+from models.artifacts.store import DEFAULT_STORE
 from models.console.tensorflow_logs import hide_startup_messages
-from training.data import dataset as datasets
+from models.offline.predict import MAX_BATCH_SIZE
+from training.data.archives import locate_root
+from training.data.dataset import images_by_class
 
-TARGET = 0.9
-TARGET_MB = 2000.0
+MIN_RATIO = 0.9
+MAX_PEAK_MB = 2000.0
 _SHARDS = 8
 _CLASSES = 10
 
 
-def draw(root: Path, count: int, side: int) -> None:
-    """So many different pictures in class folders below ROOT/train."""
-    for number, data in enumerate(pictures.jpegs(count, side)):
+def run(
+    data: Annotated[
+        Path | None, typer.Option(help="Dataset as a folder or an archive; by default images are generated.")
+    ] = None,
+    count: Annotated[
+        int, typer.Option(min=2 * MAX_BATCH_SIZE, help="Number of images; at most this many of a dataset.")
+    ] = 12_000,
+    rounds: RoundsOption = 3,
+    side: SideOption = 32,
+    model: ModelOption = "cifar10",
+    store: StoreOption = DEFAULT_STORE,
+) -> Measurement:
+    """Speed and memory of feature extraction from folders and TFRecord shards, compared with the network alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        if data is None:
+            generate_dataset(Path(folder), count, side)
+        else:
+            sample_dataset(data, Path(folder), count)
+        return measure(Path(folder), store.resolve(), model, rounds)
+
+
+SCENARIO = Scenario("extraction", run)
+
+
+def generate_dataset(root: Path, count: int, side: int) -> None:
+    """Write generated images to class folders below ROOT/train."""
+    for number, data in enumerate(generate_jpegs(count, side)):
         _write(root / "train" / f"class_{number % _CLASSES}" / f"{number:06}.jpg", data)
 
 
-def choose(data: Path, root: Path, count: int) -> None:
-    """Copy at most so many training images of a dataset, spread over all of it, into class folders below ROOT/train.
+def sample_dataset(data: Path, root: Path, count: int) -> None:
+    """Copy at most `count` training images, spread evenly over a dataset, to class folders below ROOT/train.
 
     Raises:
         DatasetError: there is no dataset, or it has no folder `train`.
     """
-    classes = datasets.class_folders(datasets.unpacked(data, "train") / "train")
-    files = [(name, file) for name, there in classes.items() for file in there]
+    classes = images_by_class(locate_root(data, "train") / "train")
+    files = [(name, file) for name, class_files in classes.items() for file in class_files]
     for number in np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int):
         name, file = files[number]
         _write(root / "train" / name / f"{number:06}-{file.name}", file.read_bytes())
 
 
 def measure(root: Path, store: Path, model: str, rounds: int) -> Measurement:
-    """Compare both with the bare network, and what they hold of half as many images with what of all.
+    """Compare extraction with the network alone, and its memory for all images with that for half of them.
 
     Args:
-        root: of a dataset in class folders.
-        store: of the artifacts.
-        model: `name` or `name@version` of a classifier, whose extractor and preprocessing are taken.
-        rounds: in each everything is measured once; half as many images only once.
+        root: dataset in class folders.
+        store: folder of the model store.
+        model: `name` or `name@version` of the classifier whose extractor and preprocessing are used.
+        rounds: number of rounds; the extraction of half of the images is measured only once.
     """
-    facts = machine()
+    facts = machine_facts()
     files = sorted(file for file in (root / "train").rglob("*") if file.is_file())
-    facts["a picture"] = f"{sum(file.stat().st_size for file in files) / len(files) / 1000:.1f} kB"
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder)
-        sources = {"class folders": root, "shards": _exported(root, made / "shards")}
+    facts["image"] = f"{sum(file.stat().st_size for file in files) / len(files) / 1000:.1f} kB"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        sources = {"class folders": root, "shards": _export_shards(root, folder / "shards")}
         for file in files[::2]:
-            _write(made / "half" / file.relative_to(root), file.read_bytes())
-        halves = {"class folders": made / "half", "shards": _exported(made / "half", made / "half-shards")}
-        bare: list[Bare] = []
-        found: dict[str, list[Extraction]] = {name: [] for name in sources}
+            _write(folder / "half" / file.relative_to(root), file.read_bytes())
+        half_sources = {
+            "class folders": folder / "half",
+            "shards": _export_shards(folder / "half", folder / "half-shards"),
+        }
+        network: list[NetworkResult] = []
+        extractions: dict[str, list[ExtractionResult]] = {name: [] for name in sources}
         for number in range(rounds):
-            bare.append(Bare(*_run("bare", store.resolve(), model, root)))
-            for name in list(sources)[:: 1 if number % 2 == 0 else -1]:
-                found[name].append(_extraction(store, model, sources[name]))
-        half = {name: _extraction(store, model, source) for name, source in halves.items()}
-    figures = _of_bare(bare)
-    for name, each in found.items():
-        figures += _of(name, each, half[name], bare)
-    return Measurement(f"Features of {len(files):,} pictures, as {model} reads them", figures, facts)
+            network.append(NetworkResult(*_run_worker("network", store.resolve(), model, root)))
+            for name in list(sources)[:: 1 if number % 2 == 0 else -1]:  # in alternating order
+                extractions[name].append(_extract(store, model, sources[name]))
+        half = {name: _extract(store, model, source) for name, source in half_sources.items()}
+    figures = _network_figures(network)
+    for name, results in extractions.items():
+        figures += _extraction_figures(name, results, half[name], network)
+    return Measurement(f"Extraction of {len(files):,} images, preprocessed for {model}", figures, facts)
 
 
-def _of_bare(bare: Sequence[Bare]) -> list[Figure]:
-    first = bare[0]
+def _network_figures(results: Sequence[NetworkResult]) -> list[Figure]:
+    first = results[0]
+    all_cores = f"{first.engine}, batch size {first.batch_size} on all cores"
+    per_core = f"{first.engine}, batch size {first.per_core_batch_size} on each core"
     return [
-        Figure(f"{first.name}, {first.batch} on all cores", [each.rate for each in bare], "images/s"),
-        Figure(f"{first.name}, {first.spread_batch} on each core", [each.spread_rate for each in bare], "images/s"),
-        Figure("bound: cores / (decoding + network)", [each.bound for each in bare], "images/s"),
-        Figure("decoding, of a core", [1000 * each.decode_s for each in bare], "ms/image"),
-        Figure("network, of a core", [1000 * each.network_s for each in bare], "ms/image"),
+        Figure(all_cores, [result.rate for result in results], "images/s"),
+        Figure(per_core, [result.per_core_rate for result in results], "images/s"),
+        Figure("upper bound: cores / (decode + network)", [result.bound for result in results], "images/s"),
+        Figure("decode", [1000 * result.decode_cpu_s for result in results], "CPU ms/image"),
+        Figure("network", [1000 * result.network_cpu_s for result in results], "CPU ms/image"),
     ]
 
 
-def _of(name: str, found: Sequence[Extraction], half: Extraction, bare: Sequence[Bare]) -> list[Figure]:
-    pairs = list(zip(found, bare, strict=True))
-    processor = [(each.processor_s / each.images, alone.network_s + alone.decode_s) for each, alone in pairs]
+def _extraction_figures(
+    name: str, results: Sequence[ExtractionResult], half: ExtractionResult, network: Sequence[NetworkResult]
+) -> list[Figure]:
+    """Return the figures of the extractions from one source.
+
+    Args:
+        name: of the source.
+        results: extraction of all images, by round.
+        half: extraction of half of the images.
+        network: the network alone, by round.
+    """
+    pairs = list(zip(results, network, strict=True))
+    cpu_seconds = [(result.cpu_s / result.images, bare.network_cpu_s + bare.decode_cpu_s) for result, bare in pairs]
+    image_count = results[0].images
+    peak_mb = [result.peak_mb for result in results]
     return [
-        Figure(name, [each.rate for each in found], "images/s"),
-        Figure(f"{name} / all cores", [each.rate / alone.rate for each, alone in pairs], at_least=TARGET),
-        Figure(f"{name} / each core", [each.rate / alone.spread_rate for each, alone in pairs]),
-        Figure(f"{name} / bound", [each.rate / alone.bound for each, alone in pairs]),
-        Figure(f"{name}, of a core", [1000 * ours for ours, _ in processor], "ms/image"),
-        Figure(f"decoding + network / {name}, of a core", [alone / ours for ours, alone in processor]),
-        Figure(f"{name}: found and hashed", [each.images / each.found_s for each in found], "images/s"),
-        Figure(f"peak, {found[0].images:,} from {name}", [each.peak_mb for each in found], "MB", at_most=TARGET_MB),
-        Figure(f"peak, {half.images:,} from {name}", [half.peak_mb], "MB"),
+        Figure(name, [result.rate for result in results], "images/s"),
+        Figure(f"{name} / all cores", [result.rate / bare.rate for result, bare in pairs], at_least=MIN_RATIO),
+        Figure(f"{name} / each core", [result.rate / bare.per_core_rate for result, bare in pairs]),
+        Figure(f"{name} / upper bound", [result.rate / bare.bound for result, bare in pairs]),
+        Figure(f"{name}, CPU", [1000 * extraction for extraction, _ in cpu_seconds], "CPU ms/image"),
+        Figure(f"(decode + network) / {name}, CPU", [bare / extraction for extraction, bare in cpu_seconds]),
+        Figure(f"{name}: listing and hashing", [result.images / result.load_s for result in results], "images/s"),
+        Figure(f"peak memory, {image_count:,} from {name}", peak_mb, "MB", at_most=MAX_PEAK_MB),
+        Figure(f"peak memory, {half.images:,} from {name}", [half.peak_mb], "MB"),
     ]
 
 
@@ -111,21 +158,20 @@ def _write(file: Path, data: bytes) -> None:
     file.write_bytes(data)
 
 
-def _exported(root: Path, to: Path) -> Path:
+def _export_shards(root: Path, target: Path) -> Path:
     with hide_startup_messages():
-        from training.ingest import (
-            tfrecord_export as exporting,  # with TensorFlow, which extraction from class folders does without
-        )
+        # Imports TensorFlow, which extraction from class folders does not need.
+        from training.ingest import tfrecord_export
 
-    exporting.export(root, to, _SHARDS)
-    return to
+    tfrecord_export.export(root, target, _SHARDS)
+    return target
 
 
-def _extraction(store: Path, model: str, root: Path) -> Extraction:
+def _extract(store: Path, model: str, root: Path) -> ExtractionResult:
     with tempfile.TemporaryDirectory() as cache:
-        return Extraction(*_run("extraction", store.resolve(), model, root, cache))
+        return ExtractionResult(*_run_worker("extraction", store.resolve(), model, root, cache))
 
 
-def _run(what: str, *arguments: str | Path) -> Any:
-    command = [sys.executable, "-m", "benchmarks.offline.extraction_worker", what, *map(str, arguments)]
+def _run_worker(task: str, *arguments: str | Path) -> Any:
+    command = [sys.executable, "-m", "benchmarks.offline.extraction_worker", task, *map(str, arguments)]
     return json.loads(subprocess.check_output(command, text=True))

@@ -1,6 +1,6 @@
-"""What `benchmarks.offline.extraction` measures, each in a process of its own.
+"""The measurements of `benchmarks.offline.extraction`, each run in a new process.
 
-python -m benchmarks.offline.extraction_worker bare STORE MODEL ROOT
+python -m benchmarks.offline.extraction_worker network STORE MODEL ROOT
 python -m benchmarks.offline.extraction_worker extraction STORE MODEL ROOT CACHE
 """
 
@@ -16,126 +16,140 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.harness.component_costs import best_batch, cost_of
+from benchmarks.harness.component_costs import find_best_batch, measure_cost
 from models.arrays import Pixels
 from models.artifacts import catalog
 from models.artifacts.store import Store, parse_name
 from models.console.tensorflow_logs import hide_startup_messages
 from models.cpu import available_cores
-from models.offline.loader import Readable, prepared
-from training.data import dataset as datasets
+from models.offline.loader import Readable, prepare_each
+from training.data.dataset import images_by_class, load_dataset
 from training.heads import features
-from training.recipes.schema import Data
+from training.recipes.data import DatasetSpec
 
-_COSTED = 256
+_SAMPLE_IMAGES = 256
 _STATUS = Path("/proc/self/status")
 
 
-class Bare(NamedTuple):
-    """The network alone, and decoding alone."""
+class NetworkResult(NamedTuple):
+    """The network alone, and decoding alone.
 
-    name: str
-    batch: int
-    """At which the network is fastest, one batch at a time on all cores."""
+    Attributes:
+        engine: `engine:precision`.
+        batch_size: at which the network is fastest, one batch at a time on all cores.
+        rate: images per second with it.
+        per_core_batch_size: at which the network is fastest with one batch on each core.
+        per_core_rate: images per second with it.
+        network_cpu_s: CPU seconds per image of the network, the lower of both ways.
+        decode_cpu_s: CPU seconds per image for reading and preprocessing.
+    """
+
+    engine: str
+    batch_size: int
     rate: float
-    spread_batch: int
-    spread_rate: float
-    """Images a second, a batch on each core."""
-    network_s: float
-    """Of a processor, for an image, the cheaper of both ways."""
-    decode_s: float
-    """The same, for reading and preparing an image."""
+    per_core_batch_size: int
+    per_core_rate: float
+    network_cpu_s: float
+    decode_cpu_s: float
 
     @property
     def bound(self) -> float:
-        """Images a second that the cores could do if nothing else cost anything."""
-        return available_cores() / (self.network_s + self.decode_s)
+        """Images per second that the cores could do if there were no other costs."""
+        return available_cores() / (self.network_cpu_s + self.decode_cpu_s)
 
 
-class Extraction(NamedTuple):
-    """One extraction into a fresh cache."""
+class ExtractionResult(NamedTuple):
+    """One extraction into an empty cache.
+
+    Attributes:
+        images: number of images.
+        load_s: seconds for listing and hashing the images.
+        extract_s: seconds from then until the last features are on disk.
+        cpu_s: CPU seconds of all cores during `extract_s`.
+        peak_mb: peak resident memory of the process.
+    """
 
     images: int
-    found_s: float
-    """For finding the images and the digest of each, before the first is decoded."""
-    extracted_s: float
-    """From then until the last row is on disk; the start of Python and of the network is not counted."""
-    processor_s: float
-    """Of all cores, meanwhile."""
+    load_s: float
+    extract_s: float
+    cpu_s: float
     peak_mb: float
-    """Resident at most, from the start of the process on."""
 
     @property
     def rate(self) -> float:
-        """Images a second."""
-        return self.images / self.extracted_s
+        """Images per second."""
+        return self.images / self.extract_s
 
 
-def bare(store: Store, model: str, root: Path) -> Bare:
-    """The network of a classifier on pictures of a dataset that are prepared already, and preparing them."""
+def measure_network(store: Store, model: str, root: Path) -> NetworkResult:
+    """Measure the network of a classifier on preprocessed images of a dataset, and the preprocessing."""
     artifact = store.classifier(*parse_name(model))
-    spec, below = artifact.manifest.preprocess, store.extractor_of(artifact)
-    files = [file for there in datasets.class_folders(root / "train").values() for file in there]
-    some = files[:: max(1, len(files) // _COSTED)]
+    spec, extractor = artifact.manifest.preprocess, store.extractor_of(artifact)
+    files = [file for class_files in images_by_class(root / "train").values() for file in class_files]
+    sample = files[:: max(1, len(files) // _SAMPLE_IMAGES)]
 
     def prepare(images: Sequence[Readable]) -> Pixels:
-        return np.stack([pixels for _, pixels in prepared(enumerate(images), spec, _unreadable)])
+        return np.stack([pixels for _, pixels in prepare_each(enumerate(images), spec, _raise_unreadable)])
 
     with hide_startup_messages():
-        engine = catalog.load_extractor(below).engine
-    pixels, decode = prepare(some), cost_of(prepare, some)
-    batch, on_all = best_batch(engine.run, pixels)
-    with ThreadPoolExecutor(engine.max_concurrent_runs) as lanes:
-        beside = engine.concurrent
-        spread_batch, on_each = best_batch(
-            lambda rows: list(lanes.map(beside.run, [rows] * engine.max_concurrent_runs)), pixels
+        engine = catalog.load_extractor(extractor).engine
+    pixels, decode_cost = prepare(sample), measure_cost(prepare, sample)
+    batch_size, cost = find_best_batch(engine.run, pixels)
+    runs = engine.max_concurrent_runs
+    with ThreadPoolExecutor(runs) as threads:
+        runner = engine.concurrent
+        per_core_batch_size, concurrent_cost = find_best_batch(
+            lambda batch: list(threads.map(runner.run, [batch] * runs)), pixels
         )
-    network_s = min(on_all.cpu_s, on_each.cpu_s / engine.max_concurrent_runs)
-    return Bare(
-        engine.name,
-        batch,
-        1 / on_all.wall_s,
-        spread_batch,
-        engine.max_concurrent_runs / on_each.wall_s,
-        network_s,
-        decode.cpu_s,
+    return NetworkResult(
+        engine=engine.name,
+        batch_size=batch_size,
+        rate=1 / cost.wall_s,
+        per_core_batch_size=per_core_batch_size,
+        per_core_rate=runs / concurrent_cost.wall_s,
+        network_cpu_s=min(cost.cpu_s, concurrent_cost.cpu_s / runs),
+        decode_cpu_s=decode_cost.cpu_s,
     )
 
 
-def extraction(store: Store, model: str, root: Path, cache: Path) -> Extraction:
-    """The features of ROOT/train, as a classifier reads them.
+def measure_extraction(store: Store, model: str, root: Path, cache: Path) -> ExtractionResult:
+    """Extract the features of ROOT/train with the preprocessing of a classifier.
 
     Raises:
-        RuntimeError: not every image has its row.
+        RuntimeError: the features of some images are missing.
     """
     artifact = store.classifier(*parse_name(model))
     manifest = artifact.manifest
     with hide_startup_messages():
         extractor = catalog.load_extractor(store.extractor_of(artifact))
-    began = time.perf_counter()
-    images = datasets.load(Data(path="", test=None), root).train
-    found, processor = time.perf_counter(), time.process_time()
-    features.fill(images, extractor, manifest.extractor.output, manifest.preprocess, cache)
-    extracted_s, processor_s = time.perf_counter() - found, time.process_time() - processor
+    start = time.perf_counter()
+    images = load_dataset(DatasetSpec(path="", test=None), root).train
+    loaded, loaded_cpu = time.perf_counter(), time.process_time()
+    features.fill_cache(images, extractor, manifest.extractor.output, manifest.preprocess, cache)
+    extract_s, cpu_s = time.perf_counter() - loaded, time.process_time() - loaded_cpu
     (rows,) = cache.rglob("rows.float32")
-    if rows.stat().st_size != 4 * extractor.manifest.outputs[manifest.extractor.output] * len(set(images.digests)):
+    width = extractor.manifest.outputs[manifest.extractor.output]
+    if rows.stat().st_size != 4 * width * len(set(images.digests)):
         raise RuntimeError(f"{rows.stat().st_size:,} bytes of features were written for {len(images):,} images.")
-    return Extraction(len(images), found - began, extracted_s, processor_s, _peak_mb())
+    return ExtractionResult(len(images), loaded - start, extract_s, cpu_s, _peak_mb())
 
 
-def _unreadable(number: int, why: str) -> None:
-    raise RuntimeError(f"Picture {number}: {why}")
+def _raise_unreadable(number: int, reason: str) -> None:
+    raise RuntimeError(f"Image {number}: {reason}")
 
 
 def _peak_mb() -> float:
-    """As the kernel keeps it for this program; `getrusage` would count what started it, too."""
+    """Return the peak resident memory of this process; `getrusage` would include that of its parent."""
     (line,) = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def _main(what: str, store: str, model: str, root: str, *cache: str) -> None:
-    given = (Store(Path(store)), model, Path(root))
-    print(json.dumps(bare(*given) if what == "bare" else extraction(*given, *map(Path, cache))))
+def _main(task: str, store_folder: str, model: str, root: str, *cache: str) -> None:
+    store = Store(Path(store_folder))
+    if task == "network":
+        print(json.dumps(measure_network(store, model, Path(root))))
+    else:
+        print(json.dumps(measure_extraction(store, model, Path(root), *map(Path, cache))))
 
 
 if __name__ == "__main__":

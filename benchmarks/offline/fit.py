@@ -1,6 +1,6 @@
-"""A network fitted with each batch in one part, beside the same batch in several parts.
+"""Fitting a network with each batch split into parts that run concurrently, compared with undivided batches.
 
-How a process spreads its work over threads is decided once, so each measurement runs in one of its own.
+Each is measured in its own process, because TensorFlow sets up its threads only once per process.
 """
 
 from __future__ import annotations
@@ -8,70 +8,91 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from typing import Annotated
 
 import numpy as np
+import typer
 
-from benchmarks.harness.report import Measurement, Way, compare
-from training.recipes import schema as recipes
-from training.recipes.schema import Network
+from benchmarks.harness.report import Measurement, Variant, compare
+from benchmarks.harness.scenario import Scenario
+from benchmarks.options import RoundsOption
+from training.recipes.load import load_recipe
+from training.recipes.network import Network
 from training.runtime.tensorflow import enable_onednn, fastest_precision
 
 RECIPE = "extractor_offline"
-TARGET = 1.2
-_WARM_UP = 3
+MIN_RATIO = 1.2
+_WARM_UP_STEPS = 3
+
+
+def run(
+    parts: Annotated[int, typer.Option(min=2, help="Parts of each batch; best is the number of cores.")] = 2,
+    size: Annotated[int, typer.Option(min=75, help="Width and height of the images in pixels.")] = 80,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of 128 images in each round.")] = 10,
+    rounds: RoundsOption = 3,
+) -> Measurement:
+    """Fitting the shipped network with each batch split into concurrent parts, compared with undivided batches."""
+    try:
+        return measure(parts, size, steps, rounds)
+    except ValueError as error:
+        raise typer.BadParameter(f"the recipe's batch size is not a multiple of {parts} parts") from error
+
+
+SCENARIO = Scenario("fit", run)
 
 
 def measure(parts: int, size: int, steps: int, rounds: int) -> Measurement:
-    """Compare both on the shipped recipe's network and batch, with random weights and images.
+    """Compare both on the shipped recipe's network and batch size, with random weights and images.
 
     Args:
         parts: of each batch.
-        size: side of the images, px.
+        size: width and height of the images in pixels.
         steps: in each round.
-        rounds: in each both ways are measured once.
+        rounds: number of rounds; in each both ways are measured once.
 
     Raises:
-        ValueError: the recipe's batch does not come out in so many parts.
+        ValueError: the recipe's batch size is not a multiple of `parts`.
     """
-    _network(parts)  # refuses what no batch comes out in
+    _recipe_network(parts)  # raises the ValueError before anything is measured
 
-    def way(parts: int) -> Way:
-        arguments = [sys.executable, "-m", "benchmarks.offline.fit", str(parts), str(size), str(steps)]
-        return Way(f"parts = {parts}", lambda: float(subprocess.check_output(arguments, text=True)))
+    def variant(parts: int) -> Variant:
+        command = [sys.executable, "-m", "benchmarks.offline.fit", str(parts), str(size), str(steps)]
+        return Variant(f"parts = {parts}", lambda: float(subprocess.check_output(command, text=True)))
 
     title = f"Fitting {RECIPE} at {size} px, {steps} steps in each round"
-    return compare(title, way(parts), way(1), rounds, TARGET, {})
+    return compare(title, variant(parts), variant(1), rounds, MIN_RATIO, {})
 
 
-def rate(parts: int, size: int, steps: int) -> float:
-    """Images a second; to be called once in a process."""
+def measure_rate(parts: int, size: int, steps: int) -> float:
+    """Return images per second; call it only once per process."""
     enable_onednn()
-    from training.network.batches import Batch
+    from training.network.batches import TrainingBatch
     from training.network.trainer import Trainer
 
-    network = _network(parts)
+    network = _recipe_network(parts)
     assert network.fit is not None
-    tops = {task.top: len(task.classes) for task in network.tasks}
-    random = np.random.default_rng(0)
-    labels = tuple(random.integers(0, tops[task.top], task.batch) for task in network.tasks)
-    images = sum(task.batch for task in network.tasks)
-    batch = Batch(random.integers(0, 256, (images, size, size, 3), dtype=np.uint8), labels)
+    class_counts = {task.top: len(task.classes) for task in network.tasks}
+    rng = np.random.default_rng(0)
+    labels = tuple(rng.integers(0, class_counts[task.top], task.batch) for task in network.tasks)
+    batch_size = sum(task.batch for task in network.tasks)
+    batch = TrainingBatch(rng.integers(0, 256, (batch_size, size, size, 3), dtype=np.uint8), labels)
     with fastest_precision():
-        learner = Trainer(network, network.fit, tops, 0, None, steps + _WARM_UP)
-        for _ in range(_WARM_UP):
-            learner.fit(batch)
-        began = time.perf_counter()
+        trainer = Trainer(network, network.fit, class_counts, 0, None, steps + _WARM_UP_STEPS)
+        for _ in range(_WARM_UP_STEPS):
+            trainer.train_step(batch)
+        start = time.perf_counter()
         for _ in range(steps):
-            learner.fit(batch)
-        return steps * images / (time.perf_counter() - began)
+            trainer.train_step(batch)
+        return steps * batch_size / (time.perf_counter() - start)
 
 
-def _network(parts: int) -> Network:
-    network = recipes.load(RECIPE).network
+def _recipe_network(parts: int) -> Network:
+    """Return the network of the recipe with its batches split into parts."""
+    network = load_recipe(RECIPE).network
     assert network is not None
     assert network.fit is not None
     return Network.model_validate({**network.model_dump(), "fit": {**network.fit.model_dump(), "parts": parts}})
 
 
 if __name__ == "__main__":
-    print(rate(*map(int, sys.argv[1:])))
+    print(measure_rate(*map(int, sys.argv[1:])))

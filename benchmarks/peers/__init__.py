@@ -1,1 +1,1 @@
-"""Other servers of models, each in an environment of its own, measured beside ours in one run."""
+"""Comparison with other model servers, each in its own virtual environment."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks peers`."""
+"""The command `python -m benchmarks peers`."""
 
 from __future__ import annotations
 
@@ -7,31 +7,47 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.harness import report as rounds
-from benchmarks.harness.workload import Network, Picture, workload
-from benchmarks.options import CACHE, Cache, Connections, JsonFile, NetworkOption, Rounds, Seconds
-from benchmarks.peers import compare
+from benchmarks.harness.report import Measurement, processor_name
+from benchmarks.harness.scenario import Scenario
+from benchmarks.harness.workload import make_workload
+from benchmarks.options import (
+    DEFAULT_CACHE,
+    CacheOption,
+    ConnectionsOption,
+    ImageSize,
+    InputSize,
+    NetworkOption,
+    RoundsOption,
+    SecondsOption,
+)
+from benchmarks.peers.compare import PeerBenchmark, measure
 from benchmarks.peers.contenders import PEERS
-from benchmarks.peers.results_log import Records
+from benchmarks.peers.results_log import ResultsLog
 
 
-def measure_peers(
-    only: Annotated[list[str] | None, typer.Option(help="A peer that takes part; may be repeated.")] = None,
-    network: NetworkOption = Network.LARGE,
-    clients: Connections = 32,
-    seconds: Seconds = 15,
-    repeat: Rounds = 3,
-    results: Annotated[Path | None, typer.Option(help="File of finished rounds, which are not measured again.")] = None,
-    cache: Cache = CACHE,
-    json_file: JsonFile = None,
-) -> None:
-    """Our server beside LitServe, BentoML, Ray Serve and mosec, each in two forms. Resumable: run it again."""
+def run(
+    only: Annotated[list[str] | None, typer.Option(help="Name of a peer to measure; can be repeated.")] = None,
+    network: NetworkOption = InputSize.LARGE,
+    connections: ConnectionsOption = 32,
+    seconds: SecondsOption = 15,
+    rounds: RoundsOption = 3,
+    results: Annotated[Path | None, typer.Option(help="File of finished measurements, which are not repeated.")] = None,
+    cache: CacheOption = DEFAULT_CACHE,
+) -> Measurement:
+    """Our server compared with LitServe, BentoML, Ray Serve and mosec, each in two setups. Resumable: run it again."""
     names = [peer.folder for peer in PEERS]
     if unknown := set(only or ()) - set(names):
-        raise typer.BadParameter(f"{min(unknown)} is no peer; there are {', '.join(names)}", param_hint="--only")
-    work = workload(network, Picture.WEB, cache)
-    settings = {"store": work.fingerprint, "connections": clients, "seconds": seconds, "machine": rounds.processor()}
-    records = Records(results or cache / "peers.jsonl", settings)
-    chosen = [peer for peer in PEERS if peer.folder in (only or names)]
-    run = compare.Run(work, clients, seconds, repeat, records, say=typer.echo)
-    rounds.report(compare.measure(run, chosen, cache), json_file)
+        raise typer.BadParameter(f"unknown peer {min(unknown)}; choose from {', '.join(names)}", param_hint="--only")
+    workload = make_workload(network, ImageSize.WEB, cache)
+    settings = {
+        "store": workload.fingerprint,
+        "connections": connections,
+        "seconds": seconds,
+        "machine": processor_name(),
+    }
+    log = ResultsLog(results or cache / "peers.jsonl", settings)
+    benchmark = PeerBenchmark(workload, connections, seconds, rounds, log, print_line=typer.echo)
+    return measure(benchmark, [peer for peer in PEERS if peer.folder in (only or names)], cache)
+
+
+SCENARIO = Scenario("peers", run, needs_wrk=True)

@@ -1,7 +1,7 @@
-"""Our server beside its peers in one run: every contender once in each round, in changing order.
+"""Our server compared with its peers: every contender is measured once per round, in changing order.
 
-First the peak of each in a closed loop. Then the tail: ours and the best peer of each form at 70 % of that peer's peak,
-in an open loop.
+The peak of each contender is measured in a closed loop. Then the tail latency of our server and of the best peer of
+each setup is measured in an open loop, at 70 % of that peer's peak.
 """
 
 from __future__ import annotations
@@ -12,104 +12,123 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness.report import Figure, Measurement, machine
-from benchmarks.harness.workload import Picture, Workload, draw
-from benchmarks.peers import measure as asking
-from benchmarks.peers.contenders import Contender, Peer, contender, ours
-from benchmarks.peers.measure import Found, Pictures
-from benchmarks.peers.model import Form
-from benchmarks.peers.results_log import Records
+from benchmarks.harness.report import Figure, Measurement, machine_facts
+from benchmarks.harness.workload import Workload, generate_images
+from benchmarks.options import ImageSize
+from benchmarks.peers.contenders import Contender, Peer, our_server, peer_contender
+from benchmarks.peers.measure import ImagesBySize, measure_peak, measure_reference, measure_tail
+from benchmarks.peers.model import Setup
+from benchmarks.peers.results_log import Result, ResultsLog
 
-FASTER = {Form.DOCUMENTED: 3.0, Form.OURS: 1.2}
-TAIL, LOAD = 0.8, 0.7
+MIN_SPEEDUP = {Setup.DOCUMENTED: 3.0, Setup.OUR_ENGINE: 1.2}
+MAX_TAIL_RATIO, LOAD = 0.8, 0.7
 
-Peaks = dict[Contender, list[Found]]
+Peaks = dict[Contender, list[Result]]
+"""Results of `measure_peak` by round."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """How contenders are loaded, and where the figures are kept."""
+class PeerBenchmark:
+    """Parameters of the comparison, and the log of its results."""
 
-    work: Workload
+    workload: Workload
     connections: int
     seconds: float
     rounds: int
-    records: Records
-    say: Callable[[str], None]
+    log: ResultsLog
+    print_line: Callable[[str], None]
 
 
-def measure(run: Run, peers: Sequence[Peer], cache: Path) -> Measurement:
-    """Measure what is not in the records yet; what follows from all of it.
+def measure(benchmark: PeerBenchmark, peers: Sequence[Peer], cache: Path) -> Measurement:
+    """Measure what is not in the log yet, and compare all results.
 
     Args:
-        run: the load.
-        peers: that take part, in both forms.
-        cache: where their environments are kept.
+        benchmark: parameters and log.
+        peers: to measure, in both setups.
+        cache: folder of their environments.
 
     Raises:
-        WrongAnswers: a contender answers something else than our server.
-        RuntimeError: one does not start, or does not answer.
+        WrongAnswers: a contender's answers disagree with those of our server.
+        RuntimeError: a contender does not start or does not answer.
     """
-    us, forms = ours(), {form: [contender(peer, form, cache) for peer in peers] for form in Form}
-    pictures = {picture: draw(picture) for picture in Picture}
-    expected = run.records.get("what our server answers", lambda: asking.reference(us, run.work, pictures))
-    peaks = _peaks(run, [us, *(each for some in forms.values() for each in some)], pictures, expected)
+    workload, server = benchmark.workload, our_server()
+    by_setup = {setup: [peer_contender(peer, setup, cache) for peer in peers] for setup in Setup}
+    images = {size: generate_images(size) for size in ImageSize}
+    reference = benchmark.log.get_or_measure(
+        "what our server answers", partial(measure_reference, server, workload, images)
+    )
+    contenders = [server, *(contender for contenders in by_setup.values() for contender in contenders)]
+    peaks = _measure_peaks(benchmark, contenders, images, reference)
     figures = [
-        Figure(f"{each.name}, {picture}", _rates(found, picture), "images/s")
-        for picture in Picture
-        for each, found in peaks.items()
+        Figure(f"{contender.name}, {size}", _rates(results, size), "images/s")
+        for size in ImageSize
+        for contender, results in peaks.items()
     ]
-    for form, some in forms.items():
-        figures += [_lead(form, us, _best(peaks, some, picture), peaks, picture) for picture in Picture]
-        best = _best(peaks, some, run.work.picture)
-        rate = LOAD * statistics.median(_rates(peaks[best], run.work.picture))
-        figures += _tails(run, form, us, best, rate)
-    facts = run.work.facts | machine() | {"engine": expected["engine"]}
-    for each, found in peaks.items():
-        if refused := sum(by_picture[picture]["refused"] for by_picture in found for picture in Picture):
-            facts[f"refused by {each.name}"] = f"{refused:,}, not counted as answers"
-    return Measurement(f"Beside peers, {run.connections} connections: {run.work.model}", figures, facts)
+    for setup, setup_contenders in by_setup.items():
+        figures += [_speedup(setup, server, _fastest(peaks, setup_contenders, size), peaks, size) for size in ImageSize]
+        best_peer = _fastest(peaks, setup_contenders, workload.image_size)
+        rate = LOAD * statistics.median(_rates(peaks[best_peer], workload.image_size))
+        figures += _compare_tails(benchmark, setup, server, best_peer, rate)
+    facts = workload.facts | machine_facts() | {"engine": reference["engine"]} | _rejection_facts(peaks)
+    return Measurement(f"Peers at {benchmark.connections} connections: {workload.model}", figures, facts)
 
 
-def _peaks(run: Run, everyone: Sequence[Contender], pictures: Pictures, expected: Found) -> Peaks:
-    peaks: Peaks = {each: [] for each in everyone}
-    for number in range(run.rounds):
-        turn = number % len(everyone)
-        for each in (*everyone[turn:], *everyone[:turn]):
-            load = partial(asking.peak, each, run.work, pictures, expected, run.connections, run.seconds)
-            found = run.records.get(f"round {number + 1}, peak of {each.name}", load)
-            shown = ", ".join(f"{found[picture]['rate']:.1f}/s of {picture}" for picture in Picture)
-            run.say(f"round {number + 1}, {each.name}: {shown}")
-            peaks[each].append(found)
+def _measure_peaks(
+    benchmark: PeerBenchmark, contenders: Sequence[Contender], images: ImagesBySize, reference: Result
+) -> Peaks:
+    connections, seconds = benchmark.connections, benchmark.seconds
+    peaks: Peaks = {contender: [] for contender in contenders}
+    for number in range(benchmark.rounds):
+        first = number % len(contenders)
+        for contender in (*contenders[first:], *contenders[:first]):
+            result = benchmark.log.get_or_measure(
+                f"round {number + 1}, peak of {contender.name}",
+                partial(measure_peak, contender, benchmark.workload, images, reference, connections, seconds),
+            )
+            rates = ", ".join(f"{result[size]['rate']:.1f}/s of {size}" for size in ImageSize)
+            benchmark.print_line(f"round {number + 1}, {contender.name}: {rates}")
+            peaks[contender].append(result)
     return peaks
 
 
-def _tails(run: Run, form: Form, us: Contender, best: Contender, rate: float) -> list[Figure]:
-    """p99 of ours and the best peer's at the same rate."""
-    by_name: dict[str, list[float]] = {us.name: [], best.name: []}
-    for number in range(run.rounds):
-        for each in (us, best) if number % 2 == 0 else (best, us):
-            key = f"round {number + 1}, tail of {each.name} beside {best.name} at {rate:.2f}/s"
-            found = run.records.get(key, partial(asking.tail, each, run.work, rate, run.seconds))
-            run.say(f"{key}: p99 {found['p99'] * 1000:.0f} ms, {found['failed']} failed")
-            by_name[each.name].append(found["p99"] * 1000)
-    ratios = [mine / theirs for mine, theirs in zip(by_name[us.name], by_name[best.name], strict=True)]
-    title = f"p99 at {LOAD:.0%} of {best.name}'s peak"
-    figures = [Figure(f"{title}: {name}", values, "ms") for name, values in by_name.items()]
-    return [*figures, Figure(f"p99, ours over the best in form {form}", ratios, at_most=TAIL)]
+def _compare_tails(
+    benchmark: PeerBenchmark, setup: Setup, server: Contender, best_peer: Contender, rate: float
+) -> list[Figure]:
+    """Compare the p99 of our server and of the best peer at the same rate of requests per second."""
+    p99_ms: dict[str, list[float]] = {server.name: [], best_peer.name: []}
+    for number in range(benchmark.rounds):
+        for contender in (server, best_peer) if number % 2 == 0 else (best_peer, server):
+            key = f"round {number + 1}, tail of {contender.name} beside {best_peer.name} at {rate:.2f}/s"
+            measure_contender = partial(measure_tail, contender, benchmark.workload, rate, benchmark.seconds)
+            result = benchmark.log.get_or_measure(key, measure_contender)
+            benchmark.print_line(f"{key}: p99 {result['p99'] * 1000:.0f} ms, {result['failed']} failed")
+            p99_ms[contender.name].append(result["p99"] * 1000)
+    ratios = [our_p99 / peer_p99 for our_p99, peer_p99 in zip(p99_ms[server.name], p99_ms[best_peer.name], strict=True)]
+    title = f"p99 at {LOAD:.0%} of the peak of {best_peer.name}"
+    figures = [Figure(f"{title}: {name}", values, "ms") for name, values in p99_ms.items()]
+    return [*figures, Figure(f"p99, ours / best peer in setup {setup}", ratios, at_most=MAX_TAIL_RATIO)]
 
 
-def _lead(form: Form, us: Contender, best: Contender, peaks: Peaks, picture: Picture) -> Figure:
-    """How many times as fast ours is as a peer, by round."""
-    pairs = zip(_rates(peaks[us], picture), _rates(peaks[best], picture), strict=True)
-    claimed = FASTER[form] if picture is Picture.WEB else None
-    name = f"ours over the best in form {form} ({best.name}), {picture}"
-    return Figure(name, [mine / theirs for mine, theirs in pairs], at_least=claimed)
+def _speedup(setup: Setup, server: Contender, best_peer: Contender, peaks: Peaks, size: ImageSize) -> Figure:
+    """Compare the throughput of our server with the best peer's; only images of web size have a target."""
+    pairs = zip(_rates(peaks[server], size), _rates(peaks[best_peer], size), strict=True)
+    minimum = MIN_SPEEDUP[setup] if size is ImageSize.WEB else None
+    name = f"ours / best peer in setup {setup} ({best_peer.name}), {size}"
+    return Figure(name, [our_rate / peer_rate for our_rate, peer_rate in pairs], at_least=minimum)
 
 
-def _best(peaks: Peaks, some: Sequence[Contender], picture: Picture) -> Contender:
-    return max(some, key=lambda each: statistics.median(_rates(peaks[each], picture)))
+def _fastest(peaks: Peaks, contenders: Sequence[Contender], size: ImageSize) -> Contender:
+    return max(contenders, key=lambda contender: statistics.median(_rates(peaks[contender], size)))
 
 
-def _rates(found: Sequence[Found], picture: Picture) -> list[float]:
-    return [by_picture[picture]["rate"] for by_picture in found]
+def _rates(results: Sequence[Result], size: ImageSize) -> list[float]:
+    return [result[size]["rate"] for result in results]
+
+
+def _rejection_facts(peaks: Peaks) -> dict[str, str]:
+    """Return the number of rejected requests of each contender that had any."""
+    counts = {
+        contender.name: sum(result[size]["refused"] for result in results for size in ImageSize)
+        for contender, results in peaks.items()
+    }
+    return {f"rejected by {name}": f"{count:,}, not counted as answers" for name, count in counts.items() if count}

@@ -1,4 +1,4 @@
-"""Our server and its peers, each started in its own way and asked in its own form."""
+"""Our server and its peers: how to start each, how to send an image, and how to read the answer."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness import environment, process
-from benchmarks.harness.server import CLASSIFY, serving
+from benchmarks.harness import process
+from benchmarks.harness.environment import environment_python
+from benchmarks.harness.server import CLASSIFY_PATH, serve
 from benchmarks.harness.workload import Workload
-from benchmarks.load.request import Request, form
-from benchmarks.peers.model import Form, variables
+from benchmarks.load.request import Request, multipart_request
+from benchmarks.peers.model import Setup, setup_variables
 
 _FOLDER = Path(__file__).parent
-_START_TIMEOUT_S = 30
+_READY_TIMEOUT_S = 30
+_OK = 200
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a contender made of a picture, and by what engine."""
+class Prediction:
+    """A contender's label for an image, and the engine that computed it."""
 
     label: str
     engine: str
@@ -30,108 +32,120 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A server that can be started and asked."""
+    """A server that takes part in the comparison.
+
+    Attributes:
+        name: shown in the report.
+        start: Start the server and return its URL; a context manager that stops it.
+        request: Build the request for an encoded image.
+        read: Read the body of an answer.
+        shares_engine: True if it must run the engine that our server runs.
+    """
 
     name: str
-    running: Callable[[Workload], AbstractContextManager[str]]
-    """Starts it and gives its URL."""
+    start: Callable[[Workload], AbstractContextManager[str]]
     request: Callable[[bytes], Request]
-    read: Callable[[bytes], Answer]
+    read: Callable[[bytes], Prediction]
     shares_engine: bool
-    """Whether it must run the engine that our server runs."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Another server: a folder here with a lock and a module `server`."""
+    """Another model server.
+
+    Attributes:
+        folder: beside this module, with a lock file and a module `server`; also the peer's name.
+        command: Build the command that starts it, from the Python interpreter of its environment and a port.
+        request: Build the request for an encoded image.
+        variables: its environment variables.
+    """
 
     folder: str
     command: Callable[[Path, int], Sequence[str | Path]]
-    """Its environment's interpreter and a port -> what starts it."""
     request: Callable[[bytes], Request]
     variables: Mapping[str, str]
 
     @property
     def lock(self) -> Path:
-        """The requirements of its environment."""
+        """Lock file of its environment."""
         return _FOLDER / self.folder / "requirements.lock"
 
 
-def _module(folder: str, *options: str) -> Callable[[Path, int], Sequence[str | Path]]:
-    """Runs a peer's module with the port as its last argument."""
+def _module_command(folder: str, *options: str) -> Callable[[Path, int], Sequence[str | Path]]:
+    """Run the peer's module with the port as last argument."""
     return lambda python, port: [python, "-m", f"benchmarks.peers.{folder}.server", *options, str(port)]
 
 
-def _bentoml(python: Path, port: int) -> Sequence[str | Path]:
-    """Its own command starts it."""
+def _bentoml_command(python: Path, port: int) -> Sequence[str | Path]:
     service = "benchmarks.peers.bentoml.server:Classifier"
     return [python, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def _raw(path: str) -> Callable[[bytes], Request]:
+def _jpeg_body(path: str) -> Callable[[bytes], Request]:
     return lambda data: Request(path, data, "image/jpeg")
 
 
-def _form(path: str, field: str) -> Callable[[bytes], Request]:
-    return lambda data: form(path, [data], field)
+def _multipart_body(path: str, field: str) -> Callable[[bytes], Request]:
+    return lambda data: multipart_request(path, [data], field)
 
 
 PEERS = (
-    Peer("litserve", _module("litserve"), _form("/predict", "request"), {}),
-    Peer("bentoml", _bentoml, _form("/classify", "images"), {"BENTOML_DO_NOT_TRACK": "True"}),
-    Peer(
-        "rayserve",
-        _module("rayserve"),
-        _raw("/"),
-        {"RAY_USAGE_STATS_ENABLED": "0"},
-    ),
-    Peer("mosec", _module("mosec", "--timeout", "120000", "--port"), _raw("/inference"), {}),
+    Peer("litserve", _module_command("litserve"), _multipart_body("/predict", "request"), {}),
+    Peer("bentoml", _bentoml_command, _multipart_body("/classify", "images"), {"BENTOML_DO_NOT_TRACK": "True"}),
+    Peer("rayserve", _module_command("rayserve"), _jpeg_body("/"), {"RAY_USAGE_STATS_ENABLED": "0"}),
+    Peer("mosec", _module_command("mosec", "--timeout", "120000", "--port"), _jpeg_body("/inference"), {}),
 )
 
 
-def ours() -> Contender:
-    """Our own server, as it is started by default."""
+def our_server() -> Contender:
+    """Return our server with its default settings."""
 
     @contextmanager
-    def start(work: Workload) -> Iterator[str]:
-        with serving(work) as started:
-            yield started.url
-
-    def read(body: bytes) -> Answer:
-        return Answer(json.loads(body)["predictions"][0]["label"], "")
-
-    return Contender("ours", start, _raw(CLASSIFY), read, shares_engine=False)
-
-
-def contender(peer: Peer, inside: Form, cache: Path) -> Contender:
-    """A peer in one of its two forms; its environment is made when it is started first."""
-
-    @contextmanager
-    def start(work: Workload) -> Iterator[str]:
-        port = process.free_port()
-        python = environment.python(peer.lock, cache)
-        told = {**variables(work.store, work.model, inside), **peer.variables, "PYTHONUNBUFFERED": "1"}
-        # Workers find this project, and the programs of the environment, wherever they are started.
-        told |= {"BENTOML_HOME": str(cache.resolve() / "bentoml")}
-        told |= {"PYTHONPATH": str(process.ROOT), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
-        probe = peer.request(work.pictures[0])
-        with process.running(peer.command(python, port), lambda: _answers(port, probe), port, told) as server:
+    def start(workload: Workload) -> Iterator[str]:
+        with serve(workload) as server:
             yield server.url
 
-    def read(body: bytes) -> Answer:
-        found = json.loads(body)
-        found = found[0] if isinstance(found, list) else found
-        return Answer(found["label"], found["engine"])
+    def read(body: bytes) -> Prediction:
+        return Prediction(json.loads(body)["predictions"][0]["label"], "")
 
-    return Contender(f"{peer.folder} ({inside})", start, peer.request, read, shares_engine=inside is Form.OURS)
+    return Contender("ours", start, _jpeg_body(CLASSIFY_PATH), read, shares_engine=False)
 
 
-def _answers(port: int, request: Request) -> bool:
-    """Whether a picture is answered: a peer that listens may still be loading its network."""
-    url = f"http://127.0.0.1:{port}{request.path}"
-    asked = urllib.request.Request(url, request.body, request.all_headers)
+def peer_contender(peer: Peer, setup: Setup, cache: Path) -> Contender:
+    """Return a peer in one of its setups; its environment is made in the cache at the first start."""
+
+    @contextmanager
+    def start(workload: Workload) -> Iterator[str]:
+        port = process.free_port()
+        python = environment_python(peer.lock, cache)
+        variables = {
+            **setup_variables(workload.store, workload.model, setup),
+            **peer.variables,
+            "PYTHONUNBUFFERED": "1",
+            "BENTOML_HOME": str(cache.resolve() / "bentoml"),
+            # Workers need this project's packages and the environment's programs, whatever their working directory.
+            "PYTHONPATH": str(process.ROOT),
+            "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        probe = peer.request(workload.images[0])
+        command = peer.command(python, port)
+        with process.run_server(command, lambda: _answers(port, probe), port, variables) as server_process:
+            yield server_process.url
+
+    def read(body: bytes) -> Prediction:
+        answer = json.loads(body)
+        answer = answer[0] if isinstance(answer, list) else answer
+        return Prediction(answer["label"], answer["engine"])
+
+    return Contender(f"{peer.folder} ({setup})", start, peer.request, read, setup is Setup.OUR_ENGINE)
+
+
+def _answers(port: int, probe: Request) -> bool:
+    """Return True if an image is classified: a peer that accepts connections may still be loading its model."""
+    url = f"http://127.0.0.1:{port}{probe.path}"
+    request = urllib.request.Request(url, probe.body, probe.all_headers)
     try:
-        with urllib.request.urlopen(asked, timeout=_START_TIMEOUT_S) as answer:
-            return bool(answer.status == 200)
-    except OSError:  # nobody listens yet, or an error is answered
+        with urllib.request.urlopen(request, timeout=_READY_TIMEOUT_S) as response:
+            return bool(response.status == _OK)
+    except OSError:  # no connection yet, or an error response
         return False

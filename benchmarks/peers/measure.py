@@ -1,71 +1,78 @@
-"""One contender, started and loaded; what it answers must be right, or its speed says nothing."""
+"""Measurements of a single contender; its answers must agree with our server's before it is timed."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from benchmarks.harness.server import serving
-from benchmarks.harness.workload import Picture, Workload
-from benchmarks.load import open_loop
-from benchmarks.load.closed_loop import drive
+from benchmarks.harness.server import serve
+from benchmarks.harness.workload import Workload
+from benchmarks.load import closed_loop, open_loop
 from benchmarks.load.open_loop import percentile
-from benchmarks.load.request import send
-from benchmarks.peers.contenders import Answer, Contender
+from benchmarks.load.request import send_all
+from benchmarks.options import ImageSize
+from benchmarks.peers.contenders import Contender, Prediction
+from benchmarks.peers.results_log import Result
 
-Pictures = Mapping[Picture, Sequence[bytes]]
-Found = dict[str, Any]
+ImagesBySize = Mapping[ImageSize, Sequence[bytes]]
 
-#: Of the labels, that must agree with our server's: trees jump where int8 and float32 differ a little.
-_AGREEMENT = 0.75
+# Minimum share of labels that agree with our server's: with small differences between int8 and float32 features, some
+# decisions of trees differ.
+_MIN_AGREEMENT = 0.75
 _WARM_UP_S = 5.0
 _OK = 200
 
 
 class WrongAnswers(Exception):
-    """A contender answers something else than it should."""
+    """A contender's answers disagree with those of our server."""
 
 
-def reference(ours: Contender, work: Workload, pictures: Pictures) -> Found:
-    """What our server names the pictures, and the engine that it does so with."""
-    with serving(work) as started:
-        answers = {picture: _answers(ours, started.url, some) for picture, some in pictures.items()}
-        labels = {picture: [answer.label for answer in some] for picture, some in answers.items()}
-        return {"engine": started.engine, "labels": labels}
+def measure_reference(our_server: Contender, workload: Workload, images: ImagesBySize) -> Result:
+    """Return the engine of our server and its labels for the images."""
+    with serve(workload) as server:
+        labels = {
+            size: [prediction.label for prediction in _predict(our_server, server.url, sized_images)]
+            for size, sized_images in images.items()
+        }
+        return {"engine": server.engine, "labels": labels}
 
 
-def peak(
-    each: Contender, work: Workload, pictures: Pictures, expected: Found, connections: int, seconds: float
-) -> Found:
-    """Good answers a second in a closed loop, for each size of pictures.
+def measure_peak(
+    contender: Contender,
+    workload: Workload,
+    images: ImagesBySize,
+    reference: Result,
+    connections: int,
+    seconds: float,
+) -> Result:
+    """Measure the throughput of a closed loop for each size of images.
 
     Raises:
-        WrongAnswers: it does not agree with the reference.
+        WrongAnswers: the contender does not agree with the reference.
     """
-    found: Found = {}
-    with each.running(work) as url:
-        for picture, some in pictures.items():
-            agreement = _agreement(each, _answers(each, url, some), expected, picture)
-            requests = [each.request(data) for data in some]
-            drive(url, requests, connections, _WARM_UP_S)
-            closed = drive(url, requests, connections, seconds)
-            found[picture] = {
-                "rate": closed.rate,
-                "p50": closed.p50,
-                "p99": closed.p99,
-                "refused": closed.refused,
+    result: Result = {}
+    with contender.start(workload) as url:
+        for size, sized_images in images.items():
+            agreement = _check_agreement(contender, _predict(contender, url, sized_images), reference, size)
+            requests = [contender.request(data) for data in sized_images]
+            closed_loop.run(url, requests, connections, _WARM_UP_S, allow_rejections=True)
+            load = closed_loop.run(url, requests, connections, seconds, allow_rejections=True)
+            result[size] = {
+                "rate": load.rate,
+                "p50": load.p50_s,
+                "p99": load.p99_s,
+                "refused": load.rejected,
                 "agreement": agreement,
             }
-    return found
+    return result
 
 
-def tail(each: Contender, work: Workload, rate: float, seconds: float) -> Found:
-    """The 99th percentile of latencies, in seconds, in an open loop of so many requests a second."""
-    requests = [each.request(data) for data in work.pictures]
-    with each.running(work) as url:
-        open_loop.drive(url, requests, rate, _WARM_UP_S)
-        samples = open_loop.drive(url, requests, rate, seconds)
+def measure_tail(contender: Contender, workload: Workload, rate: float, seconds: float) -> Result:
+    """Measure the 99th percentile of the latency in an open loop at a rate of requests per second."""
+    requests = [contender.request(data) for data in workload.images]
+    with contender.start(workload) as url:
+        open_loop.run(url, requests, rate, _WARM_UP_S)
+        samples = open_loop.run(url, requests, rate, seconds)
     return {
         "rate": rate,
         "p99": percentile([sample.latency_s for sample in samples], 99),
@@ -74,16 +81,25 @@ def tail(each: Contender, work: Workload, rate: float, seconds: float) -> Found:
     }
 
 
-def _answers(each: Contender, url: str, pictures: Sequence[bytes]) -> list[Answer]:
-    _, answers = send(url, [each.request(data) for data in pictures], in_flight=4)
-    return [each.read(answer) for answer in answers]
+def _predict(contender: Contender, url: str, images: Sequence[bytes]) -> list[Prediction]:
+    _, bodies = send_all(url, [contender.request(data) for data in images], in_flight=4)
+    return [contender.read(body) for body in bodies]
 
 
-def _agreement(each: Contender, answers: Sequence[Answer], expected: Found, picture: Picture) -> float:
-    if each.shares_engine and any(answer.engine != expected["engine"] for answer in answers):
-        raise WrongAnswers(f"{each.name} runs {answers[0].engine}, our server {expected['engine']}: make lock")
-    labels = expected["labels"][picture]
-    share = statistics.fmean(answer.label == label for answer, label in zip(answers, labels, strict=True))
-    if share < _AGREEMENT:
-        raise WrongAnswers(f"{each.name} agrees on {share:.0%} of the pictures: {answers} instead of {labels}")
-    return share
+def _check_agreement(
+    contender: Contender, predictions: Sequence[Prediction], reference: Result, size: ImageSize
+) -> float:
+    """Return the share of labels that agree with the reference."""
+    our_engine = reference["engine"]
+    if contender.shares_engine and any(prediction.engine != our_engine for prediction in predictions):
+        raise WrongAnswers(
+            f"{contender.name} runs {predictions[0].engine}, our server {our_engine}. "
+            "The lock files may have different versions: run make lock."
+        )
+    labels = reference["labels"][size]
+    agreement = statistics.fmean(
+        prediction.label == label for prediction, label in zip(predictions, labels, strict=True)
+    )
+    if agreement < _MIN_AGREEMENT:
+        raise WrongAnswers(f"{contender.name} agrees on {agreement:.0%} of the images: {predictions}, not {labels}")
+    return agreement

@@ -1,10 +1,10 @@
-"""What every peer serves, in two forms: the peer's own code is the same around both.
+"""The model inside the peers, in two setups; a peer's own code is the same around both.
 
-    documented   the network as a Keras model (`predict_on_batch`), the head as XGBoost gives it
-    ours         models.classifier with the engine that our server takes, so that only the serving layer differs
+    documented   the network as a Keras model (`predict_on_batch`), the head as XGBoost returns it
+    our engine   models.classifier with the engine that our server runs, so that only the serving layer differs
 
-Pictures are decoded by models.preprocess in both. Workers are processes that a peer starts in its own way, so all is
-said in environment variables.
+Images are decoded by models.preprocess in both. Peers start their worker processes themselves, so the setup is passed
+in environment variables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness.keras_model import build
+from benchmarks.harness.keras_model import build_keras_model
 from models import heads
 from models.arrays import Pixels
 from models.artifacts import catalog
@@ -28,56 +28,57 @@ from models.manifests import HEAD_FILE
 from models.preprocess import prepare
 
 MAX_BATCH = 32
-STORE, MODEL, FORM = "PEER_STORE", "PEER_MODEL", "PEER_FORM"
+STORE_VARIABLE, MODEL_VARIABLE, SETUP_VARIABLE = "PEER_STORE", "PEER_MODEL", "PEER_SETUP"
 
 Answer = dict[str, str | float]
+"""Label, score and engine."""
 Decode = Callable[[Sequence[bytes]], list[Pixels]]
 Predict = Callable[[Sequence[Pixels]], list[Answer]]
 
 
-class Form(StrEnum):
-    """What is inside a peer."""
+class Setup(StrEnum):
+    """The model inside a peer: as the peer's documentation shows, or with our engine."""
 
     DOCUMENTED = "a"
-    OURS = "b"
+    OUR_ENGINE = "b"
 
 
-def variables(store: Path, model: str, form: Form) -> dict[str, str]:
-    """What the functions below read."""
-    return {STORE: str(store.resolve()), MODEL: model, FORM: form}
+def setup_variables(store: Path, model: str, setup: Setup) -> dict[str, str]:
+    """Return the environment variables that `decoder` and `predictor` read in a peer's workers."""
+    return {STORE_VARIABLE: str(store.resolve()), MODEL_VARIABLE: model, SETUP_VARIABLE: setup}
 
 
 def decoder() -> Decode:
-    """Encoded images -> uint8 [size, size, 3] each, on as many threads as our server has. Loads no network."""
+    """Return a function from encoded images to uint8 [size, size, 3] each; it uses one thread per core."""
     spec, threads = _artifact().manifest.preprocess, ThreadPoolExecutor(available_cores())
     return lambda images: list(threads.map(lambda data: prepare(data, [spec])[spec], images))
 
 
 def predictor() -> Predict:
-    """Batch of pixels -> the likeliest class of each, with its score and the engine that found it."""
-    return _documented() if Form(os.environ[FORM]) is Form.DOCUMENTED else _ours()
+    """Load the model; return a function from a batch of pixels to the most likely class of each image."""
+    is_documented = Setup(os.environ[SETUP_VARIABLE]) is Setup.DOCUMENTED
+    return _documented_predictor() if is_documented else _our_predictor()
 
 
-def _documented() -> Predict:
+def _documented_predictor() -> Predict:
     store, artifact = _store(), _artifact()
-    network = build(store.extractor_of(artifact))
+    network = build_keras_model(store.extractor_of(artifact))
     head, classes = heads.load(artifact.read(HEAD_FILE)), artifact.manifest.classes
 
     def predict(batch: Sequence[Pixels]) -> list[Answer]:
-        found = head.predict_proba(network.predict_on_batch(np.stack(batch)))
-        return [_answer(classes, row, "keras:float32") for row in found]
+        probabilities = head.predict_proba(network.predict_on_batch(np.stack(batch)))
+        return [_answer(classes, row, "keras:float32") for row in probabilities]
 
     return predict
 
 
-def _ours() -> Predict:
-    loaded = catalog.load(_store(), [os.environ[MODEL]])
-    model = loaded.classifiers[0]
+def _our_predictor() -> Predict:
+    (model,) = catalog.load(_store(), [os.environ[MODEL_VARIABLE]]).classifiers
     engine = model.extractor.engine
 
     def predict(batch: Sequence[Pixels]) -> list[Answer]:
-        found = classify(engine, [BatchItem(pixels, (model,)) for pixels in batch])
-        return [_answer(model.classes, row, engine.name) for (row,) in found]
+        results = classify(engine, [BatchItem(pixels, (model,)) for pixels in batch])
+        return [_answer(model.classes, row, engine.name) for (row,) in results]
 
     return predict
 
@@ -88,8 +89,8 @@ def _answer(classes: Sequence[str], probabilities: np.ndarray, engine: str) -> A
 
 
 def _store() -> Store:
-    return Store(Path(os.environ[STORE]))
+    return Store(Path(os.environ[STORE_VARIABLE]))
 
 
 def _artifact() -> ClassifierArtifact:
-    return _store().classifier(os.environ[MODEL])
+    return _store().classifier(os.environ[MODEL_VARIABLE])

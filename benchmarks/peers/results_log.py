@@ -1,4 +1,4 @@
-"""What has been measured, a line of JSON for each, so that a run that was interrupted goes on where it was."""
+"""A log of finished measurements as JSON lines, so that an interrupted benchmark can be resumed."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-Found = dict[str, Any]
+Result = dict[str, Any]
+"""A measurement as JSON. Its keys are part of the file format: renaming them makes old files unreadable."""
 
 
-class Records:
-    """A file that only grows; what was measured under other settings is left aside."""
+class ResultsLog:
+    """An append-only file of results; results of other settings in it are ignored."""
 
     def __init__(self, file: Path, settings: Mapping[str, Any]) -> None:
-        """Open or begin it; half a line that a killed run left is left aside too."""
+        """Read the file if it exists; an incomplete line of a killed process is ignored."""
         self._file, self._settings = file, dict(settings)
-        self._known: dict[str, Found] = {}
+        self._results: dict[str, Result] = {}
         file.parent.mkdir(parents=True, exist_ok=True)
         for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
             try:
-                record = json.loads(line)
+                entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            if record["settings"] == self._settings:
-                self._known[record["key"]] = record["found"]
+            if entry["settings"] == self._settings:
+                self._results[entry["key"]] = entry["found"]
 
-    def get(self, key: str, measure: Callable[[], Found]) -> Found:
-        """What is known under a key; where nothing is, it is measured and kept."""
-        if key not in self._known:
-            found = measure()
-            line = json.dumps({"settings": self._settings, "key": key, "found": found})
+    def get_or_measure(self, key: str, measure: Callable[[], Result]) -> Result:
+        """Return the result of a key; if there is none, measure and append it."""
+        if key not in self._results:
+            result = measure()
+            line = json.dumps({"settings": self._settings, "key": key, "found": result})
             with self._file.open("a", encoding="utf-8") as file:
-                file.write(f"\n{line}\n")  # begins a line of its own even behind half of one
-            self._known[key] = found
-        return self._known[key]
+                file.write(f"\n{line}\n")  # the first newline ends an incomplete line
+            self._results[key] = result
+        return self._results[key]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Benchmarks of the running server: speed, overload, cancellation, memory and start."""

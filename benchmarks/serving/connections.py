@@ -1,43 +1,79 @@
-"""From one connection to 512: throughput may not fall once it has reached its peak."""
+"""Throughput by number of connections: it must not fall once it has reached its peak."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from benchmarks.harness.report import Figure, Measurement, machine, repeat
-from benchmarks.harness.server import check, classify, serving
-from benchmarks.harness.workload import Workload
-from benchmarks.load.closed_loop import served
+import typer
 
-TARGET = 0.95
-_LEAST_QUEUE = 256
+from benchmarks.harness.report import Figure, Measurement, machine_facts, run_rounds
+from benchmarks.harness.scenario import Scenario
+from benchmarks.harness.server import check_answers, classify_requests, serve
+from benchmarks.harness.workload import Workload, make_workload
+from benchmarks.load import closed_loop
+from benchmarks.options import (
+    DEFAULT_CACHE,
+    CacheOption,
+    ImageSize,
+    ImageSizeOption,
+    InputSize,
+    NetworkOption,
+    RoundsOption,
+    SecondsOption,
+)
 
-
-def measure(work: Workload, seconds: float, rounds: int, levels: Sequence[int]) -> Measurement:
-    """Closed loops one after another, on a server whose queue has room for all connections."""
-    facts = work.facts | machine()
-    requests = classify(work.pictures)
-    places = 2 * max(_LEAST_QUEUE, *levels)  # also for what a load before has left behind
-    with serving(work, APP_QUEUE_SIZE=str(places)) as ours:
-        facts["engine"] = ours.engine
-        check(ours.url, requests)
-
-        def once() -> dict[str, float]:
-            rates = {str(level): served(ours.url, requests, level, seconds).rate for level in levels}
-            return {**rates, "kept": kept(list(rates.values()))}
-
-        found = repeat(rounds, once)
-    figures = [Figure(f"{level} connections", found[str(level)], "images/s") for level in levels]
-    lasting = Figure("least after the peak, share of the peak", found["kept"], at_least=TARGET)
-    return Measurement(f"By connections: {work.title}", [*figures, lasting], facts)
+MIN_SHARE_OF_PEAK = 0.95
+_MIN_QUEUE_SIZE = 256
 
 
-def up_to(most: int) -> list[int]:
-    """1, 2, 4, ... and no more than that."""
-    return [2**power for power in range(most.bit_length())]
+def run(
+    network: NetworkOption = InputSize.LARGE,
+    image_size: ImageSizeOption = ImageSize.WEB,
+    max_connections: Annotated[
+        int, typer.Option("--most", min=1, help="Largest number of connections; doubles from 1 up to it.")
+    ] = 512,
+    seconds: SecondsOption = 8,
+    rounds: RoundsOption = 3,
+    cache: CacheOption = DEFAULT_CACHE,
+) -> Measurement:
+    """Throughput from 1 connection to 512."""
+    return measure(make_workload(network, image_size, cache), seconds, rounds, powers_of_two(max_connections))
 
 
-def kept(rates: Sequence[float]) -> float:
-    """The least rate from the peak on, as a share of it."""
+SCENARIO = Scenario("connections", run, needs_wrk=True)
+
+
+def measure(workload: Workload, seconds: float, rounds: int, levels: Sequence[int]) -> Measurement:
+    """Measure a closed loop for each number of connections, on a server whose queue has room for all of them."""
+    facts = workload.facts | machine_facts()
+    requests = classify_requests(workload.images)
+    queue_size = 2 * max(_MIN_QUEUE_SIZE, *levels)  # twice: the last requests of the previous load may still be queued
+    with serve(workload, APP_QUEUE_SIZE=str(queue_size)) as server:
+        facts["engine"] = server.engine
+        check_answers(server.url, requests)
+
+        def measure_once() -> dict[str, float]:
+            rates = {str(level): closed_loop.run(server.url, requests, level, seconds).rate for level in levels}
+            return {**rates, "share": min_share_of_peak(list(rates.values()))}
+
+        values = run_rounds(rounds, measure_once)
+    return Measurement(
+        f"Throughput by connections: {workload.title}",
+        [
+            *(Figure(f"{level} connections", values[str(level)], "images/s") for level in levels),
+            Figure("minimum from the peak on / peak", values["share"], at_least=MIN_SHARE_OF_PEAK),
+        ],
+        facts,
+    )
+
+
+def powers_of_two(maximum: int) -> list[int]:
+    """Return 1, 2, 4, ... up to a maximum."""
+    return [2**power for power in range(maximum.bit_length())]
+
+
+def min_share_of_peak(rates: Sequence[float]) -> float:
+    """Return the lowest rate from the peak on, as a share of the peak."""
     peak = rates.index(max(rates))
     return min(rates[peak:]) / rates[peak]

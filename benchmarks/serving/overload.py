@@ -1,77 +1,115 @@
-"""More requests than can be answered, at a constant rate: how many still are in time, how the others are refused."""
+"""Overload: a constant rate above the capacity, to measure goodput and the speed of rejections."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Annotated
 
-from benchmarks.harness.report import Figure, Measurement, machine, repeat
-from benchmarks.harness.server import check, classify, serving
-from benchmarks.harness.workload import Workload
-from benchmarks.load import open_loop
-from benchmarks.load.closed_loop import served
+import typer
+
+from benchmarks.harness.report import Figure, Measurement, machine_facts, run_rounds
+from benchmarks.harness.scenario import Scenario
+from benchmarks.harness.server import check_answers, classify_requests, serve
+from benchmarks.harness.workload import Workload, make_workload
+from benchmarks.load import closed_loop, open_loop
 from benchmarks.load.open_loop import Sample, percentile
+from benchmarks.options import (
+    DEFAULT_CACHE,
+    CacheOption,
+    ConnectionsOption,
+    ImageSize,
+    ImageSizeOption,
+    InputSize,
+    NetworkOption,
+    RoundsOption,
+    SecondsOption,
+)
 from models.cpu import available_cores
 
 FACTORS = (2, 4)
-GOODPUT, REFUSAL_MS = 0.9, 50.0
-_OK, _REFUSED = 200, 503
+MIN_GOODPUT, MAX_REJECTION_MS = 0.9, 50.0
+_OK, _UNAVAILABLE = 200, 503
 
 
-def measure(work: Workload, connections: int, seconds: float, deadline_ms: int, rounds: int) -> Measurement:
-    """The peak of a closed loop, then twice and four times as many requests a second as that, each with a deadline.
+def run(
+    network: NetworkOption = InputSize.LARGE,
+    image_size: ImageSizeOption = ImageSize.WEB,
+    connections: ConnectionsOption = 32,
+    deadline_ms: Annotated[int, typer.Option(min=1, help="Deadline of every request in milliseconds.")] = 1000,
+    seconds: SecondsOption = 10,
+    rounds: RoundsOption = 3,
+    cache: CacheOption = DEFAULT_CACHE,
+) -> Measurement:
+    """Goodput and rejections at twice and four times the capacity."""
+    return measure(make_workload(network, image_size, cache), connections, seconds, deadline_ms, rounds)
 
-    An answer is in time if it came within the deadline from when it was *planned* to be asked for.
+
+SCENARIO = Scenario("overload", run, needs_wrk=True)
+
+
+def measure(workload: Workload, connections: int, seconds: float, deadline_ms: int, rounds: int) -> Measurement:
+    """Measure the peak in a closed loop, then open loops at multiples of it in which every request has a deadline.
+
+    An answer is in time if it arrives within the deadline, counted from the planned time of its request.
     """
-    facts = work.facts | machine() | {"deadline": f"{deadline_ms} ms"}
-    requests = classify(work.pictures)
-    impatient = classify(work.pictures, **{"X-Request-Timeout-Ms": str(deadline_ms)})
-    with serving(work) as ours:
-        facts["engine"] = ours.engine
-        check(ours.url, requests)
+    facts = workload.facts | machine_facts() | {"deadline": f"{deadline_ms} ms"}
+    requests = classify_requests(workload.images)
+    deadline_requests = classify_requests(workload.images, **{"X-Request-Timeout-Ms": str(deadline_ms)})
+    with serve(workload) as server:
+        facts["engine"] = server.engine
+        check_answers(server.url, requests)
 
-        def once() -> dict[str, float]:
-            peak = served(ours.url, requests, connections, seconds).rate
-            found = {"peak": peak}
+        def measure_once() -> dict[str, float]:
+            peak = closed_loop.run(server.url, requests, connections, seconds).rate
+            values = {"peak": peak}
             for factor in FACTORS:
-                began, cpu = time.perf_counter(), time.process_time()
-                samples = open_loop.drive(ours.url, impatient, factor * peak, seconds)
-                taken = (time.process_time() - cpu) / (time.perf_counter() - began) / available_cores()
-                found[f"{factor}x generator"] = taken
-                for name, value in judged(samples, seconds, deadline_ms / 1000).items():
-                    found[f"{factor}x {name}"] = value
-                found[f"{factor}x goodput"] /= peak
-            return found
+                start, start_cpu = time.perf_counter(), time.process_time()
+                samples = open_loop.run(server.url, deadline_requests, factor * peak, seconds)
+                cores_used = (time.process_time() - start_cpu) / (time.perf_counter() - start)
+                values[f"{factor}x generator"] = cores_used / available_cores()
+                for name, value in summarize(samples, seconds, deadline_ms / 1000).items():
+                    values[f"{factor}x {name}"] = value
+                values[f"{factor}x goodput"] /= peak
+            return values
 
-        found = repeat(rounds, once)
+        values = run_rounds(rounds, measure_once)
     return Measurement(
-        f"Overload: {work.title}",
-        [Figure("peak of a closed loop", found["peak"], "images/s")]
-        + [figure for factor in FACTORS for figure in _figures(f"{factor}x ", found)],
+        f"Overload: {workload.title}",
+        [Figure("peak of the closed loop", values["peak"], "images/s")]
+        + [figure for factor in FACTORS for figure in _figures(f"{factor}x ", values)],
         facts,
     )
 
 
-def judged(samples: Sequence[Sample], seconds: float, deadline_s: float) -> dict[str, float]:
-    """What became of the requests of one open loop; good answers by second, times in milliseconds."""
-    good = [sample for sample in samples if sample.status == _OK and sample.latency_s <= deadline_s]
-    refused = [sample for sample in samples if sample.status == _REFUSED]
-    accepted = len(samples) - len(refused)
+def summarize(samples: Sequence[Sample], seconds: float, deadline_s: float) -> dict[str, float]:
+    """Summarize an open loop.
+
+    Returns:
+        goodput: answers in time per second.
+        in time: share of the accepted requests that were answered in time.
+        retry-after: share of the rejections with a Retry-After header.
+        rejection: 99th percentile of the latency of rejections in ms.
+        lag: 99th percentile of how late requests were sent in ms.
+    """
+    in_time = [sample for sample in samples if sample.status == _OK and sample.latency_s <= deadline_s]
+    rejected = [sample for sample in samples if sample.status == _UNAVAILABLE]
+    accepted_count = len(samples) - len(rejected)
     return {
-        "goodput": len(good) / seconds,
-        "in time": len(good) / accepted if accepted else 1.0,
-        "said when": sum(sample.says_when for sample in refused) / len(refused) if refused else 1.0,
-        "refusal": percentile([sample.latency_s for sample in refused], 99) * 1000,
+        "goodput": len(in_time) / seconds,
+        "in time": len(in_time) / accepted_count if accepted_count else 1.0,
+        "retry-after": sum(sample.has_retry_after for sample in rejected) / len(rejected) if rejected else 1.0,
+        "rejection": percentile([sample.latency_s for sample in rejected], 99) * 1000,
         "lag": percentile([sample.lag_s for sample in samples], 99) * 1000,
     }
 
 
-def _figures(prefix: str, found: dict[str, list[float]]) -> list[Figure]:
+def _figures(prefix: str, values: dict[str, list[float]]) -> list[Figure]:
     return [
-        Figure(f"{prefix}goodput, share of the peak", found[f"{prefix}goodput"], at_least=GOODPUT),
-        Figure(f"{prefix}accepted that were answered in time", found[f"{prefix}in time"], at_least=1.0),
-        Figure(f"{prefix}refusals with Retry-After", found[f"{prefix}said when"], at_least=1.0),
-        Figure(f"{prefix}p99 of refusals", found[f"{prefix}refusal"], "ms", at_most=REFUSAL_MS),
-        Figure(f"{prefix}p99 of how late we sent", found[f"{prefix}lag"], "ms"),
-        Figure(f"{prefix}share of all cores that sending took", found[f"{prefix}generator"]),
+        Figure(f"{prefix}goodput / peak", values[f"{prefix}goodput"], at_least=MIN_GOODPUT),
+        Figure(f"{prefix}accepted requests answered in time", values[f"{prefix}in time"], at_least=1.0),
+        Figure(f"{prefix}rejections with Retry-After", values[f"{prefix}retry-after"], at_least=1.0),
+        Figure(f"{prefix}p99 of rejections", values[f"{prefix}rejection"], "ms", at_most=MAX_REJECTION_MS),
+        Figure(f"{prefix}p99 of the load generator's lag", values[f"{prefix}lag"], "ms"),
+        Figure(f"{prefix}share of all cores used by the load generator", values[f"{prefix}generator"]),
     ]

@@ -1,48 +1,74 @@
-"""What is served beside the bound: the cores over what decoding, network and head cost an image."""
+"""Throughput of the server, compared with the upper bound from the costs of decoding, engine and head."""
 
 from __future__ import annotations
 
-from benchmarks.harness import component_costs as costs
-from benchmarks.harness.report import Figure, Measurement, machine, repeat
-from benchmarks.harness.server import check, classify, serving
-from benchmarks.harness.workload import Network, Workload
-from benchmarks.load.closed_loop import served
+from benchmarks.harness.component_costs import measure_components
+from benchmarks.harness.report import Figure, Measurement, machine_facts, run_rounds
+from benchmarks.harness.scenario import Scenario
+from benchmarks.harness.server import check_answers, classify_requests, serve
+from benchmarks.harness.workload import Workload, make_workload
+from benchmarks.load import closed_loop
+from benchmarks.options import (
+    DEFAULT_CACHE,
+    CacheOption,
+    ConnectionsOption,
+    ImageSize,
+    ImageSizeOption,
+    InputSize,
+    NetworkOption,
+    RoundsOption,
+    SecondsOption,
+)
 
-TARGETS = {Network.LARGE: 0.85, Network.SHIPPED: 0.70}
+MIN_SHARE_OF_BOUND = {InputSize.LARGE: 0.85, InputSize.SHIPPED: 0.70}
 _WARM_UP_S = 2
 
 
-def measure(work: Workload, connections: int, seconds: float, rounds: int) -> Measurement:
-    """Closed loop; the bound is measured anew in every round, beside the server that then is idle."""
-    facts = work.facts | machine()
-    requests = classify(work.pictures)
-    with serving(work) as ours:
-        facts["engine"] = ours.engine
-        check(ours.url, requests)
-        served(ours.url, requests, connections, _WARM_UP_S)
+def run(
+    network: NetworkOption = InputSize.LARGE,
+    image_size: ImageSizeOption = ImageSize.WEB,
+    connections: ConnectionsOption = 32,
+    seconds: SecondsOption = 10,
+    rounds: RoundsOption = 3,
+    cache: CacheOption = DEFAULT_CACHE,
+) -> Measurement:
+    """Throughput compared with the upper bound from the costs of decoding, engine and head."""
+    return measure(make_workload(network, image_size, cache), connections, seconds, rounds)
 
-        def once() -> dict[str, float]:
-            cost = costs.measure(work.store, work.model, work.pictures)
-            facts["engine alone"] = f"{cost.engine_name}, fastest with {cost.batch} at a time"
-            closed = served(ours.url, requests, connections, seconds)
+
+SCENARIO = Scenario("throughput", run, needs_wrk=True)
+
+
+def measure(workload: Workload, connections: int, seconds: float, rounds: int) -> Measurement:
+    """Measure a closed loop, and the costs anew in every round while the server is idle."""
+    facts = workload.facts | machine_facts()
+    requests = classify_requests(workload.images)
+    with serve(workload) as server:
+        facts["engine"] = server.engine
+        check_answers(server.url, requests)
+        closed_loop.run(server.url, requests, connections, _WARM_UP_S)
+
+        def measure_once() -> dict[str, float]:
+            costs = measure_components(workload.store, workload.model, workload.images)
+            facts["engine alone"] = f"{costs.engine_name}, fastest at batch size {costs.batch_size}"
+            rate = closed_loop.run(server.url, requests, connections, seconds).rate
             return {
-                "served": closed.rate,
-                "bound": cost.bound,
-                "share": closed.rate / cost.bound,
-                "decode": cost.decode.cpu_s * 1000,
-                "engine": cost.engine.cpu_s * 1000,
-                "head": cost.head.cpu_s * 1000,
+                "rate": rate,
+                "bound": costs.bound,
+                "share": rate / costs.bound,
+                "decode": costs.decode.cpu_s * 1000,
+                "engine": costs.engine.cpu_s * 1000,
+                "head": costs.head.cpu_s * 1000,
             }
 
-        found = repeat(rounds, once)
-    parts = [Figure(f"{name}, of all cores", found[name], "CPU ms an image") for name in ("decode", "engine", "head")]
+        values = run_rounds(rounds, measure_once)
     return Measurement(
-        f"Served at {connections} connections: {work.title}",
+        f"Throughput at {connections} connections: {workload.title}",
         [
-            Figure("served", found["served"], "images/s"),
-            Figure("bound", found["bound"], "images/s"),
-            Figure("served, share of the bound", found["share"], at_least=TARGETS[work.network]),
-            *parts,
+            Figure("throughput", values["rate"], "images/s"),
+            Figure("upper bound", values["bound"], "images/s"),
+            Figure("throughput / upper bound", values["share"], at_least=MIN_SHARE_OF_BOUND[workload.input_size]),
+            *(Figure(f"{name}, all cores", values[name], "CPU ms/image") for name in ("decode", "engine", "head")),
         ],
         facts,
     )

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Versioned extractors and classifiers on disk: written, verified and loaded."""

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, whatever becomes of whoever writes them."""
+"""Crash-safe folder writes: a folder appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-_STAGING = ".writing-"
+_STAGING_PREFIX = ".writing-"
 
 
 @contextmanager
 def exclusive_lock(parent: Path) -> Iterator[None]:
-    """Be the only one that writes below a folder; what a killed writer left there is removed."""
+    """Hold the exclusive write lock of a folder, created if missing; remove leftovers of killed writers."""
     parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        for abandoned in parent.glob(f"{_STAGING}*"):
-            shutil.rmtree(abandoned)
+        for leftover in parent.glob(f"{_STAGING_PREFIX}*"):
+            shutil.rmtree(leftover)
         yield
     finally:
         os.close(descriptor)
 
 
-def write_atomically(place: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of files beside its place, and rename it into it; only for the only writer of its parent."""
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=place.parent))
+def write_atomically(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files to a staging folder and rename it to `folder`. The caller holds the lock of the parent folder."""
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder.parent))
     try:
         for file, data in files.items():
             _write_durably(staging / file, data)
         staging.chmod(0o755)
-        staging.rename(place)
+        staging.rename(folder)
     except BaseException:
         shutil.rmtree(staging)
         raise

@@ -1,4 +1,4 @@
-"""The store, loaded: engines running, heads read back, both proved against their golden outputs."""
+"""Loading of a store: verify artifacts, compile extractors, unpickle heads and replay the golden outputs of both."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ from models.preprocess import PreprocessSpec
 logger = logging.getLogger(__name__)
 
 AUTO = EngineSelection()
-R = TypeVar("R", bound=OutputConsumer)
+ConsumerT = TypeVar("ConsumerT", bound=OutputConsumer)
 
 
-def load_extractor(artifact: ExtractorArtifact, choice: EngineSelection = AUTO) -> Extractor:
+def load_extractor(artifact: ExtractorArtifact, selection: EngineSelection = AUTO) -> Extractor:
     """Verify an extractor, compile it for this machine, and replay its golden outputs.
 
-    Of the engines and precisions that the choice leaves open, the first that repeats the golden outputs is taken.
+    Of the engines and precisions that `selection` allows, use the fastest that reproduces the golden outputs.
 
     Raises:
-        ArtifactError: a file was changed, the weights do not fit, or the outputs differ; says which.
+        ArtifactError: a file was changed, the weights do not match the network, or the outputs differ.
     """
     artifact.verify()
-    names = choice.candidates(artifact.manifest)
+    names = selection.candidates(artifact.manifest)
     for name in names:
         try:
-            return _validated_extractor(artifact, name, choice)
+            return _load_on_engine(artifact, name, selection)
         except (GoldenMismatch, EngineError) as error:
             if name == names[-1]:
                 raise
             logger.warning("%s Trying the next engine.", error)
-    raise AssertionError("candidates are never none")
+    raise AssertionError("there is at least one candidate")
 
 
-def _validated_extractor(artifact: ExtractorArtifact, name: str, choice: EngineSelection) -> Extractor:
+def _load_on_engine(artifact: ExtractorArtifact, name: str, selection: EngineSelection) -> Extractor:
     manifest = artifact.manifest
     try:
-        engine = create(name, manifest, artifact.read, choice.threads)
+        engine = create(name, manifest, artifact.read, selection.threads)
         golden.replay_extractor(artifact.read(GOLDEN_FILE), engine, manifest.engines[name])
     except GoldenMismatch as error:
-        raise GoldenMismatch(f"Refusing {artifact.label} in {artifact.folder}: {error}") from error
+        raise GoldenMismatch(f"Cannot load {artifact.label} in {artifact.folder}: {error}") from error
     except ModelsError:
         raise
-    except Exception as error:  # a library without its driver, or on a device without memory, can raise anything
+    except Exception as error:  # a library without its driver, or without device memory, can raise anything
         raise EngineError(f"{name} cannot run {artifact.label} on this machine: {error}") from error
     return Extractor(manifest, engine)
 
 
 def load_classifier(artifact: ClassifierArtifact, extractor: Extractor) -> Classifier:
-    """Verify a classifier, read its head back, and replay its golden outputs.
+    """Verify a classifier, unpickle its head, and replay its golden outputs.
 
     Raises:
-        ArtifactError: a file was changed, the pickle is unsafe, or the outputs differ; says which.
+        ArtifactError: a file was changed, the pickle is unsafe, or the outputs differ.
     """
     artifact.verify()
     reference = artifact.manifest.head
@@ -69,91 +69,105 @@ def load_classifier(artifact: ClassifierArtifact, extractor: Extractor) -> Class
         head = Head(heads.load(artifact.read(reference.file)), reference.temperature)
         golden.replay_head(artifact.read(GOLDEN_FILE), head)
     except (UnsafePickle, GoldenMismatch) as error:
-        raise type(error)(f"Refusing {artifact.label} in {artifact.folder}: {error}") from error
+        raise type(error)(f"Cannot load {artifact.label} in {artifact.folder}: {error}") from error
     return Classifier(artifact.manifest, extractor, head, artifact.read(CARD_FILE).decode())
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """All classifiers that are ready, by name, the newest version first."""
+    """The loaded classifiers, by name, newest version first."""
 
     classifiers: tuple[Classifier, ...]
 
     def find(self, name: str, version: int | None = None) -> Classifier:
-        """A classifier by name, by default its newest version; raises ModelNotFound, which lists them all."""
+        """Return a classifier, by default its newest version; raises ModelNotFound."""
         for classifier in self.classifiers:
             if classifier.name == name and version in (None, classifier.version):
                 return classifier
-        wanted = name if version is None else f"{name}@{version}"
-        there = ", ".join(f"{classifier.name}@{classifier.version}" for classifier in self.classifiers)
-        raise ModelNotFound(f"There is no model {wanted}. There is: {there or 'none'}.")
+        label = name if version is None else f"{name}@{version}"
+        available = ", ".join(classifier.label for classifier in self.classifiers) or "none"
+        raise ModelNotFound(f"There is no model {label}. Available: {available}.")
 
     @property
     def extractors(self) -> tuple[Extractor, ...]:
-        """The distinct extractors below the classifiers."""
+        """The distinct extractors of the classifiers."""
         return tuple(dict.fromkeys(classifier.extractor for classifier in self.classifiers))
 
 
 def load(
-    store: Store, names: Sequence[str] = (), choice: EngineSelection = AUTO, before: Catalog | None = None
+    store: Store, names: Sequence[str] = (), selection: EngineSelection = AUTO, previous: Catalog | None = None
 ) -> Catalog:
-    """Load classifiers and, once each, the extractors that they stand on.
+    """Load classifiers, and each of their extractors once.
 
     Args:
-        store: where they lie.
-        names: `name` (the newest version) or `name@version`; none means every version of every classifier.
-        choice: of the engine below them.
-        before: what is loaded already; of that, what is the same in the store is verified and kept.
+        store: the store.
+        names: `name` (newest version) or `name@version`; empty: every version of every classifier.
+        selection: allowed engines.
+        previous: already loaded classifiers; those whose manifests are unchanged are verified and reused.
 
     Raises:
-        ModelNotFound, ArtifactError: with one line that says what to do.
+        ModelNotFound: the store lacks a classifier or its extractor.
+        ArtifactError: an artifact is invalid.
     """
     artifacts = [store.classifier(*parse_name(name)) for name in names] or store.classifiers()
     if not artifacts:
-        raise ModelNotFound(f"There is no classifier in {store.root}. Make one: python -m training run --help")
-    kept = {each.manifest.model_dump_json(): each for each in before.classifiers} if before else {}
-    extractors = {each.manifest.model_dump_json(): each for each in before.extractors} if before else {}
-    loaded, verified = [], set()
-    for artifact in artifacts:
-        below = store.extractor_of(artifact)
-        key = below.manifest.model_dump_json()
-        if key not in extractors:
-            extractors[key] = load_extractor(below, choice)
-        elif key not in verified:
-            below.verify()
-        verified.add(key)
-        same = kept.get(artifact.manifest.model_dump_json())
-        if same and same.extractor is extractors[key]:
+        raise ModelNotFound(f"There is no classifier in {store.root}. Train one: python -m training run --help")
+    loader = _Loader(store, selection, previous or Catalog(()))
+    return Catalog(tuple(loader.classifier(artifact) for artifact in artifacts))
+
+
+class _Loader:
+    """Load artifacts, or verify and reuse those that are already loaded from an equal manifest."""
+
+    def __init__(self, store: Store, selection: EngineSelection, previous: Catalog) -> None:
+        self._store, self._selection = store, selection
+        self._classifiers = {loaded.manifest.model_dump_json(): loaded for loaded in previous.classifiers}
+        self._extractors = {loaded.manifest.model_dump_json(): loaded for loaded in previous.extractors}
+        self._verified: set[str] = set()
+
+    def classifier(self, artifact: ClassifierArtifact) -> Classifier:
+        extractor = self._extractor(self._store.extractor_of(artifact))
+        loaded = self._classifiers.get(artifact.manifest.model_dump_json())
+        if loaded and loaded.extractor is extractor:
             artifact.verify()
-            loaded.append(same)
-        else:
-            loaded.append(load_classifier(artifact, extractors[key]))
-    return Catalog(tuple(loaded))
+            return loaded
+        return load_classifier(artifact, extractor)
+
+    def _extractor(self, artifact: ExtractorArtifact) -> Extractor:
+        key = artifact.manifest.model_dump_json()
+        if key not in self._extractors:
+            self._extractors[key] = load_extractor(artifact, self._selection)
+        elif key not in self._verified:
+            artifact.verify()
+        self._verified.add(key)
+        return self._extractors[key]
 
 
-def group(readers: Iterable[R]) -> dict[tuple[Extractor, PreprocessSpec], tuple[R, ...]]:
-    """Those that can share a row: readers of the same extractor and the same preprocess spec."""
-    groups: dict[tuple[Extractor, PreprocessSpec], tuple[R, ...]] = {}
-    for reader in readers:
-        key = (reader.extractor, reader.spec)
-        groups[key] = (*groups.get(key, ()), reader)
+def group_consumers(
+    consumers: Iterable[ConsumerT],
+) -> dict[tuple[Extractor, PreprocessSpec], tuple[ConsumerT, ...]]:
+    """Group consumers that can share a batch item: those with the same extractor and preprocess spec."""
+    groups: dict[tuple[Extractor, PreprocessSpec], tuple[ConsumerT, ...]] = {}
+    for consumer in consumers:
+        key = (consumer.extractor, consumer.spec)
+        groups[key] = (*groups.get(key, ()), consumer)
     return groups
 
 
 def verify(store: Store) -> Iterator[tuple[str, ModelsError | None]]:
-    """Load everything in a store; each artifact's label, and why it is refused or None."""
-    ready: dict[str, Extractor] = {}
-    for below in store.extractors():
+    """Load every artifact; yield its label, and its error or None."""
+    extractors: dict[str, Extractor] = {}
+    for extractor_artifact in store.extractors():
         try:
-            ready[below.label] = load_extractor(below)
-            yield f"extractor {below.label}", None
+            extractors[extractor_artifact.label] = load_extractor(extractor_artifact)
+            yield f"extractor {extractor_artifact.label}", None
         except ModelsError as error:
-            yield f"extractor {below.label}", error
+            yield f"extractor {extractor_artifact.label}", error
     for artifact in store.classifiers():
         try:
-            extractor = ready.get(store.extractor_of(artifact).label)
+            extractor = extractors.get(store.extractor_of(artifact).label)
             if extractor is None:
-                raise ArtifactError("the extractor that it stands on is refused.")
+                raise ArtifactError("its extractor is invalid.")
             load_classifier(artifact, extractor)
             yield f"classifier {artifact.label}", None
         except ModelsError as error:

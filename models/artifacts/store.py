@@ -1,4 +1,4 @@
-"""The store: artifacts on disk, saved whole or not at all, and read only where every digest matches.
+"""The store: versioned artifacts on disk, written atomically and read only if every digest matches.
 
 store/extractors/NAME/VERSION/     manifest.json  weights.safetensors  golden.npz  README.md
 store/classifiers/NAME/VERSION/    manifest.json  head.pkl  golden.npz  holdout.npy  README.md
@@ -19,7 +19,7 @@ from models.manifests import (
     WEIGHTS_FILE,
     ClassifierManifest,
     ExtractorManifest,
-    M,
+    ManifestT,
     parse,
     render,
     sha256,
@@ -32,59 +32,58 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _VERSION = re.compile(r"[0-9]{1,9}")
 _FOLDERS: dict[type, str] = {ExtractorManifest: "extractors", ClassifierManifest: "classifiers"}
 
-
-Versions = frozenset[tuple[str, int]]
-"""Names and versions of artifacts."""
+ArtifactVersions = frozenset[tuple[str, int]]
+"""A set of (name, version)."""
 
 
 @dataclass(frozen=True)
-class Artifact(Generic[M]):
-    """One version of an extractor or a classifier, and the folder that it lies in."""
+class Artifact(Generic[ManifestT]):
+    """One version of an extractor or a classifier, in its folder."""
 
     folder: Path
-    manifest: M
+    manifest: ManifestT
 
     @property
     def label(self) -> str:
-        """`name@version`, as users write it."""
+        """`name@version`."""
         return f"{self.manifest.name}@{self.manifest.version}"
 
     def read(self, file: str) -> bytes:
-        """The bytes of one file, which are the ones that the manifest names.
+        """Read a file and verify its digest.
 
         Raises:
-            CorruptArtifact: the file is missing, not named by the manifest, or changed.
+            CorruptArtifact: the file is missing, changed, or not listed in the manifest.
         """
         expected = self.manifest.files.get(file)
         if expected is None:
-            raise self._corrupt(f"its manifest names no {file}")
+            raise self._corrupt(f"its manifest does not list {file}")
         try:
             data = (self.folder / file).read_bytes()
         except OSError as error:
             raise self._corrupt(f"{file} is missing or cannot be read") from error
         if sha256(data) != expected:
-            raise self._corrupt(f"{file} was changed (its SHA-256 is not the one in the manifest)")
+            raise self._corrupt(f"{file} was changed (its SHA-256 differs from the manifest)")
         return data
 
     def verify(self) -> None:
-        """Check every file against its digest, and that there is none besides.
+        """Verify the digest of every file, and that the folder has no other files.
 
         Raises:
-            CorruptArtifact: with the first file that does not fit.
+            CorruptArtifact: names the first invalid file.
         """
         for file in self.manifest.files:
             self.read(file)
         try:
-            there = {entry.name for entry in self.folder.iterdir()}
+            actual = {entry.name for entry in self.folder.iterdir()}
         except OSError as error:
             raise self._corrupt("its folder is missing or cannot be read") from error
-        unexpected = there - {MANIFEST_FILE, *self.manifest.files}
+        unexpected = actual - {MANIFEST_FILE, *self.manifest.files}
         if unexpected:
-            raise self._corrupt(f"{min(unexpected)} does not belong there")
+            raise self._corrupt(f"{min(unexpected)} is not listed in its manifest")
 
-    def _corrupt(self, why: str) -> CorruptArtifact:
+    def _corrupt(self, reason: str) -> CorruptArtifact:
         return CorruptArtifact(
-            f"Refusing {self.label} in {self.folder}: {why}. Install this version again, or remove the folder."
+            f"Cannot load {self.label} in {self.folder}: {reason}. Install this version again, or remove the folder."
         )
 
 
@@ -97,127 +96,137 @@ class Store:
     """A folder of artifacts.
 
     Attributes:
-        hidden: classifiers that are left out as if they were not there, whatever state they are in.
+        root: the folder.
+        hidden: classifier versions to ignore, even if they are corrupt.
     """
 
     root: Path = DEFAULT_STORE
-    hidden: Versions = frozenset()
+    hidden: ArtifactVersions = frozenset()
 
     def extractors(self) -> list[ExtractorArtifact]:
-        """All versions of all extractors, by name, the newest first. Reads manifests only."""
-        return self._all(ExtractorManifest)
+        """List all versions of all extractors by name, the newest first. Reads only manifests."""
+        return self._list(ExtractorManifest)
 
     def classifiers(self) -> list[ClassifierArtifact]:
-        """All versions of all classifiers, by name, the newest first. Reads manifests only."""
-        return self._all(ClassifierManifest, self.hidden)
+        """List all versions of all classifiers by name, the newest first. Reads only manifests."""
+        return self._list(ClassifierManifest, self.hidden)
 
     def fingerprint(self) -> frozenset[tuple[str, int, int]]:
-        """Path, time of change and size of every file: equal as long as nothing has changed."""
+        """Return path, modification time and size of every file; equal while the store is unchanged."""
         versions = [self.root / kind / "*" / "*" for kind in _FOLDERS.values()]
-        # glob.glob, unlike Path.glob, passes over folders that go away while it looks.
-        files = [Path(name) for place in versions for name in glob.glob(str(place / "*"))]  # noqa: PTH207
+        # Unlike Path.glob, glob.glob ignores folders that disappear during the scan.
+        files = [Path(name) for version in versions for name in glob.glob(str(version / "*"))]  # noqa: PTH207
         return frozenset(_file_state(path) for path in files if _VERSION.fullmatch(path.parent.name))
 
     def extractor(self, name: str, version: int | None = None) -> ExtractorArtifact:
-        """One extractor, by default its newest version; raises ModelNotFound."""
-        return self._one(self.extractors(), "extractor", name, version)
+        """Return an extractor, by default its newest version; raises ModelNotFound."""
+        return self._select(self.extractors(), "extractor", name, version)
 
     def classifier(self, name: str, version: int | None = None) -> ClassifierArtifact:
-        """One classifier, by default its newest version; raises ModelNotFound."""
-        return self._one(self.classifiers(), "classifier", name, version)
+        """Return a classifier, by default its newest version; raises ModelNotFound."""
+        return self._select(self.classifiers(), "classifier", name, version)
 
     def extractor_of(self, classifier: ClassifierArtifact) -> ExtractorArtifact:
-        """The extractor that the classifier's head was fitted on: by weights, input size and output.
+        """Return the extractor that a classifier needs: same name, weights, input size and output.
 
         Raises:
-            ModelNotFound: it is not in the store.
+            ModelNotFound: the store does not have it.
         """
-        wanted, size = classifier.manifest.extractor, classifier.manifest.preprocess.size
+        reference, size = classifier.manifest.extractor, classifier.manifest.preprocess.size
         for artifact in self.extractors():
-            there = artifact.manifest
-            same_weights = there.name == wanted.name and there.weights_sha256 == wanted.weights_sha256
-            if same_weights and there.input_size == size and wanted.output in there.outputs:
+            manifest = artifact.manifest
+            same_weights = manifest.name == reference.name and manifest.weights_sha256 == reference.weights_sha256
+            if same_weights and manifest.input_size == size and reference.output in manifest.outputs:
                 return artifact
         raise ModelNotFound(
-            f"{classifier.label} needs the extractor {wanted.name} for {size} px with weights "
-            f"{wanted.weights_sha256[:12]}… and output {wanted.output}, "
+            f"{classifier.label} needs the extractor {reference.name} for {size} px with weights "
+            f"{reference.weights_sha256[:12]}… and output {reference.output}, "
             f"which is not in {self.root}. Install that extractor, or remove the classifier."
         )
 
-    def add(self, build: Callable[[int], tuple[M, Mapping[str, bytes]]], kind: type[M], name: str) -> Artifact[M]:
-        """Write the next version of an artifact, whole or not at all.
+    def add(
+        self, kind: type[ManifestT], name: str, build: Callable[[int], tuple[ManifestT, Mapping[str, bytes]]]
+    ) -> Artifact[ManifestT]:
+        """Write the next version of an artifact atomically.
 
         Args:
-            build: version -> its manifest and its files by name.
             kind: ExtractorManifest or ClassifierManifest.
-            name: lower-case letters, digits, `_`, `.` and `-`.
+            name: name of the artifact; lower-case letters, digits, `_`, `.` and `-`.
+            build: version -> manifest, and the contents of its files by name. It runs while the exclusive lock of the
+                artifact is held, so it must be fast: compute everything that does not depend on the version before.
 
         Raises:
-            ArtifactError: the name is not of that form.
+            ArtifactError: the name is invalid.
         """
         check_name(name)
         parent = self.root / _FOLDERS[kind] / name
         with exclusive_lock(parent):
             version = max((int(entry.name) for entry in parent.iterdir() if _is_version(entry)), default=0) + 1
             manifest, files = build(version)
-            place = parent / str(version)
-            write_atomically(place, {**files, MANIFEST_FILE: render(manifest)})
-        return Artifact(place, manifest)
+            folder = parent / str(version)
+            write_atomically(folder, {**files, MANIFEST_FILE: render(manifest)})
+        return Artifact(folder, manifest)
 
-    def _all(self, kind: type[M], hidden: Versions = frozenset()) -> list[Artifact[M]]:
+    def _list(self, kind: type[ManifestT], hidden: ArtifactVersions = frozenset()) -> list[Artifact[ManifestT]]:
         base = self.root / _FOLDERS[kind]
         try:
             folders = [folder for folder in base.glob("*/*") if _is_version(folder)]
         except OSError as error:
-            raise CorruptArtifact(f"Refusing {base}: {error.filename or base} cannot be read.") from error
+            raise CorruptArtifact(f"Cannot load {base}: {error.filename or base} cannot be read.") from error
         folders = [folder for folder in folders if (folder.parent.name, int(folder.name)) not in hidden]
         folders.sort(key=lambda folder: (folder.parent.name, -int(folder.name)))
         return [_read_manifest(folder, kind) for folder in folders]
 
-    def _one(self, artifacts: list[Artifact[M]], what: str, name: str, version: int | None) -> Artifact[M]:
+    def _select(
+        self, artifacts: list[Artifact[ManifestT]], kind: str, name: str, version: int | None
+    ) -> Artifact[ManifestT]:
         for artifact in artifacts:
             if artifact.manifest.name == name and version in (None, artifact.manifest.version):
                 return artifact
-        wanted = name if version is None else f"{name}@{version}"
-        there = ", ".join(artifact.label for artifact in artifacts) or "none"
-        raise ModelNotFound(f"There is no {what} {wanted} in {self.root}. There is: {there}.")
+        label = name if version is None else f"{name}@{version}"
+        available = ", ".join(artifact.label for artifact in artifacts) or "none"
+        raise ModelNotFound(f"There is no {kind} {label} in {self.root}. Available: {available}.")
 
 
 def check_name(name: str) -> None:
-    """Raise ArtifactError if an artifact cannot be saved by this name, before work is put into it."""
+    """Raise ArtifactError for an invalid artifact name, before any work is done for it."""
     if not _NAME.fullmatch(name):
-        raise ArtifactError(f"{name!r} is no name for a model: use lower-case letters, digits, _, . and -.")
+        raise ArtifactError(f"{name!r} is not a valid model name: use lower-case letters, digits, _, . and -.")
 
 
 def parse_name(model: str) -> tuple[str, int | None]:
-    """`name` or `name@version` -> (name, version); raises ModelNotFound for anything else."""
+    """Parse `name` or `name@version` -> (name, version); raises ModelNotFound for an invalid version."""
     name, at, version = model.partition("@")
     if at and not _VERSION.fullmatch(version):
-        raise ModelNotFound(f"{model!r} is no model: write NAME or NAME@VERSION, for example cifar10@1.")
+        raise ModelNotFound(f"{model!r} is not a model: write NAME or NAME@VERSION, for example cifar10@1.")
     return name, int(version) if at else None
 
 
 def _file_state(path: Path) -> tuple[str, int, int]:
     try:
-        found = path.stat()
-    except OSError:  # it went away just now
+        stat = path.stat()
+    except OSError:  # removed since the scan
         return str(path), 0, 0
-    return str(path), found.st_mtime_ns, found.st_size
+    return str(path), stat.st_mtime_ns, stat.st_size
 
 
 def _is_version(folder: Path) -> bool:
     return _VERSION.fullmatch(folder.name) is not None and folder.is_dir()
 
 
-def _read_manifest(folder: Path, kind: type[M]) -> Artifact[M]:
+def _read_manifest(folder: Path, kind: type[ManifestT]) -> Artifact[ManifestT]:
     try:
         manifest = parse((folder / MANIFEST_FILE).read_bytes(), kind)
     except OSError as error:
-        raise CorruptArtifact(f"Refusing {folder}: it has no readable manifest.json. Install it again.") from error
+        raise CorruptArtifact(f"Cannot load {folder}: it has no readable manifest.json. Install it again.") from error
     except CorruptArtifact as error:
-        raise CorruptArtifact(f"Refusing {folder}: {error}. Install this version again.") from error
+        raise CorruptArtifact(f"Cannot load {folder}: {error}. Install this version again.") from error
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
-        raise CorruptArtifact(f"Refusing {folder}: its manifest is of {manifest.name}@{manifest.version}.")
+        raise CorruptArtifact(
+            f"Cannot load {folder}: its manifest belongs to {manifest.name}@{manifest.version}. Rename the folder back."
+        )
     if isinstance(manifest, ExtractorManifest) and WEIGHTS_FILE not in manifest.files:
-        raise CorruptArtifact(f"Refusing {folder}: its manifest names no {WEIGHTS_FILE}. Install this version again.")
+        raise CorruptArtifact(
+            f"Cannot load {folder}: its manifest does not list {WEIGHTS_FILE}. Install this version again."
+        )
     return Artifact(folder, manifest)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Terminal output of the command lines."""

@@ -1,4 +1,4 @@
-"""How long work shows how far it is: a bar in a terminal, a line now and then in a log."""
+"""Progress of long operations: a progress bar in a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 Advance = Callable[[int], None]
+"""Reports a number of completed units."""
 
-#: Between two lines where there is no terminal.
 SECONDS_BETWEEN_LINES = 30.0
+"""Interval of progress lines without a terminal."""
 
 
 def ignore(count: int) -> None:
-    """An `Advance` that shows nothing."""
+    """Ignore progress; an `Advance`."""
 
 
 class Track(Protocol):
-    """What shows progress: `with track("Reading", 100) as advance: ... advance(1)`."""
+    """Type of `track`: `with track("Reading", 100) as advance: ... advance(1)`."""
 
     def __call__(
         self, description: str, total: int | None, unit: str = "images"
@@ -32,7 +33,7 @@ class Track(Protocol):
 
 @contextmanager
 def silent(description: str, total: int | None, unit: str = "images") -> Iterator[Advance]:  # noqa: ARG001
-    """A `Track` that shows nothing."""
+    """Show no progress; a `Track`."""
     yield ignore
 
 
@@ -40,28 +41,28 @@ def silent(description: str, total: int | None, unit: str = "images") -> Iterato
 def track(
     description: str, total: int | None, unit: str = "images", console: Console | None = None
 ) -> Iterator[Advance]:
-    """Show work in progress: what, how much, how fast, how long still.
+    """Show progress: amount done, speed and remaining time.
 
-    Where the console is no terminal (a log, a pipe), a line is written every half minute and one at the end.
+    Without a terminal (a log, a pipe), write a line every SECONDS_BETWEEN_LINES and one at the end.
 
     Args:
-        description: what is done.
-        total: how much there is to do; None if nobody knows.
-        unit: what is counted; "bytes" are shown as MB.
-        console: where to; none means standard error, so that results on standard output stay clean.
+        description: name of the operation.
+        total: total amount; None if unknown.
+        unit: counted unit; "bytes" are shown as kB, MB or GB.
+        console: output; by default standard error, so that standard output has only results.
 
     Yields:
-        advance: call it with how much was done since the last call; from any thread.
+        advance: call it with the amount done since the last call, from any thread.
     """
     console = console or Console(stderr=True)
-    with _bar(console) as bar:
-        work = bar.add_task(description, total=total, unit=unit)
+    with _progress_bar(console) as bar:
+        task_id = bar.add_task(description, total=total, unit=unit)
         task = bar.tasks[0]
         last_line = time.monotonic()
 
         def advance(count: int) -> None:
             nonlocal last_line
-            bar.advance(work, count)
+            bar.advance(task_id, count)
             if bar.disable and time.monotonic() - last_line >= SECONDS_BETWEEN_LINES:
                 last_line = time.monotonic()
                 _write(console, _line(task))
@@ -71,13 +72,13 @@ def track(
             _write(console, f"{description}: {_done(task)} in {task.elapsed or 0:.0f} s")
 
 
-def _bar(console: Console) -> Progress:
-    """A bar, which only counts where there is no terminal."""
+def _progress_bar(console: Console) -> Progress:
+    """Create a progress bar; without a terminal it only counts."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        _Done(),
-        _Rate(),
+        _DoneColumn(),
+        _RateColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
         disable=not console.is_terminal,
@@ -85,19 +86,19 @@ def _bar(console: Console) -> Progress:
     )
 
 
-class _Done(ProgressColumn):
+class _DoneColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(_done(task), style="progress.download")
 
 
-class _Rate(ProgressColumn):
+class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(_rate(task), style="progress.data.speed")
 
 
 def _line(task: Task) -> str:
-    left = "" if task.time_remaining is None else f", {task.time_remaining:,.0f} s left"
-    return f"{task.description}: {_done(task)}, {_rate(task)}{left}"
+    remaining = "" if task.time_remaining is None else f", {task.time_remaining:,.0f} s left"
+    return f"{task.description}: {_done(task)}, {_rate(task)}{remaining}"
 
 
 def _done(task: Task) -> str:

@@ -1,4 +1,4 @@
-"""TensorFlow without its greetings."""
+"""Suppression of TensorFlow's startup messages."""
 
 from __future__ import annotations
 
@@ -9,41 +9,43 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-#: What it writes while it is loaded, whatever TF_CPP_MIN_LOG_LEVEL says: on processors with AVX-512, that oneDNN is on.
-_GREETING = re.compile(rb"(WARNING: All log messages before absl::InitializeLog|I\d{4} |To enable the following instr)")
+#: Messages at import that TF_CPP_MIN_LOG_LEVEL does not suppress, such as the one about oneDNN on CPUs with AVX-512.
+_STARTUP_MESSAGE = re.compile(
+    rb"(WARNING: All log messages before absl::InitializeLog|I\d{4} |To enable the following instr)"
+)
 _STDERR = 2
 
 
 @contextmanager
 def hide_startup_messages() -> Iterator[None]:
-    """For the first import of TensorFlow: its notes are dropped, all else reaches standard error when it is done.
+    """Drop TensorFlow's startup messages; all other output to standard error is written when the block ends.
 
-    TensorFlow writes them past Python, to the file descriptor, so that is where they are caught. For commands that
-    people read, not for the server: what a process says when it dies of a signal in here is lost. Where there is no
-    standard error, or no place for a temporary file, nothing is caught.
+    TensorFlow writes to the file descriptor, bypassing Python, so the descriptor is redirected to a temporary file. Use
+    this for interactive commands, not for the server: output before a fatal signal inside the block is lost. Without a
+    standard error or a place for a temporary file, nothing is redirected.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with ExitStack() as stack:
         try:
-            said = stack.enter_context(tempfile.TemporaryFile())
-            screen = os.dup(_STDERR)
+            captured = stack.enter_context(tempfile.TemporaryFile())
+            stderr = os.dup(_STDERR)
         except OSError:
             yield
             return
-        stack.callback(os.close, screen)
+        stack.callback(os.close, stderr)
         _flush()
-        os.dup2(said.fileno(), _STDERR)
+        os.dup2(captured.fileno(), _STDERR)
         try:
             yield
         finally:
             _flush()
-            os.dup2(screen, _STDERR)
-            said.seek(0)
-            for line in said:
-                if not _GREETING.match(line):
+            os.dup2(stderr, _STDERR)
+            captured.seek(0)
+            for line in captured:
+                if not _STARTUP_MESSAGE.match(line):
                     os.write(_STDERR, line)
 
 
 def _flush() -> None:
-    if sys.stderr is not None:  # Python has none where the process was started without
+    if sys.stderr is not None:  # None if the process was started without standard error
         sys.stderr.flush()

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Image decoding and resizing with Pillow, in this process or in worker processes."""

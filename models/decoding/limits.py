@@ -1,150 +1,176 @@
-"""What decoding may cost beyond bytes and pixels.
+"""Limits on the cost of decoding an image, checked before anything is decoded.
 
-Pillow walks segments, tiles and run lengths in Python, and libjpeg goes over the whole picture for every scan:
-20 MB of nothing else would keep a core busy for minutes or hours. Real files stay far below these bounds.
+Beyond bytes and pixels, some structures are expensive: Pillow parses segments, tiles and run lengths in Python, and
+libjpeg processes the whole image for every scan. A 20 MB file of nothing else would occupy a core for minutes or hours.
+Real files stay far below these limits.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
 from PIL import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from models.errors import UndecodableImage
+from models.errors import ImageTooLarge, UndecodableImage
 
 MAX_READS = 200_000
 MAX_JPEG_SCANS = 100
-MAX_JPEG_SCANNED_PIXELS = 900_000_000  # of all scans together; a progressive JPEG usually has ten, of CMYK 18
+MAX_JPEG_SCANNED_PIXELS = 900_000_000  # over all scans; a progressive JPEG usually has 10 scans, a CMYK one 18
 MAX_JPEG_SEGMENTS = 50_000
 MAX_JPEG_TABLE_BYTES = 64 * 1024
 MAX_PHOTOSHOP_BLOCKS = 10_000
-MAX_EXIF_BLOCKS = 16  # of 64 KiB
+MAX_EXIF_BLOCKS = 16  # of 64 KiB each
 MAX_EXIF_BYTES = 256 * 1024
-MAX_TIFF_PARTS = 50_000
-MAX_TIFF_TILE_PIXELS = 4096 * 4096  # libtiff makes room for a whole tile, however small the image
-MAX_TIFF_FRACTIONS = 1000  # in one entry; each becomes an object
-MAX_TIFF_VALUES = 250_000
+MAX_TIFF_PARTS = 50_000  # strips or tiles
+MAX_TIFF_TILE_PIXELS = 4096 * 4096  # libtiff allocates a whole tile, even for a small image
+MAX_TIFF_FRACTIONS = 1000  # per entry; Pillow creates an object for each
+MAX_TIFF_VALUES = 250_000  # per entry
 MAX_BMP_RLE_PIXELS = 2_100_000
-MAX_PADDING = 2  # pixels that are decoded for each one that is seen, beyond one tile
-MAX_PLANES = 8  # for each pixel that is seen, as many as there are planes
+MAX_PADDING = 2  # decoded pixels per visible pixel, in addition to one tile
+MAX_PLANES = 8  # decoded samples per visible pixel
 
-_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither stuffed zeros nor restarts
+_JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # without stuffed zeros and restart markers
 _JPEG_END = 0xD9
-_JPEG_ALONE = {0x01, 0xC8, 0xD8, _JPEG_END, *range(0xF0, 0xFE)}  # markers that Pillow takes to have no length
+_JPEG_NO_LENGTH = {0x01, 0xC8, 0xD8, _JPEG_END, *range(0xF0, 0xFE)}  # markers that Pillow reads as having no length
 _JPEG_SCAN = 0xDA
-_JPEG_TABLES = {0xDB, 0xC4}  # quantisation, Huffman
-_TIFF_OFFSETS = {273, 324}  # of strips, of tiles
-_TIFF_SIDES = {256, 257, 322, 323}  # width and length, of the image and of its tiles
-_TIFF_SIZES = {3: 2, 4: 4}  # type of a value -> bytes, for the types that sides may have
-_TIFF_BYTES = {1, 2, 6, 7}  # types that are taken as they are
-_TIFF_FRACTIONS = {5, 10}
+_JPEG_TABLES = {0xDB, 0xC4}  # quantization, Huffman
+_TIFF_OFFSET_TAGS = {273, 324}  # of strips, of tiles
+_TIFF_SIDE_TAGS = {256, 257, 322, 323}  # width and length, of the image and of its tiles
+_TIFF_SIDE_TYPES = {3: 2, 4: 4}  # value type -> bytes, for the types that sides may have
+_TIFF_BYTE_TYPES = {1, 2, 6, 7}  # Pillow does not parse their values
+_TIFF_FRACTION_TYPES = {5, 10}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of an image: encoded bytes, pixels, and the longer side in pixels."""
+
+    max_bytes: int = 20_000_000
+    max_pixels: int = 50_000_000
+    max_side: int = 30_000
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class BoundedReader(BytesIO):
-    """A file in memory that gives up after very many reads, which only the smallest parts can take."""
+    """An in-memory file that fails after `MAX_READS` reads; only files of tiny parts need that many."""
 
     _reads = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads += 1
         if self._reads > MAX_READS:
-            raise _refusal("very many parts")
+            raise _too_expensive("too many parts")
         return super().read(size)
 
 
+def check_size(size: tuple[int, int], limits: Limits) -> None:
+    """Raise ImageTooLarge if (width, height) exceeds the limits."""
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"The image has {width} x {height} = {width * height:,} pixels; the limit is {limits.max_pixels:,} pixels."
+        )
+    if max(size) > limits.max_side:
+        raise ImageTooLarge(f"The image is {width} x {height}; the limit for a side is {limits.max_side:,} pixels.")
+
+
 def check_structure(data: bytes, kind: str) -> None:
-    """Refuse a file whose parts alone would take too long to read; raises UndecodableImage."""
+    """Reject a file whose structure alone is too expensive to parse; raises UndecodableImage."""
     if kind == "JPEG":
         _check_jpeg(data)
     if kind == "TIFF":
         _check_tiff(data)
 
 
-def check_work(image: ImageFile.ImageFile, data: bytes) -> None:
-    """Refuse an image, opened from `data`, for whose pixels far more would be decoded; raises UndecodableImage."""
+def check_decoding_work(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Reject an opened image if decoding would process far more than its pixels; raises UndecodableImage."""
     pixels = image.width * image.height
-    scans = min(MAX_JPEG_SCANS, MAX_JPEG_SCANNED_PIXELS // pixels)
-    if isinstance(image, JpegImageFile) and _has_more_scans(data, scans):
-        raise _refusal("very many scans")
+    max_scans = min(MAX_JPEG_SCANS, MAX_JPEG_SCANNED_PIXELS // pixels)
+    if isinstance(image, JpegImageFile) and _has_more_scans(data, max_scans):
+        raise _too_expensive("too many scans")
     if any(tile.codec_name == "bmp_rle" for tile in image.tile) and pixels > MAX_BMP_RLE_PIXELS:
-        raise _refusal(f"more than {MAX_BMP_RLE_PIXELS:,} pixels in run lengths")
+        raise _too_expensive(f"more than {MAX_BMP_RLE_PIXELS:,} run-length encoded pixels")
     parts = (tile.extents for tile in image.tile if tile.extents)
     if sum((right - left) * (bottom - top) for left, top, right, bottom in parts) > MAX_PLANES * pixels:
-        raise _refusal("parts that cover each other")
+        raise _too_expensive("overlapping parts")
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Look at the segments before the first scan, which Pillow takes apart in Python (ITU-T T.81, B.1.1)."""
-    if data.count(b"Exif\x00\x00") > MAX_EXIF_BLOCKS:  # Pillow joins them, each time copying all
-        raise _refusal("very many EXIF blocks")
+    """Check the segments before the first scan, which Pillow parses in Python (ITU-T T.81, B.1.1)."""
+    if data.count(b"Exif\x00\x00") > MAX_EXIF_BLOCKS:  # Pillow concatenates them one by one
+        raise _too_expensive("too many EXIF blocks")
     if data.count(b"8BIM") > MAX_PHOTOSHOP_BLOCKS:
-        raise _refusal("very many Photoshop blocks")
-    tables, position = 0, 2
+        raise _too_expensive("too many Photoshop blocks")
+    table_bytes, position = 0, 2
     for _ in range(MAX_JPEG_SEGMENTS):
         marker = _JPEG_MARKER.search(data, position)
-        if marker is None or marker[1][0] == _JPEG_SCAN:  # Pillow goes on beyond an end before it
+        if marker is None or marker[1][0] == _JPEG_SCAN:  # not _JPEG_END: Pillow continues after it
             return
         position = marker.end()
-        if marker[1][0] not in _JPEG_ALONE:
+        if marker[1][0] not in _JPEG_NO_LENGTH:
             length = int.from_bytes(data[position : position + 2])
             position += length
-            tables += length if marker[1][0] in _JPEG_TABLES else 0
-        if tables > MAX_JPEG_TABLE_BYTES:
-            raise _refusal("very many tables")
-    raise _refusal("very many parts")
+            table_bytes += length if marker[1][0] in _JPEG_TABLES else 0
+        if table_bytes > MAX_JPEG_TABLE_BYTES:
+            raise _too_expensive("too many tables")
+    raise _too_expensive("too many parts")
 
 
-def _has_more_scans(data: bytes, most: int) -> bool:
-    if data.count(b"\xff\xda") <= most:  # there are no more than that, and nearly always fewer
+def _has_more_scans(data: bytes, max_scans: int) -> bool:
+    if data.count(b"\xff\xda") <= max_scans:  # an upper bound of the number of scans
         return False
     scans, position = 0, 2
     for _ in range(MAX_READS):
         marker = _JPEG_MARKER.search(data, position)
-        if marker is None or marker[1][0] == _JPEG_END or scans > most:
-            return scans > most
+        if marker is None or marker[1][0] == _JPEG_END or scans > max_scans:
+            return scans > max_scans
         position = marker.end()
-        if marker[1][0] not in _JPEG_ALONE:
+        if marker[1][0] not in _JPEG_NO_LENGTH:
             position += int.from_bytes(data[position : position + 2])
         scans += marker[1][0] == _JPEG_SCAN
-    raise _refusal("very many parts")
+    raise _too_expensive("too many parts")
 
 
 def _check_tiff(data: bytes) -> None:
-    """Look at the first directory (TIFF 6.0, section 2)."""
+    """Check the first image file directory (TIFF 6.0, section 2)."""
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
 
     def number(start: int, size: int) -> int:
         return int.from_bytes(data[start : start + size], order)
 
-    first = number(4, 4)
+    directory = number(4, 4)
     sides: dict[int, int] = {}
-    for entry in range(first + 2, first + 2 + 12 * number(first, 2), 12):
-        tag, kind, count = number(entry, 2), number(entry + 2, 2), number(entry + 4, 4)
-        if tag in _TIFF_OFFSETS and count > MAX_TIFF_PARTS:
-            raise _refusal("very many strips or tiles")
-        if kind not in _TIFF_BYTES and count > (MAX_TIFF_FRACTIONS if kind in _TIFF_FRACTIONS else MAX_TIFF_VALUES):
-            raise _refusal("entries of very many values")
-        if tag in _TIFF_SIDES:
-            if tag in sides or kind not in _TIFF_SIZES:
-                raise _refusal("sides that can be read in two ways")
-            sides[tag] = number(entry + 8, _TIFF_SIZES[kind])
-    _check_tiles(*(sides.get(tag, 1) for tag in sorted(_TIFF_SIDES)))
+    for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):
+        tag, value_type, count = number(entry, 2), number(entry + 2, 2), number(entry + 4, 4)
+        if tag in _TIFF_OFFSET_TAGS and count > MAX_TIFF_PARTS:
+            raise _too_expensive("too many strips or tiles")
+        max_values = MAX_TIFF_FRACTIONS if value_type in _TIFF_FRACTION_TYPES else MAX_TIFF_VALUES
+        if value_type not in _TIFF_BYTE_TYPES and count > max_values:
+            raise _too_expensive("too many metadata values")
+        if tag in _TIFF_SIDE_TAGS:
+            if tag in sides or value_type not in _TIFF_SIDE_TYPES:
+                raise _too_expensive("ambiguous side lengths")
+            sides[tag] = number(entry + 8, _TIFF_SIDE_TYPES[value_type])
+    _check_tiles(*(sides.get(tag, 1) for tag in sorted(_TIFF_SIDE_TAGS)))
 
 
 def _check_tiles(width: int, height: int, tile_width: int, tile_height: int) -> None:
-    """A tile is decoded whole, however little of it is seen."""
+    """Check the pixels that are decoded: a tile is always decoded completely, even if little of it is visible."""
     if tile_width * tile_height > MAX_TIFF_TILE_PIXELS:
-        raise _refusal("very large tiles")
+        raise _too_expensive("too large tiles")
     decoded = math.prod(
         math.ceil(side / max(1, tile)) * tile for side, tile in ((width, tile_width), (height, tile_height))
     )
     if decoded > MAX_PADDING * width * height + MAX_TIFF_TILE_PIXELS:
-        raise _refusal("tiles of which little is seen")
+        raise _too_expensive("mostly invisible tiles")
 
 
-def _refusal(what: str) -> UndecodableImage:
-    return UndecodableImage(f"This image is made of {what}; decoding it would take too long. Save it again.")
+def _too_expensive(reason: str) -> UndecodableImage:
+    return UndecodableImage(f"This image has {reason}; decoding it would take too long. Save it again.")

@@ -1,4 +1,8 @@
-"""What is asked of a process that decodes (`models.decoding.worker`), and what it answers; how one is started."""
+"""Messages between the server and decode workers (`models.decoding.worker`), and the start of a worker.
+
+Request:  REQUEST_PREFIX, header (JSON), encoded image.
+Response: RESPONSE_PREFIX, header (JSON), body. Small results go to a slot of shared memory instead of the body.
+"""
 
 from __future__ import annotations
 
@@ -15,99 +19,102 @@ from pathlib import Path
 from socket import socket
 from typing import IO, Any
 
-from models.decoding.image import Limits
+from models.decoding.limits import Limits
 from models.decoding.resize import ResizeSpec
 from models.errors import ImageError, UndecodableImage
 
-REQUEST, RESPONSE = struct.Struct("!IIi"), struct.Struct("!II")
-"""Before each message: bytes of its header in JSON, and of what follows; before a request, where its pixels go, too."""
+REQUEST_PREFIX = struct.Struct("!IIi")
+"""Bytes of the header, bytes of the image, and the result's offset in shared memory or INLINE."""
+RESPONSE_PREFIX = struct.Struct("!II")
+"""Bytes of the header, bytes of the body."""
 INLINE = -1
-"""Instead of a place in shared memory: what was made follows the answer's header."""
+"""Offset of a result that is sent as the response body."""
 SLOT_BYTES = 1 << 20
-"""Of shared memory for one picture: three networks at 299 px."""
+"""Shared memory per image: enough for three networks at 299 px."""
 READY = {"ready": True}
-"""Said first, before anything is asked."""
+"""Header of the first message of a worker, before any request."""
 
-TOO_EXPENSIVE = "Decoding this image takes too long, too much memory, or breaks the decoder. Save it again, smaller."
+TOO_EXPENSIVE = "Decoding this image takes too long or too much memory, or crashes the decoder. Save it again, smaller."
 
 _ENVIRONMENT = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
-_ERRORS = {kind.__name__: kind for kind in ImageError.__subclasses__()}
-Header = dict[str, Any]
+_ERRORS = {error.__name__: error for error in ImageError.__subclasses__()}
+ResponseHeader = dict[str, Any]
 
 
 class AboveThreshold(BaseException):
-    """It has more pixels than are wanted; no Exception, which decoders would take for a damaged file."""
+    """The image has more pixels than `max_pixels`; not an Exception, which `decode` would report as a damaged file."""
 
 
 class WorkerError(Exception):
-    """What a process met that is no fault of the picture's; with its traceback."""
+    """An unexpected exception in a worker; the message is its traceback."""
 
 
 @dataclass(frozen=True)
 class DecodeRequest:
-    """What is wanted of a picture: pixels after steps, or, where there is none, a JPEG of at most `side` px a side."""
+    """A request for the pixels of an image after resizing, or, without `resize_specs`, for a JPEG thumbnail."""
 
-    steps: tuple[ResizeSpec, ...]
+    resize_specs: tuple[ResizeSpec, ...]
     limits: Limits
     max_pixels: int | None = None
-    """Pixels beyond which it is not decoded, and IsLarge is the answer."""
-    side: int = 0
+    """Images with more pixels are not decoded; `raise_for_error` then raises AboveThreshold."""
+    thumbnail_side: int = 0
+    """Maximum side of the thumbnail, px."""
 
     @functools.cached_property
     def response_bytes(self) -> int:
-        """Bytes of all pixels."""
-        return sum(steps.nbytes for steps in self.steps)
+        """Size of all pixels."""
+        return sum(spec.nbytes for spec in self.resize_specs)
 
     @functools.cached_property
     def header(self) -> bytes:
-        """As it is sent."""
+        """The request as JSON."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_header(cls, header: bytes) -> DecodeRequest:
-        """As it was sent."""
-        return _read_back(header)
+        """Parse the output of `header`."""
+        return _parse_request(header)
 
 
 @functools.lru_cache(maxsize=100)
-def _read_back(header: bytes) -> DecodeRequest:
+def _parse_request(header: bytes) -> DecodeRequest:
     values = json.loads(header)
-    steps = tuple(ResizeSpec(*each) for each in values["steps"])
-    return DecodeRequest(**{**values, "steps": steps, "limits": Limits(**values["limits"])})
+    specs = tuple(ResizeSpec(*fields) for fields in values["resize_specs"])
+    return DecodeRequest(**{**values, "resize_specs": specs, "limits": Limits(**values["limits"])})
 
 
-def create_shared_memory(places: int) -> IO[bytes]:
-    """A file in memory, to be shared with a process, for so many pictures."""
+def create_shared_memory(slots: int) -> IO[bytes]:
+    """Create an in-memory file of `slots` x SLOT_BYTES to share with a worker."""
     is_linux = hasattr(os, "memfd_create")
-    number = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING) if is_linux else None
-    file = tempfile.TemporaryFile() if number is None else os.fdopen(number, "r+b")  # noqa: SIM115 - the caller's
-    file.truncate(places * SLOT_BYTES)
-    if is_linux:  # a decoder that is taken over could else make it smaller, which would end the server (SIGBUS)
+    descriptor = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING) if is_linux else None
+    file = tempfile.TemporaryFile() if descriptor is None else os.fdopen(descriptor, "r+b")  # noqa: SIM115 - returned
+    file.truncate(slots * SLOT_BYTES)
+    if is_linux:  # otherwise a compromised worker could shrink the file, and the server would die of SIGBUS
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return file
 
 
-def spawn(end: socket, memory: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a process that answers on the other end of a pair of sockets, and in shared memory; raises OSError."""
+def spawn(connection: socket, memory: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a worker that serves the other end of a socket pair and writes to shared memory; raises OSError."""
     return subprocess.Popen(
         [sys.executable, "-m", "models.decoding.worker", str(memory.fileno())],
-        stdin=end.fileno(),
-        stdout=end.fileno(),
+        stdin=connection.fileno(),
+        stdout=connection.fileno(),
         stderr=subprocess.DEVNULL,
         pass_fds=[memory.fileno()],
         cwd=Path(__file__).parents[2],
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"OPENBLAS_NUM_THREADS": "1"},
-        process_group=0,  # Ctrl+C is for the one that started it
+        process_group=0,  # Ctrl+C must reach only the server, which then drains
     )
 
 
-def raise_for_error(answer: Header) -> None:
-    """Raise what the process raised: an ImageError, MemoryError, IsLarge, or Fault."""
-    if "error" in answer:
-        raise _ERRORS.get(answer["error"], UndecodableImage)(answer["message"])
-    if "no_memory" in answer:
+def raise_for_error(header: ResponseHeader) -> None:
+    """Raise the error that a response reports: an ImageError, MemoryError, AboveThreshold or WorkerError."""
+    if "error" in header:
+        raise _ERRORS.get(header["error"], UndecodableImage)(header["message"])
+    if "out_of_memory" in header:
         raise MemoryError
-    if "fault" in answer:
-        raise WorkerError(answer["fault"])
-    if "is_large" in answer:
+    if "worker_error" in header:
+        raise WorkerError(header["worker_error"])
+    if "above_threshold" in header:
         raise AboveThreshold

@@ -1,7 +1,7 @@
-"""An encoded picture -> RGB at the input sizes of networks, with Pillow alone.
+"""Decoding and resizing for several networks at once, with Pillow alone.
 
-Processes that decode (`models.decoding.worker`) import nothing more: NumPy and pydantic would take as much memory in each of them
-as all the rest, and as much time before the first picture.
+Decode workers (`models.decoding.worker`) import nothing heavier: NumPy and pydantic would double the memory and the
+startup time of each worker.
 """
 
 from __future__ import annotations
@@ -11,81 +11,85 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from models.decoding.image import DEFAULT_LIMITS, Limits, decode
+from models.decoding.image import decode
+from models.decoding.limits import DEFAULT_LIMITS, Limits
 
 Filter = Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
 Crop = Literal["center", "none"]
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom edge in pixels."""
+"""Left, top, right and bottom edge, px."""
 
 _FILTERS = {name: Image.Resampling[name.upper()] for name in ("box", "bilinear", "hamming", "bicubic", "lanczos")}
 
 
 class ResizeSpec(NamedTuple):
-    """From a decoded picture to the network's input; `models.preprocess.PreprocessSpec` says what each is for."""
+    """The resizing of a decoded image to a network's input; `models.preprocess.PreprocessSpec` explains the fields."""
 
     source: int
     size: int
     crop: Crop
     shrink: Filter
     enlarge: Filter
-    needed_side: int | None = None
-    """Fewest pixels a side that a decoder has to deliver; none: all there are."""
+    min_decoded_side: int | None = None
+    """Minimum side of a JPEG after scaled decoding, px; None: always decode at full size."""
 
     @property
     def nbytes(self) -> int:
-        """Of the pixels, uint8 [size, size, 3]."""
+        """Size of the result, uint8 [size, size, 3]."""
         return self.size * self.size * 3
 
 
 def prepare(
     data: bytes,
-    wanted: Iterable[ResizeSpec],
+    specs: Iterable[ResizeSpec],
     limits: Limits = DEFAULT_LIMITS,
-    before: Callable[[int], object] | None = None,
+    on_header: Callable[[int], object] | None = None,
 ) -> dict[ResizeSpec, Image.Image]:
-    """Decode an image and resize it once for each distinct kind of steps.
+    """Decode an image and resize it once per distinct spec.
 
-    It is decoded once, unless some allow that a JPEG is decoded smaller: then once more for those, whose pixels must
-    not depend on what else is wanted.
+    The image is decoded once per distinct `min_decoded_side`, so that the pixels for one spec do not depend on which
+    other specs are requested.
 
     Args:
         data: the encoded file.
-        wanted: what is to be done with it.
-        limits: of bytes and pixels.
-        before: called once, with width times height, before anything is decoded.
+        specs: requested results.
+        limits: checked before pixels are decoded.
+        on_header: called once with width times height, before pixels are decoded.
 
     Raises:
-        ImageError: the image cannot be taken; see `models.errors`.
+        ImageError: the image is rejected.
     """
-    distinct = set(wanted)
-    made: dict[ResizeSpec, Image.Image] = {}
-    for side in {steps.needed_side for steps in distinct}:  # one after another: a decoded picture may be large
-        picture, before = decode(data, limits, side, before), None
-        made |= {steps: resize(picture, steps) for steps in distinct if steps.needed_side == side}
-    return made
+    distinct = set(specs)
+    results: dict[ResizeSpec, Image.Image] = {}
+    for min_side in {spec.min_decoded_side for spec in distinct}:
+        image, on_header = (
+            decode(data, limits, min_side, on_header),
+            None,
+        )  # frees the previous image, maybe a large one
+        results |= {spec: resize(image, spec) for spec in distinct if spec.min_decoded_side == min_side}
+    return results
 
 
-def resize(picture: Image.Image, steps: ResizeSpec) -> Image.Image:
-    """Both steps: upright RGB of any size -> RGB of size x size."""
-    return enlarge(shrink(picture, steps), steps)
+def resize(image: Image.Image, spec: ResizeSpec) -> Image.Image:
+    """Run both steps: upright RGB of any size -> RGB, size x size."""
+    return enlarge(shrink(image, spec), spec)
 
 
-def shrink(picture: Image.Image, steps: ResizeSpec) -> Image.Image:
-    """First step: cropped and brought down to what the training images were, source x source."""
-    width, height = picture.size
-    if steps.crop == "center":
+def shrink(image: Image.Image, spec: ResizeSpec) -> Image.Image:
+    """Run the first step: crop, and resize to the size of the training images, source x source."""
+    width, height = image.size
+    if spec.crop == "center":
         side = min(height, width)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
     else:
         box = (0.0, 0.0, float(width), float(height))
-    return _resize(picture, steps.source, steps.shrink, box)
+    return _resize(image, spec.source, spec.shrink, box)
 
 
-def enlarge(source: Image.Image, steps: ResizeSpec, box: Box | None = None) -> Image.Image:
-    """Second step: brought to size x size; `box` is the part that is meant, if not all."""
-    return _resize(source, steps.size, steps.enlarge, box or (0.0, 0.0, float(source.width), float(source.height)))
+def enlarge(source: Image.Image, spec: ResizeSpec, box: Box | None = None) -> Image.Image:
+    """Run the second step: resize `box`, by default the whole image, to the network's input, size x size."""
+    return _resize(source, spec.size, spec.enlarge, box or (0.0, 0.0, float(source.width), float(source.height)))
 
 
 def _resize(image: Image.Image, side: int, name: Filter, box: Box) -> Image.Image:

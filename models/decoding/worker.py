@@ -1,22 +1,19 @@
-"""Pictures decoded in a process of its own, `python -m models.decoding.worker`.
+"""Decode worker process: `python -m models.decoding.worker SHARED_MEMORY_DESCRIPTOR`.
 
-    stdin: what is wanted, encoded picture ──▶ stdout: what came of it
-                                           └─▶ shared memory: uint8 pixels
+    stdin: request, encoded image ──▶ stdout: response
+                                  └─▶ shared memory: uint8 pixels
 
-A server that decodes in other processes shares its interpreter's lock with none of them, and loses one picture, not
-itself, where a decoder crashes. Formats whose decoders cannot be bounded from outside may take so much memory and so
-many seconds of a core as is fair for the size that they say: an AVIF may hide a frame a thousand times as large, which
-libavif decodes and then scales; libtiff has had more holes than any other decoder here. A process that takes more is
-ended by the system.
+Decoding in separate processes does not hold the server's interpreter lock, and a crashing decoder fails one image, not
+the server. Formats whose decoders can use far more resources than the image size suggests get limits of memory and CPU
+time, proportional to that size, which the operating system enforces: an AVIF can contain a frame a thousand times
+larger, which libavif decodes and then scales down; libtiff has had more vulnerabilities than the other decoders.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import mmap
 import os
-import platform
 import resource
 import select
 import signal
@@ -32,154 +29,153 @@ from models.decoding.image import decode, sniff
 from models.decoding.protocol import (
     INLINE,
     READY,
-    REQUEST,
-    RESPONSE,
+    REQUEST_PREFIX,
+    RESPONSE_PREFIX,
     TOO_EXPENSIVE,
     AboveThreshold,
     DecodeRequest,
-    Header,
+    ResponseHeader,
 )
 from models.decoding.resize import prepare
 from models.errors import ImageError, UnsupportedImage
+from models.malloc import keep_freed_memory, trim_heap
 
-BOUNDED = frozenset({"AVIF", "TIFF"})
+LIMITED_FORMATS = frozenset({"AVIF", "TIFF"})
 
-# For any picture, and for 50 million pixels besides: an AVIF of as many, with transparency, took 4 s and 650 MB.
-BASE_S, MORE_S = 1.0, 9.0
-BASE_BYTES, MORE_BYTES = 100_000_000, 640_000_000
-_COPIES = 4  # of the file, that libraries make
-_MANY_PIXELS = 50_000_000
+# For any image, plus a share for its pixels. A 50-megapixel AVIF with transparency took 4 s and 650 MB.
+BASE_CPU_S, LARGE_IMAGE_CPU_S = 1.0, 9.0
+BASE_BYTES, LARGE_IMAGE_BYTES = 100_000_000, 640_000_000
+_LARGE_IMAGE_PIXELS = 50_000_000
+_FILE_COPIES = 4  # copies of the encoded file in libraries
 
-_FIRST_TO_GO = "1000"
-_PATIENCE = 10  # the event loop goes first: who is refused, or answered, must not wait for pictures of others
-_REST_MS = 500
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
-_NEVER = 1 << 30
-_AT_FIRST = resource.getrlimit(resource.RLIMIT_AS)[0]
+_NICENESS = 10  # rejections and responses of the server's event loop must not wait for decoding
+_OOM_SCORE = "1000"  # if memory is short, the kernel kills workers before the server
+_IDLE_MS = 500
+_INITIAL_MEMORY_LIMIT = resource.getrlimit(resource.RLIMIT_AS)[0]
 
 
-def is_bounded(data: bytes) -> bool:
-    """Whether a picture is of a format whose decoder is bounded in memory and time."""
+def has_resource_limits(data: bytes) -> bool:
+    """Return whether an image is of a format that is decoded with limits of memory and CPU time."""
     try:
-        return sniff(data) in BOUNDED
+        return sniff(data) in LIMITED_FORMATS
     except UnsupportedImage:
         return False
 
 
-def _process(wish: DecodeRequest, data: bytes) -> tuple[Header, bytes]:
-    began, bounded = time.monotonic(), is_bounded(data)
+def _handle(request: DecodeRequest, data: bytes) -> tuple[ResponseHeader, bytes]:
+    began, is_limited = time.monotonic(), has_resource_limits(data)
 
-    def before(pixels: int) -> None:
-        if wish.max_pixels is not None and pixels > wish.max_pixels:
+    def on_header(pixels: int) -> None:
+        if request.max_pixels is not None and pixels > request.max_pixels:
             raise AboveThreshold
-        if bounded:
-            _allow(len(data), pixels)
+        if is_limited:
+            _set_limits(len(data), pixels)
 
     try:
-        with _limits(len(data)) if bounded else nullcontext():
-            made = _decode(wish, data, before)
-        return {"seconds": time.monotonic() - began}, made
+        with _resource_limits(len(data)) if is_limited else nullcontext():
+            result = _decode(request, data, on_header)
+        return {"seconds": time.monotonic() - began}, result
     except AboveThreshold:
-        return {"is_large": True}, b""
+        return {"above_threshold": True}, b""
     except ImageError as error:
         return {"error": type(error).__name__, "message": str(error)}, b""
     except MemoryError:
-        return {"error": "UndecodableImage", "message": TOO_EXPENSIVE} if bounded else {"no_memory": True}, b""
+        too_expensive = {"error": "UndecodableImage", "message": TOO_EXPENSIVE}
+        return too_expensive if is_limited else {"out_of_memory": True}, b""
     except Exception:
-        return {"fault": traceback.format_exc()}, b""
+        return {"worker_error": traceback.format_exc()}, b""
 
 
-def _decode(wish: DecodeRequest, data: bytes, before: Callable[[int], None]) -> bytes:
-    if wish.steps:
-        rgb = prepare(data, wish.steps, wish.limits, before)
-        return b"".join(rgb[steps].tobytes() for steps in wish.steps)
-    picture, made = decode(data, wish.limits, wish.side, before), BytesIO()
-    picture.thumbnail((wish.side, wish.side))
-    picture.save(made, "JPEG", quality=85)
-    return made.getvalue()
+def _decode(request: DecodeRequest, data: bytes, on_header: Callable[[int], None]) -> bytes:
+    if request.resize_specs:
+        images = prepare(data, request.resize_specs, request.limits, on_header)
+        return b"".join(images[spec].tobytes() for spec in request.resize_specs)
+    image, thumbnail = decode(data, request.limits, request.thumbnail_side, on_header), BytesIO()
+    image.thumbnail((request.thumbnail_side, request.thumbnail_side))
+    image.save(thumbnail, "JPEG", quality=85)
+    return thumbnail.getvalue()
 
 
 @contextmanager
-def _limits(size: int) -> Iterator[None]:
-    """What a picture of so many bytes may take before it has said its own size; nothing more is limited afterwards."""
-    _allow(size, 0)
+def _resource_limits(file_bytes: int) -> Iterator[None]:
+    """Set the limits for opening a file, whose number of pixels is unknown; remove all limits at the end."""
+    _set_limits(file_bytes, pixels=0)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _allow_memory(_AT_FIRST)
+        _limit_memory(_INITIAL_MEMORY_LIMIT)
 
 
-def _allow(size: int, pixels: int) -> None:
-    """From now on, what a picture of so many bytes and pixels may take; beyond it, the system ends this process."""
-    share = pixels / _MANY_PIXELS
-    signal.setitimer(signal.ITIMER_PROF, BASE_S + MORE_S * share)
-    with suppress(OSError, ValueError):  # Linux alone bounds memory
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        _allow_memory(pages * resource.getpagesize() + BASE_BYTES + int(MORE_BYTES * share) + _COPIES * size)
+def _set_limits(file_bytes: int, pixels: int) -> None:
+    """Limit CPU time and memory from now on; beyond the CPU time, SIGPROF kills this process."""
+    share = pixels / _LARGE_IMAGE_PIXELS
+    signal.setitimer(signal.ITIMER_PROF, BASE_CPU_S + LARGE_IMAGE_CPU_S * share)
+    with suppress(OSError, ValueError):  # memory is limited only on Linux
+        used_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        extra_bytes = BASE_BYTES + int(LARGE_IMAGE_BYTES * share) + _FILE_COPIES * file_bytes
+        _limit_memory(used_pages * resource.getpagesize() + extra_bytes)
 
 
-def _allow_memory(most: int) -> None:
+def _limit_memory(max_bytes: int) -> None:
     with suppress(OSError, ValueError):
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        within = [each for each in (most, hard) if each != resource.RLIM_INFINITY]
-        resource.setrlimit(resource.RLIMIT_AS, (min(within, default=resource.RLIM_INFINITY), hard))
+        finite = [limit for limit in (max_bytes, hard) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_AS, (min(finite, default=resource.RLIM_INFINITY), hard))
 
 
 def _requests(pipe: RawIOBase) -> Iterator[tuple[bytes, bytes, int]]:
-    """What is asked, until nobody asks any more; memory is given back to the system when nobody does for a while."""
-    rest, libc = select.poll(), ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-    rest.register(pipe, select.POLLIN)
-    if libc:  # else each picture's pages are given back, and each next one's are new: a third more time
-        libc.mallopt(_TRIM_THRESHOLD, _NEVER)
-        libc.mallopt(_MMAP_THRESHOLD, _NEVER)
+    """Yield header, image and offset of each request until end of file; return free memory to the system when idle."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    keep_freed_memory()  # fresh pages for every image would cost a third more time
     with suppress(EOFError):
         while True:
-            if libc and not rest.poll(_REST_MS):
-                libc.malloc_trim(0)
-            header, body, place = REQUEST.unpack(_read(pipe, REQUEST.size))
-            yield _read(pipe, header), _read(pipe, body), place
+            if not poll.poll(_IDLE_MS):
+                trim_heap()
+            header_bytes, image_bytes, offset = REQUEST_PREFIX.unpack(_read(pipe, REQUEST_PREFIX.size))
+            yield _read(pipe, header_bytes), _read(pipe, image_bytes), offset
 
 
 def _read(pipe: RawIOBase, size: int) -> bytes:
     data = bytearray(size)
-    left = memoryview(data)
-    while left:
-        count = pipe.readinto(left)
+    rest = memoryview(data)
+    while rest:
+        count = pipe.readinto(rest)
         if not count:
             raise EOFError
-        left = left[count:]
+        rest = rest[count:]
     return bytes(data)
 
 
 def main() -> None:
-    """Answer until nobody asks any more."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # meant for the server, which may need it to drain
+    """Serve requests until the server closes the connection."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # meant for the server, which needs workers to drain
         signal.signal(number, signal.SIG_IGN)
-    os.nice(_PATIENCE)
+    os.nice(_NICENESS)
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
     with (
-        FileIO(sys.stdin.fileno(), closefd=False) as asked,
-        FileIO(os.dup(sys.stdout.fileno()), "w") as answers,
+        FileIO(sys.stdin.fileno(), closefd=False) as requests,
+        FileIO(os.dup(sys.stdout.fileno()), "w") as responses,
         mmap.mmap(int(sys.argv[1]), 0) as memory,
-        suppress(OSError),  # nobody waits for answers any more
+        suppress(OSError),  # the server has closed the connection
     ):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whatever a library prints is no answer
-        _send(answers, READY)
-        for header, data, place in _requests(asked):
-            answer, made = _process(DecodeRequest.from_header(header), data)
-            if place != INLINE:
-                memory[place : place + len(made)] = made
-                answer, made = {**answer, "placed": len(made)}, b""
-            _send(answers, answer, made)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # libraries must not print into the connection
+        _send(responses, READY)
+        for header, data, offset in _requests(requests):
+            response, body = _handle(DecodeRequest.from_header(header), data)
+            if offset != INLINE:
+                memory[offset : offset + len(body)] = body
+                response, body = {**response, "shared_bytes": len(body)}, b""
+            _send(responses, response, body)
 
 
-def _send(pipe: RawIOBase, header: Header, body: bytes = b"") -> None:
+def _send(pipe: RawIOBase, header: ResponseHeader, body: bytes = b"") -> None:
     head = json.dumps(header).encode()
-    left = memoryview(RESPONSE.pack(len(head), len(body)) + head + body)
-    while left:
-        left = left[pipe.write(left) or 0 :]
+    rest = memoryview(RESPONSE_PREFIX.pack(len(head), len(body)) + head + body)
+    while rest:
+        rest = rest[pipe.write(rest) or 0 :]
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Engines: an extractor compiled for a device, behind one small interface."""
+"""Inference engines that run an extractor on a device."""

@@ -1,4 +1,4 @@
-"""An extractor compiled for a device, behind one small interface."""
+"""Interfaces of inference engines."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ import numpy.typing as npt
 from models.arrays import Pixels
 
 Outputs = Mapping[str, npt.NDArray[np.float32]]
+"""Output name -> float32 [n, width]."""
 ReadFile = Callable[[str], bytes]
-"""A file of the extractor by its name -> its bytes, which are the ones that the manifest names."""
+"""Name of an extractor's file -> its contents, with the digest verified."""
 
 
 class Runner(Protocol):
-    """Whatever runs batches of one extractor."""
+    """Runs batches of one extractor."""
 
     @property
     def name(self) -> str:
-        """`engine:precision`, as manifests name it."""
+        """`engine:precision`, as in manifests."""
 
     def run(self, batch: Pixels) -> Outputs:
         """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width]."""
 
 
 class Engine(Runner, Protocol):
-    """The same, and what a server has to know of it."""
+    """A runner, with the properties that batching depends on."""
 
     @property
     def max_concurrent_runs(self) -> int:
-        """How many callers at a time it is fastest with; more do no harm."""
+        """Number of concurrent callers with the highest throughput; more are allowed."""
 
     @property
     def shares_cores(self) -> bool:
-        """Whether it computes on the cores that decode images."""
+        """True if it runs on the CPU cores that also decode images."""
 
     @property
     def concurrent(self) -> Runner:
-        """The same for batches that run beside each other, one in each lane: on its share of the cores."""
+        """Runner for up to `max_concurrent_runs` concurrent batches, each on a share of the cores."""
 
     def preferred_batch_sizes(self, max_batch: int) -> Sequence[int]:
-        """The sizes of batches, ascending from 1 to `max_batch`, that take no longer than they must, after `warm`."""
+        """Return the batch sizes that run without padding after `warmup`, ascending from 1 to `max_batch`."""
 
     def warmup(self, max_batch: int) -> None:
-        """Do now what the first batch of each size, up to `max_batch`, would otherwise wait for."""
+        """Run batches of sizes up to `max_batch`, so that later ones do not wait for allocation or compilation."""

@@ -1,7 +1,7 @@
-"""Batch normalisation folded into the convolution before it.
+"""Folding of batch normalization into the preceding convolution.
 
-At inference a batch normalisation is a scale and a shift for each channel. The scale goes into the kernel of
-the convolution and the shift becomes a bias, which TensorFlow fuses with the convolution and its activation.
+At inference, batch normalization is a scale and a shift per channel. The scale is multiplied into the kernel of the
+convolution, and the shift becomes a bias, which TensorFlow fuses with the convolution and its activation.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import tensorflow as tf
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:
-    """Copy a model for inference, each batch normalisation replaced by a shift.
+    """Copy a model for inference, with each batch normalization replaced by a bias.
 
     Args:
-        model: every batch normalisation in it follows a convolution without bias directly.
+        model: every batch normalization directly follows a convolution without bias.
 
     Returns:
-        Model of the same inputs and outputs, with weights of its own.
+        Model with the same inputs and outputs, and its own weights.
     """
-    folded = keras.models.clone_model(model, clone_function=_shift_for_normalization)
+    folded = keras.models.clone_model(model, clone_function=_clone_layer)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             convolution = layer.input._keras_history.operation
@@ -35,17 +35,17 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     return folded
 
 
-class _Shift(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+class _Bias(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     def build(self, shape: tuple[int, ...]) -> None:
         self.bias = self.add_weight(shape=shape[-1:], name="bias", initializer="zeros")
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:  # noqa: ARG002 -- Keras passes what it passed before
+    def call(self, inputs: Any, mask: Any = None) -> Any:  # noqa: ARG002 -- Keras passes the replaced layer's arguments
         return tf.nn.bias_add(inputs, self.bias)
 
 
-def _shift_for_normalization(layer: keras.Layer) -> keras.Layer:
+def _clone_layer(layer: keras.Layer) -> keras.Layer:
     if isinstance(layer, keras.layers.BatchNormalization):
-        return _Shift(name=layer.name)
+        return _Bias(name=layer.name)
     return type(layer).from_config(layer.get_config())
 
 

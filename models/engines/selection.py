@@ -1,7 +1,7 @@
-"""Which engine runs an extractor, in which precision: what was asked for, what it was proved on, what is here.
+"""Selection of the engine and precision for an extractor: allowed by the settings, validated, and installed.
 
-By itself the fastest is taken: a GPU by TensorFlow where there is one; on the CPU OpenVINO, then TensorFlow; the lower
-precision first, and bfloat16 only on processors that have it.
+By default the fastest is used: TensorFlow on a GPU if there is one; on the CPU OpenVINO, then TensorFlow. Lower
+precisions come first, bfloat16 only on CPUs that support it.
 """
 
 from __future__ import annotations
@@ -19,47 +19,53 @@ from models.manifests import ExtractorManifest
 EngineName = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "int8", "float16", "bfloat16", "float32"]
 
-_GPU = ("tensorflow:float16", "tensorflow:float32")
-_CPU = (
+_GPU_ENGINES = ("tensorflow:float16", "tensorflow:float32")
+_CPU_ENGINES = (
     "openvino:int8",
     "openvino:bfloat16",
     "openvino:float32",
     "tensorflow:bfloat16",
     "tensorflow:float32",
 )
-_GPU_DRIVERS = (Path("/dev/nvidia0"), Path("/dev/dxg"), Path("/dev/kfd"))
-_INSTALL = {"openvino": "requirements/serve.lock", "tensorflow": "requirements/cpu.lock"}
+_GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/dxg"), Path("/dev/kfd"))
+_REQUIREMENTS = {"openvino": "requirements/serve.lock", "tensorflow": "requirements/cpu.lock"}
 
 
 @dataclass(frozen=True)
 class EngineSelection:
-    """What an extractor is to be compiled for; `auto` is the fastest that is here and repeats the golden outputs."""
+    """The engine and precision to use; `auto` is the fastest installed one that reproduces the golden outputs.
+
+    Attributes:
+        engine: the library.
+        precision: the numeric precision.
+        threads: number of CPU threads; None: all available cores.
+    """
 
     engine: EngineName = "auto"
     precision: Precision = "auto"
     threads: int | None = None
 
     def candidates(self, manifest: ExtractorManifest) -> list[str]:
-        """`engine:precision` of all that may run an extractor, the fastest first.
+        """Return the usable `engine:precision` of an extractor, the fastest first.
 
         Raises:
-            EngineError: there is none; says what to install or to set.
+            EngineError: there is none; the message says what to install or to set.
         """
         has_gpu = self.engine != "openvino" and _has_gpu()
-        asked = [name for name in _fastest_first(has_gpu) if self._allows(name) and name in manifest.engines]
-        if not asked:
+        allowed = [name for name in _fastest_first(has_gpu) if self._allows(name) and name in manifest.engines]
+        if not allowed:
             raise EngineError(
-                f"{manifest.name}@{manifest.version} runs on {', '.join(manifest.engines)}, "
-                f"but {self} is asked for. Set APP_ENGINE and APP_PRECISION to one of these, or to auto."
+                f"{manifest.name}@{manifest.version} supports {', '.join(manifest.engines)}, "
+                f"but {self} is configured. Set APP_ENGINE and APP_PRECISION to one of these, or to auto."
             )
-        found = [name for name in asked if find_spec(name.partition(":")[0])]
-        if not found:
-            library = asked[0].partition(":")[0]
+        installed = [name for name in allowed if find_spec(name.partition(":")[0])]
+        if not installed:
+            library = allowed[0].partition(":")[0]
             raise EngineError(
-                f"{manifest.name}@{manifest.version} runs on {', '.join(asked)}, and {library} is not installed. "
-                f"Install {_INSTALL[library]}, or make it anew with a file for an engine that is here."
+                f"{manifest.name}@{manifest.version} can use {', '.join(allowed)}, but {library} is not installed. "
+                f"Install {_REQUIREMENTS[library]}, or build the extractor again for an installed engine."
             )
-        return found
+        return installed
 
     def _allows(self, name: str) -> bool:
         engine, _, precision = name.partition(":")
@@ -72,16 +78,16 @@ class EngineSelection:
 
 
 def create(name: str, manifest: ExtractorManifest, read: ReadFile, threads: int | None = None) -> Engine:
-    """Compile an extractor; imports the engine's library only now.
+    """Compile an extractor; imports the engine's library.
 
     Args:
         name: `engine:precision`, one of the manifest's.
-        manifest: names the network, its input size and its tops.
-        read: gives the extractor's files.
-        threads: on the CPU; none means every core this process may use.
+        manifest: the extractor's manifest.
+        read: reads the extractor's files.
+        threads: number of CPU threads; None: all available cores.
 
     Raises:
-        ArtifactError: the files do not fit, or the library cannot run them.
+        ArtifactError: the files are invalid, or the library cannot run them.
     """
     engine, _, precision = name.partition(":")
     if engine == "openvino":
@@ -94,13 +100,13 @@ def create(name: str, manifest: ExtractorManifest, read: ReadFile, threads: int 
 
 
 def _fastest_first(has_gpu: bool) -> list[str]:
-    return list(dict.fromkeys([*_GPU, *_CPU] if has_gpu else _CPU))
+    return list(dict.fromkeys([*_GPU_ENGINES, *_CPU_ENGINES] if has_gpu else _CPU_ENGINES))
 
 
 def _has_gpu() -> bool:
-    """Asked of TensorFlow only where there is a driver, since that takes seconds."""
-    if not any(driver.exists() for driver in _GPU_DRIVERS) or not find_spec("tensorflow"):
+    """Ask TensorFlow, which takes seconds to import, only if there is a GPU device."""
+    if not any(device.exists() for device in _GPU_DEVICES) or not find_spec("tensorflow"):
         return False
     import tensorflow as tf
 
-    return bool(tf.config.list_physical_devices("GPU"))  # which does not start it: threads can still be set
+    return bool(tf.config.list_physical_devices("GPU"))  # does not initialize TensorFlow: threads can still be set

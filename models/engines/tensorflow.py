@@ -1,10 +1,10 @@
-"""TensorFlow's engine: the GPU's, and the reference on the CPU.
+"""TensorFlow engine, for GPUs; also the reference on the CPU.
 
-One graph from uint8 pixels to every output: the scaling is inside, batch normalisation is folded into the
-convolutions. The weights stay variables: as constants they gain no speed on a CPU, and TensorFlow's copies of
-them cost twice the memory and ten seconds more at start.
+One graph computes every output from uint8 pixels: it includes the scaling, and batch normalization is folded into the
+convolutions. The weights stay variables: constants would be no faster on a CPU, but TensorFlow's copies of them would
+double the memory and add ten seconds to the startup.
 
-Each GPU has a graph of its own and takes two batches at a time, so that one is copied while the other is computed.
+Each GPU has its own graph and runs two batches concurrently, so that one is copied while the other is computed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # has to be set before the first import
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must be set before the first import
 
 import keras
 import tensorflow as tf
@@ -38,12 +38,12 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mix
 
 @dataclass(frozen=True, eq=False)
 class _Graph:
-    """A network on a device."""
+    """A traced network on a device."""
 
     device: str
     function: Any
     model: keras.Model
-    """Kept because the function holds its variables by weak references alone."""
+    """Keeps the variables alive: the function refers to them only weakly."""
 
     def __call__(self, batch: Pixels) -> Mapping[str, tf.Tensor]:
         with tf.device(self.device):
@@ -52,7 +52,7 @@ class _Graph:
 
 
 class TensorFlowEngine:
-    """An extractor as a TensorFlow graph on each device."""
+    """An extractor as one TensorFlow graph per device."""
 
     def __init__(
         self,
@@ -62,48 +62,48 @@ class TensorFlowEngine:
         threads: int,
         devices: Sequence[str] | None = None,
     ) -> None:
-        """Build the network, load its weights, fold and trace it, once for each device.
+        """Build the network, load its weights, fold batch normalization and trace the graph, for each device.
 
         Args:
-            precision: `float32`, or `bfloat16` or `float16` between the layers, with weights in float32.
-            manifest: names the network, its input size and its tops.
-            read: gives the weights file.
-            threads: of TensorFlow's operations on the CPU; the first engine of a process decides.
-            devices: by TensorFlow's names; none means all GPUs, or the CPU where there are none.
+            precision: `float32`, or `bfloat16` or `float16` between the layers, with float32 weights.
+            manifest: the extractor's manifest.
+            read: reads the extractor's files.
+            threads: CPU threads of TensorFlow; the first engine of a process sets them.
+            devices: TensorFlow device names; None: all GPUs, or the CPU if there are none.
 
         Raises:
-            WeightsError: the tensors do not fit the network.
+            WeightsError: the tensors do not match the network.
         """
-        _use_threads(threads)
+        _set_threads(threads)
         self.name = f"tensorflow:{precision}"
-        there = devices or gpus() or ["CPU:0"]
+        used_devices = devices or gpus() or ["CPU:0"]
         tensors = networks.from_bytes(read(WEIGHTS_FILE))
         tops = {top: len(classes) for top, classes in manifest.tops.items()}
         self._size = manifest.input_size
-        self._graphs = [_graph(device, precision, manifest, tops, tensors) for device in there]
-        self.shares_cores = not any("GPU" in device for device in there)
-        turns = 1 if self.shares_cores else 2
-        self.max_concurrent_runs = turns * len(self._graphs)
-        self._free: SimpleQueue[_Graph] = SimpleQueue()
-        for graph in self._graphs * turns:
-            self._free.put(graph)
+        self._graphs = [_build_graph(device, precision, manifest, tops, tensors) for device in used_devices]
+        self.shares_cores = not any("GPU" in device for device in used_devices)
+        runs_per_device = 1 if self.shares_cores else 2
+        self.max_concurrent_runs = runs_per_device * len(self._graphs)
+        self._idle_graphs: SimpleQueue[_Graph] = SimpleQueue()
+        for graph in self._graphs * runs_per_device:
+            self._idle_graphs.put(graph)
 
     @property
     def graph(self) -> Any:
-        """The first device's concrete function: uint8 [n, size, size, 3] -> the outputs by name."""
+        """The first device's concrete function: uint8 [n, size, size, 3] -> outputs by name."""
         return self._graphs[0].function
 
     @property
     def concurrent(self) -> Runner:
-        """Itself."""
+        """This engine."""
         return self
 
     def preferred_batch_sizes(self, max_batch: int) -> Sequence[int]:
-        """All: a graph takes any."""
+        """Return all sizes: a graph needs no padding."""
         return range(1, max_batch + 1)
 
     def warmup(self, max_batch: int) -> None:
-        """Run every device's graph once and once at its largest: memory, and on GPUs the choice of algorithms."""
+        """Run the smallest and the largest batch on every device: allocates memory and selects GPU algorithms."""
         for graph in self._graphs:
             for size in sorted({1, max_batch}):
                 _run(graph, np.zeros((size, self._size, self._size, 3), np.uint8))
@@ -111,17 +111,17 @@ class TensorFlowEngine:
     def run(self, batch: Pixels) -> Outputs:
         """uint8 [n, size, size, 3] -> every output of the extractor, float32 [n, width].
 
-        A batch for which a device has too little memory is halved, until it is of one image.
+        If a device runs out of memory, the batch is halved, down to single images.
         """
-        graph = self._free.get()
+        graph = self._idle_graphs.get()
         try:
             return _run(graph, batch)
         finally:
-            self._free.put(graph)
+            self._idle_graphs.put(graph)
 
 
 def gpus() -> list[str]:
-    """The GPUs that TensorFlow sees, by its names for them."""
+    """Return TensorFlow's names of the GPUs."""
     return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
@@ -131,41 +131,41 @@ def _run(graph: _Graph, batch: Pixels) -> Outputs:
     except tf.errors.ResourceExhaustedError:
         if len(batch) == 1:
             raise
-        logger.warning("A device has too little memory for a batch of %d; it is halved", len(batch))
+        logger.warning("Device out of memory for a batch of %d; running it in two halves", len(batch))
         halves = [_run(graph, half) for half in np.array_split(batch, 2)]
         return {name: np.concatenate([half[name] for half in halves]) for name in halves[0]}
 
 
-def _use_threads(threads: int) -> None:
+def _set_threads(threads: int) -> None:
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:  # TensorFlow is running already and keeps the threads it has
-        logger.debug("TensorFlow is already initialised; its number of threads stays as it is")
+    except RuntimeError:
+        logger.debug("TensorFlow is already initialized; its number of threads does not change")
 
 
-def _graph(
+def _build_graph(
     device: str,
     precision: str,
     manifest: ExtractorManifest,
     tops: Mapping[str, int],
     tensors: Mapping[str, npt.NDArray[Any]],
 ) -> _Graph:
-    with tf.device(device), _computing_in(_POLICIES[precision]):
+    with tf.device(device), _dtype_policy(_POLICIES[precision]):
         model = networks.build(manifest.network, manifest.input_size, tops)
-        networks.assign(model, tensors)
+        networks.set_tensors(model, tensors)
         folded = fold_batch_normalization(model)
         return _Graph(device, _trace(folded, manifest), folded)
 
 
 @contextmanager
-def _computing_in(policy: str) -> Iterator[None]:
-    before = keras.config.dtype_policy()
+def _dtype_policy(policy: str) -> Iterator[None]:
+    previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(previous)
 
 
 def _trace(model: keras.Model, manifest: ExtractorManifest) -> Any:

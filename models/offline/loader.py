@@ -1,4 +1,4 @@
-"""Many images from disk, prepared in threads a bounded number ahead and handed on in batches."""
+"""Loading of many images from disk: decoded ahead by threads, in bounded memory, and returned in batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.cpu import available_cores
 from models.errors import ImageError
 from models.preprocess import PreprocessSpec, prepare
 
-BATCH = 64
+BATCH_SIZE = 64
 
 Key = TypeVar("Key", bound=Hashable)
 T = TypeVar("T")
@@ -24,61 +24,64 @@ _END = object()
 
 
 class Readable(Protocol):
-    """An image that can be read when it is needed, such as a file."""
+    """An encoded image that is read on demand, such as a file path."""
 
     def read_bytes(self) -> bytes:
-        """The encoded image; raises OSError."""
+        """Return the encoded image; raises OSError."""
 
 
 def load_batches(
-    images: Mapping[Key, Readable], spec: PreprocessSpec, failed: Callable[[Key, str], None], size: int = BATCH
+    images: Mapping[Key, Readable],
+    spec: PreprocessSpec,
+    on_failure: Callable[[Key, str], None],
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[tuple[list[Key], Pixels]]:
-    """Prepare images in their order; memory does not grow with their number.
+    """Decode and preprocess images in order; memory use does not depend on their number.
 
     Args:
-        images: where each lies.
+        images: the images by key.
         spec: the preprocessing.
-        failed: is told of each image that cannot be read, and why; it is left out.
-        size: of a batch.
+        on_failure: called with key and reason for each image that cannot be read; it is skipped.
+        batch_size: maximum number of images per batch.
 
     Yields:
-        up to `size` keys, and their pixels as uint8 [n, size, size, 3].
+        Keys, and their pixels as uint8 [n, size, size, 3].
     """
-    rows = _prepared(images, spec, failed, ahead=2 * size)
-    while batch := list(islice(rows, size)):
+    rows = _prepare_ahead(images, spec, on_failure, max_ahead=2 * batch_size)
+    while batch := list(islice(rows, batch_size)):
         yield [key for key, _ in batch], np.stack([pixels for _, pixels in batch])
 
 
-def prepared(
-    images: Iterable[tuple[Key, Readable]], spec: PreprocessSpec, failed: Callable[[Key, str], None]
+def prepare_each(
+    images: Iterable[tuple[Key, Readable]], spec: PreprocessSpec, on_failure: Callable[[Key, str], None]
 ) -> Iterator[tuple[Key, Pixels]]:
-    """Prepare images one after the other, in the caller's thread; `failed` is told of each that cannot be read."""
+    """Decode and preprocess images one by one in the caller's thread; skip failures like `load_batches`."""
     for key, image in images:
         try:
             yield key, _prepare(image, spec)
         except (ImageError, OSError) as error:
-            failed(key, _reason(error))
+            on_failure(key, _reason(error))
 
 
 def prefetch(values: Iterator[T]) -> Iterator[T]:
-    """The same values; while the caller works on one, a thread makes the next."""
+    """Yield the values, and compute the next one in a thread while the caller processes the current one."""
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, values, _END)
-        while (value := coming.result()) is not _END:
-            coming = thread.submit(next, values, _END)
+        upcoming = thread.submit(next, values, _END)
+        while (value := upcoming.result()) is not _END:
+            upcoming = thread.submit(next, values, _END)
             yield cast(T, value)
 
 
-def _prepared(
-    images: Mapping[Key, Readable], spec: PreprocessSpec, failed: Callable[[Key, str], None], ahead: int
+def _prepare_ahead(
+    images: Mapping[Key, Readable], spec: PreprocessSpec, on_failure: Callable[[Key, str], None], max_ahead: int
 ) -> Iterator[tuple[Key, Pixels]]:
-    """Decode so many ahead at most."""
-    with ThreadPoolExecutor(available_cores()) as pool, ExitStack() as ended_early:
-        ended_early.callback(pool.shutdown, wait=False, cancel_futures=True)
-        todo = iter(images.items())
+    """Decode up to `max_ahead` images before they are consumed."""
+    with ThreadPoolExecutor(available_cores()) as pool, ExitStack() as cleanup:
+        cleanup.callback(pool.shutdown, wait=False, cancel_futures=True)  # if the caller stops early
+        remaining = iter(images.items())
         window: deque[tuple[Key, Future[Pixels]]] = deque()
         while True:
-            for key, image in islice(todo, ahead - len(window)):
+            for key, image in islice(remaining, max_ahead - len(window)):
                 window.append((key, pool.submit(_prepare, image, spec)))
             if not window:
                 return
@@ -86,7 +89,7 @@ def _prepared(
             try:
                 yield key, future.result()
             except (ImageError, OSError) as error:
-                failed(key, _reason(error))
+                on_failure(key, _reason(error))
 
 
 def _prepare(image: Readable, spec: PreprocessSpec) -> Pixels:

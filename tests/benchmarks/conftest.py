@@ -1,66 +1,28 @@
+"""Fixtures of all benchmarks: a small workload, and a slow server."""
+
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from benchmarks.harness import images as pictures
-from benchmarks.harness.workload import Network, Picture, Workload
-from tests.support import tiny_app as tiny
+from benchmarks.harness.images import generate_jpegs
+from benchmarks.harness.workload import Workload
+from benchmarks.options import ImageSize, InputSize
+from tests.support.slow_server import slow_server
 
 
 @pytest.fixture(scope="session")
-def tiny_work(tmp_path_factory: pytest.TempPathFactory) -> Workload:
-    """Small pictures for the tiny store, which a real server process serves."""
-    store = tmp_path_factory.mktemp("store")
-    tiny.build(store)
-    return Workload(
-        Network.SHIPPED, Picture.WEB, store, "colours", pictures.jpegs(6, 48), module="tests.support.tiny_server"
-    )
+def tiny_workload(tiny_store: Path) -> Workload:
+    """Return a workload of small images for a server process on the tiny store."""
+    images = generate_jpegs(6, 48)
+    module = "tests.support.tiny_server"
+    return Workload(InputSize.SHIPPED, ImageSize.WEB, tiny_store, "colours", images, module)
 
 
 @pytest.fixture
 def slow_url() -> Iterator[str]:
-    """A server that answers one request after another, each SLOW_S after the one before."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_until_complete, args=(_serve(listener),), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        loop.call_soon_threadsafe(_cancel_all, loop)
-        thread.join(10)
-        loop.close()
-
-
-SLOW_S = 0.02
-
-
-async def _serve(listener: socket.socket) -> None:
-    one_at_a_time = asyncio.Lock()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
-                await reader.readexactly(int(length.split()[1]))
-                async with one_at_a_time:
-                    await asyncio.sleep(SLOW_S)
-                writer.write(b"HTTP/1.1 200 OK\r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\n{}")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    try:
-        async with await asyncio.start_server(answer, sock=listener) as server:
-            await server.serve_forever()
-    except asyncio.CancelledError:
-        pass
-
-
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
+    """Return the address of a server that answers one request after another."""
+    with slow_server() as address:
+        yield address

@@ -17,11 +17,11 @@ from models.cpu import has_bfloat16
         ("", False),
     ],
 )
-def test_bfloat16_is_for_processors_that_have_it(flags: str, expected: bool, tmp_path: Path) -> None:
+def test_bfloat16_is_detected_from_cpu_flags(flags: str, expected: bool, tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\n{flags}\nbugs\t\t: none\n")
     assert has_bfloat16(cpuinfo) is expected
 
 
-def test_a_system_that_does_not_tell_is_taken_for_one_without(tmp_path: Path) -> None:
+def test_bfloat16_is_unsupported_without_cpuinfo(tmp_path: Path) -> None:
     assert not has_bfloat16(tmp_path / "none")

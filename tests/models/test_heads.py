@@ -1,3 +1,5 @@
+"""Heads: inference, safe unpickling and temperature scaling."""
+
 from __future__ import annotations
 
 import builtins
@@ -25,16 +27,17 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info
 
 from models import heads
+from models.arrays import Floats
 from models.errors import UnsafePickle
-from models.heads import Floats, Head, TopSoftmax, apply_temperature, top_softmax
+from models.heads import Head, TopSoftmax, apply_temperature, top_softmax
 from tests.support.clusters import examples
-from training.estimators.heads import Logistic
+from training.estimators.linear import Logistic
 
-# --- answering
+# --- inference
 
 
-class Spy:
-    """An estimator that notes how many threads libraries would use for it."""
+class ThreadRecorder:
+    """An estimator that records the thread limits of libraries."""
 
     threads: set[int]
 
@@ -43,23 +46,23 @@ class Spy:
         return features
 
 
-def test_a_head_answers_on_one_thread_and_leaves_the_others_to_whom_they_belong() -> None:
-    before, spy = threadpool_info(), Spy()
-    Head(spy).predict_proba(np.ones((1, 2), np.float32))
-    assert spy.threads == {1}
+def test_head_runs_on_one_thread_and_restores_the_limits() -> None:
+    before, recorder = threadpool_info(), ThreadRecorder()
+    Head(recorder).predict_proba(np.ones((1, 2), np.float32))
+    assert recorder.threads == {1}
     assert threadpool_info() == before
 
 
-# --- the network's own softmax
+# --- the softmax of a top
 
 
-def test_a_top_s_columns_come_in_the_classifier_s_order() -> None:
+def test_top_softmax_reorders_columns() -> None:
     estimator = top_softmax(["n3", "n1", "n2"], ["n1", "n2", "n3"])
     assert np.allclose(estimator.predict_proba(np.array([[0.5, 0.2, 0.3]], np.float32)), [[0.2, 0.3, 0.5]])
     assert heads.load(heads.save(estimator)) == estimator
 
 
-def test_a_class_that_the_top_does_not_know_is_an_error() -> None:
+def test_unknown_class_of_a_top_is_an_error() -> None:
     with pytest.raises(ValueError, match="n9"):
         top_softmax(["n1", "n2"], ["n1", "n9"])
 
@@ -67,7 +70,7 @@ def test_a_class_that_the_top_does_not_know_is_an_error() -> None:
 # --- saving and loading
 
 
-def test_what_could_not_be_loaded_is_not_saved() -> None:
+def test_save_rejects_what_load_would_reject() -> None:
     features, labels = examples(2)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, labels)
     with pytest.raises(UnsafePickle, match=r"sklearn\.pipeline\.Pipeline"):
@@ -78,7 +81,7 @@ def test_what_could_not_be_loaded_is_not_saved() -> None:
 
 
 class Reduces:
-    """Pickles as a call of anything."""
+    """An object whose pickle calls a function when loaded."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -101,7 +104,7 @@ def program(*operations: bytes) -> bytes:
 
 
 def hostile(canary: Path) -> dict[str, bytes]:
-    """Pickles that would make `canary`, if anything in them were called."""
+    """Return pickles that would create the file `canary` if any of their code ran."""
     touch = f"touch {canary}"
     python = f"open({str(canary)!r}, 'w')"
     argument = text(touch) + b"\x85R"  # TUPLE1, REDUCE
@@ -117,7 +120,7 @@ def hostile(canary: Path) -> dict[str, bytes]:
         "builtins.eval": dump(Reduces(builtins.eval, python)),
         "builtins.exec": dump(Reduces(builtins.exec, python)),
         "builtins.open": dump(Reduces(builtins.open, str(canary), "w")),
-        "builtins.eval by its name in Python 2": b"c__builtin__\neval\n(V" + python.encode() + b"\ntR.",
+        "builtins.eval by its Python 2 name": b"c__builtin__\neval\n(V" + python.encode() + b"\ntR.",
         "builtins.__import__": dump(Reduces(builtins.__import__, "os")),
         "builtins.getattr": dump(Reduces(getattr, Reduces(builtins.__import__, "os"), "system")),
         "operator.attrgetter": dump(operator.attrgetter("system")),
@@ -145,7 +148,7 @@ def hostile(canary: Path) -> dict[str, bytes]:
         "NEWOBJ_EX": program(stack_global("subprocess", "Popen"), text(touch), b"\x85}\x92"),
         "persistent id": b"\x80\x04" + text("os.system") + b"Q.",
         "persistent id, protocol 0": b"Pos.system\n.",
-        "a name that is a number": program(text("numpy"), b"K\x01\x93"),
+        "a number as name": program(text("numpy"), b"K\x01\x93"),
     }
 
 
@@ -153,7 +156,7 @@ NAMES = list(hostile(Path("x")))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hostile_pickle_is_refused_and_nothing_in_it_runs(name: str, tmp_path: Path) -> None:
+def test_hostile_pickle_is_rejected_without_running_code(name: str, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     data = hostile(canary)[name]
     modules = set(sys.modules)
@@ -163,21 +166,21 @@ def test_a_hostile_pickle_is_refused_and_nothing_in_it_runs(name: str, tmp_path:
     assert "antigravity" not in set(sys.modules) - modules, "the pickle imported a module"
 
 
-def test_the_canary_would_have_shown_it(tmp_path: Path) -> None:
-    """The same bytes, read by plain pickle."""
+def test_hostile_pickles_run_code_without_the_allow_list(tmp_path: Path) -> None:
+    """The pickles are effective: plain pickle runs their code."""
     canary = tmp_path / "canary"
     for name in ("os.system", "subprocess.check_output", "in an array of objects", "INST", "pathlib.Path.touch"):
         pickle.loads(hostile(canary)[name])
-        assert canary.exists(), f"the hostile pickle {name!r} does nothing, so its test proves nothing"
+        assert canary.exists(), f"the hostile pickle {name!r} does nothing"
         canary.unlink()
 
 
-def test_a_refusal_names_what_the_pickle_wanted() -> None:
+def test_rejection_names_the_forbidden_global() -> None:
     with pytest.raises(UnsafePickle, match=r"posix\.system, which is not allowed\. Do not trust its source"):
         heads.load(pickle.dumps(Reduces(os.system, "true")))
 
 
-def test_a_registered_extension_is_refused(tmp_path: Path) -> None:
+def test_extension_code_is_rejected(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     copyreg.add_extension("posix", "system", 240)
     try:
@@ -186,7 +189,7 @@ def test_a_registered_extension_is_refused(tmp_path: Path) -> None:
     finally:
         copyreg.remove_extension("posix", "system", 240)
     with pytest.raises(UnsafePickle):
-        heads.load(program(b"\x82\xf1"))  # one that nobody registered
+        heads.load(program(b"\x82\xf1"))  # an unregistered extension
     assert not canary.exists()
 
 
@@ -195,43 +198,43 @@ ALLOWED_NAMES = sorted(heads._ALLOWED)
 
 @pytest.mark.parametrize(("module", "name"), ALLOWED_NAMES)
 @pytest.mark.parametrize("state", ["attributes", "slots"])
-def test_no_pickle_can_change_what_is_allowed(
+def test_pickle_cannot_change_allowed_classes(
     module: str, name: str, state: Literal["attributes", "slots"], tmp_path: Path
 ) -> None:
-    """BUILD sets attributes, and of a class as well: then all later heads would be other ones."""
+    """BUILD sets attributes, also of classes; that would change all heads that are loaded later."""
     allowed = getattr(__import__(module, fromlist=[name]), name)
-    before = {key: getattr(allowed, key, None) for key in ("predict_proba", "__init__", "__defaults__", "evil")}
+    before = {key: getattr(allowed, key, None) for key in ("predict_proba", "__init__", "__defaults__", "injected")}
     values = b"}(" + b"".join(text(key) + b"N" for key in before) + b"u"
     pair = values if state == "attributes" else b"N" + values + b"\x86"
     with pytest.raises(UnsafePickle):
         heads.load(program(stack_global(module, name), pair, b"b"))
     for key, value in before.items():
-        assert getattr(allowed, key, None) == value, f"the pickle changed {module}.{name}.{key} for the whole process"
+        assert getattr(allowed, key, None) == value, f"the pickle changed {module}.{name}.{key}"
 
 
-def test_an_estimator_with_an_evil_state_runs_nothing(tmp_path: Path) -> None:
+def test_estimator_with_hostile_state_runs_no_code(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     for module, name in ALLOWED_NAMES:
-        made = program(stack_global(module, name), b")\x81}", text("predict_proba"), text(f"touch {canary}"), b"sb")
+        data = program(stack_global(module, name), b")\x81}", text("predict_proba"), text(f"touch {canary}"), b"sb")
         with suppress(UnsafePickle):
-            heads.load(made)
+            heads.load(data)
     assert not canary.exists()
 
 
 @pytest.mark.parametrize(
     ("value", "kind"), [({"predict_proba": 1}, "dict"), ([1, 2], "list"), (None, "NoneType"), (np.zeros(3), "ndarray")]
 )
-def test_a_pickle_of_something_else_is_refused(value: object, kind: str) -> None:
+def test_pickle_of_another_object_is_rejected(value: object, kind: str) -> None:
     with pytest.raises(UnsafePickle, match=f"is a {kind}, which has no predict_proba"):
         heads.load(pickle.dumps(value))
 
 
-def test_a_class_instead_of_an_estimator_is_refused() -> None:
+def test_class_instead_of_an_instance_is_rejected() -> None:
     with pytest.raises(UnsafePickle):
         heads.load(program(stack_global("models.heads", "TopSoftmax")))
 
 
-def test_nothing_and_a_part_are_refused() -> None:
+def test_truncated_pickle_is_rejected() -> None:
     features, labels = examples(2)
     data = heads.save(Logistic(kind="logistic").fit(features, labels, seed=0))
     for length in range(len(data)):
@@ -242,13 +245,13 @@ def test_nothing_and_a_part_are_refused() -> None:
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_changed_bytes_give_an_estimator_or_a_refusal(data: st.DataObject) -> None:
-    """Behind the digest, which refuses each of them already."""
-    image = bytearray(heads.save(TopSoftmax((2, 0, 1))))
+def test_changed_bytes_load_an_estimator_or_are_rejected(data: st.DataObject) -> None:
+    """The digest would already reject them; this tests the unpickler alone."""
+    pickled = bytearray(heads.save(TopSoftmax((2, 0, 1))))
     for _ in range(data.draw(st.integers(1, 4))):
-        image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))
+        pickled[data.draw(st.integers(0, len(pickled) - 1))] = data.draw(st.integers(0, 255))
     try:
-        estimator = heads.load(bytes(image))
+        estimator = heads.load(bytes(pickled))
     except UnsafePickle:
         return
     assert callable(estimator.predict_proba)
@@ -257,7 +260,7 @@ def test_changed_bytes_give_an_estimator_or_a_refusal(data: st.DataObject) -> No
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
-def test_any_bytes_are_refused_or_an_estimator(data: bytes) -> None:
+def test_arbitrary_bytes_are_rejected(data: bytes) -> None:
     with pytest.raises(UnsafePickle):
         heads.load(data)
 
@@ -271,27 +274,29 @@ ROWS = (
 
 
 @given(ROWS)
-def test_a_temperature_of_one_changes_nothing(rows: Floats) -> None:
+def test_temperature_of_one_changes_nothing(rows: Floats) -> None:
     assert np.array_equal(apply_temperature(rows, 1.0), rows)
-    assert np.allclose(apply_temperature(rows, 1.000001), rows, atol=1e-5), "1 is no special case of the law"
+    assert np.allclose(apply_temperature(rows, 1.000001), rows, atol=1e-5), (
+        "the special case T = 1 differs from the formula"
+    )
 
 
 @given(ROWS, st.floats(0.05, 20))
-def test_a_temperature_keeps_rows_that_sum_to_one_in_their_order(rows: Floats, temperature: float) -> None:
-    found = apply_temperature(rows, temperature)
-    assert found.dtype == np.float32
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
-    for before, after in zip(rows, found, strict=True):
+def test_temperature_keeps_the_sum_and_order_of_rows(rows: Floats, temperature: float) -> None:
+    scaled = apply_temperature(rows, temperature)
+    assert scaled.dtype == np.float32
+    assert np.allclose(scaled.sum(axis=1), 1, atol=1e-5)
+    for before, after in zip(rows, scaled, strict=True):
         order = np.argsort(before)
-        assert (np.diff(after[order]) >= -1e-6).all(), "a temperature must not change which class is likelier"
+        assert (np.diff(after[order]) >= -1e-6).all(), "a temperature must not change the order of classes"
 
 
 @given(ROWS, st.floats(1.01, 20))
-def test_a_temperature_above_one_makes_answers_less_sure(rows: Floats, temperature: float) -> None:
+def test_temperature_above_one_lowers_confidence(rows: Floats, temperature: float) -> None:
     assert (apply_temperature(rows, temperature).max(axis=1) <= rows.max(axis=1) + 1e-6).all()
 
 
-def test_a_temperature_takes_a_certain_answer() -> None:
-    found = apply_temperature(np.array([[1, 0, 0]], np.float32), 3.0)
-    assert np.isfinite(found).all()
-    assert found.argmax() == 0
+def test_temperature_accepts_a_probability_of_one() -> None:
+    scaled = apply_temperature(np.array([[1, 0, 0]], np.float32), 3.0)
+    assert np.isfinite(scaled).all()
+    assert scaled.argmax() == 0

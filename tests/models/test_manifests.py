@@ -19,7 +19,7 @@ from models.manifests import (
     render,
 )
 from models.preprocess import PreprocessSpec
-from tests.support.tiny_models import classifier_manifest, extractor_manifest
+from tests.support.manifests import classifier_manifest, extractor_manifest
 
 TEXT = st.text(max_size=8)
 SHARE = st.floats(0, 1)
@@ -86,15 +86,15 @@ def read_back(data: bytes, like: Manifest) -> Manifest:
 
 @settings(deadline=None, max_examples=40)
 @given(EXTRACTORS | CLASSIFIERS)
-def test_a_manifest_is_read_back_as_it_was_written(manifest: Manifest) -> None:
+def test_manifest_round_trips(manifest: Manifest) -> None:
     written = render(manifest)
-    found = read_back(written, manifest)
-    assert found == manifest
-    assert render(found) == written
+    parsed = read_back(written, manifest)
+    assert parsed == manifest
+    assert render(parsed) == written
 
 
 @pytest.mark.parametrize("manifest", [extractor_manifest({"a": b"1"}), classifier_manifest({"a": b"1"})])
-def test_any_changed_byte_is_refused(manifest: Manifest) -> None:
+def test_any_changed_byte_is_rejected(manifest: Manifest) -> None:
     written = render(manifest)
     for position in range(len(written)):
         for change in (0x01, 0x20, 0x80):
@@ -104,7 +104,7 @@ def test_any_changed_byte_is_refused(manifest: Manifest) -> None:
                 read_back(bytes(damaged), manifest)
 
 
-def test_a_byte_more_or_less_is_refused() -> None:
+def test_missing_or_additional_byte_is_rejected() -> None:
     written = render(classifier_manifest({}))
     for position in range(len(written)):
         for damaged in (written[:position], written[:position] + written[position + 1 :]):
@@ -115,16 +115,16 @@ def test_a_byte_more_or_less_is_refused() -> None:
             parse(damaged, ClassifierManifest)
 
 
-def test_the_digest_is_of_the_content() -> None:
+def test_digest_covers_the_content() -> None:
     content = json.loads(render(classifier_manifest({})))
-    assert next(iter(content)) == "digest", "the digest comes first, so that people see it"
+    assert next(iter(content)) == "digest", "the digest is the first key"
     content["classes"][0] = "purple"
     with pytest.raises(CorruptArtifact, match="its digest does not match"):
         parse((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(), ClassifierManifest)
 
 
 @pytest.mark.parametrize("manifest", [extractor_manifest({}), classifier_manifest({})])
-def test_a_manifest_of_the_other_kind_is_refused(manifest: Manifest) -> None:
+def test_manifest_of_another_kind_is_rejected(manifest: Manifest) -> None:
     other = classifier_manifest({}) if isinstance(manifest, ExtractorManifest) else extractor_manifest({})
     with pytest.raises(CorruptArtifact):
         read_back(render(manifest), like=other)
@@ -135,7 +135,7 @@ def test_a_manifest_of_the_other_kind_is_refused(manifest: Manifest) -> None:
     [b"", b"null", b"[]", b"{}", b'"text"', b"1", b"\xff", b"[" * 100_000, b'{"digest": 1}', b"9" * 5_000],
     ids=lambda damaged: repr(damaged[:20]),
 )
-def test_other_json_is_refused(damaged: bytes) -> None:
+def test_other_json_is_rejected(damaged: bytes) -> None:
     with pytest.raises(CorruptArtifact) as caught:
         parse(damaged, ClassifierManifest)
     assert "\n" not in str(caught.value), "an error is one line"
@@ -143,12 +143,12 @@ def test_other_json_is_refused(damaged: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=100))
-def test_any_bytes_are_refused(damaged: bytes) -> None:
+def test_arbitrary_bytes_are_rejected(damaged: bytes) -> None:
     with pytest.raises(CorruptArtifact):
         parse(damaged, ExtractorManifest)
 
 
-def test_a_manifest_is_frozen_and_knows_its_fields() -> None:
+def test_manifest_is_frozen_and_rejects_unknown_fields() -> None:
     manifest = classifier_manifest({})
     with pytest.raises(ValueError, match="frozen"):
         manifest.name = "other"  # type: ignore[misc]

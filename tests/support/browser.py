@@ -1,4 +1,4 @@
-"""Chromium, and visits with it that must not ask other origins nor fill the console with errors."""
+"""Visits of the page with Chromium, which fail on requests to other origins and on console errors."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    # For a module and no longer: while Playwright runs, no other test of this process can have an event loop.
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Run Chromium; meanwhile no other test of this process can have an event loop, because Playwright runs one."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -48,34 +48,34 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A page, and what went on behind it."""
+    """A page with the requests to other origins and the console errors it caused."""
 
     page: Page
     address: str
-    elsewhere: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    foreign_requests: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
         self.page.on("request", lambda request: self._note(request.url))
         self.page.on(
-            "console", lambda message: self.complaints.append(message.text) if message.type == "error" else None
+            "console", lambda message: self.console_errors.append(message.text) if message.type == "error" else None
         )
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
 
     def _note(self, url: str) -> None:
         if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != urlsplit(self.address).netloc:
-            self.elsewhere.append(url)
+            self.foreign_requests.append(url)
 
     def wait_for_scripts(self) -> None:
-        """Wait until the page is more than a form."""
+        """Wait until the scripts have enhanced the form."""
         expect(self.page.get_by_role("button", name="Use the camera")).to_be_visible()
 
     def choose(self, *files: FilePayload) -> None:
-        """Pick files as with the file dialogue."""
+        """Choose files in the file dialog."""
         self.page.locator("#file").set_input_files(list(files))
 
     def drop(self, *files: FilePayload) -> None:
-        """Drag files onto the page and let them go."""
+        """Drop files onto the page."""
         for kind in ("dragenter", "dragover", "drop"):
             self._fire(kind, "dataTransfer", files)
 
@@ -97,40 +97,40 @@ class Visit:
         )
 
     def item(self, name: str) -> Any:
-        """The result of a file."""
+        """Return the list item of a file."""
         return self.page.get_by_role("listitem").filter(has=self.page.get_by_role("heading", name=name, exact=True))
 
-    def finished(self, classified: int, failed: int = 0) -> None:
-        """Wait until the status says that all is done, and every thumbnail is there that can be made."""
+    def wait_until_finished(self, classified: int, failed: int = 0) -> None:
+        """Wait until the status reports that all images are finished and all thumbnails are loaded."""
         count = classified + failed
         parts = [f"{classified} classified", *([f"{failed} failed"] if failed else [])]
-        said = f"{count} picture{'s' if count > 1 else ''}: {', '.join(parts)}."
-        expect(self.page.locator("#status")).to_have_text(said, timeout=60_000)
-        expect(self.page.locator("#items .picture:not(.none) img:not([src])")).to_have_count(0)
+        status = f"{count} image{'s' if count > 1 else ''}: {', '.join(parts)}."
+        expect(self.page.locator("#status")).to_have_text(status, timeout=60_000)
+        expect(self.page.locator("#items .thumbnail:not(.none) img:not([src])")).to_have_count(0)
 
     def check_accessible(self) -> None:
-        """Fail with what axe finds on the page as it is now."""
+        """Check the page in its current state with axe."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(_AXE.read_text())
-        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        told = [
+        result = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        violations = [
             f"{violation['id']}: {violation['help']}: {[node['html'] for node in violation['nodes']]}"
-            for violation in found["violations"]
+            for violation in result["violations"]
         ]
-        assert told == []
+        assert violations == []
 
     def check_width(self) -> None:
-        """Fail if the page has to be scrolled sideways."""
+        """Check that the page does not scroll horizontally."""
         assert self.page.evaluate("document.documentElement.scrollWidth") <= self.page.viewport_size["width"]  # type: ignore[index]
 
 
 @contextmanager
-def visiting(
+def visit_page(
     chromium: Browser, address: str, *, expected: str = "", own_scripts: bool = True, **options: Any
 ) -> Iterator[Visit]:
-    """Open the page; fails when it asked another origin, or when its console told of an error but an expected one.
+    """Open the page; fail on requests to other origins and on console errors other than the expected one.
 
-    Without its own scripts it is what people without JavaScript see, but tests can still run some, as axe.
+    With `own_scripts=False` the page is as without JavaScript, but tests can still run scripts such as axe.
     """
     context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     visit = Visit(context.new_page(), address)
@@ -145,16 +145,16 @@ def visiting(
         yield visit
     finally:
         context.close()
-    assert visit.elsewhere == []
-    assert [text for text in visit.complaints if not expected or expected not in text] == []
+    assert visit.foreign_requests == []
+    assert [text for text in visit.console_errors if not expected or expected not in text] == []
 
 
-def picture(name: str = "photo.png", colour: str = "blue", size: tuple[int, int] = (64, 48)) -> FilePayload:
-    """A file that the tiny classifiers know the colour of."""
+def image_file(name: str = "photo.png", colour: str = "blue", size: tuple[int, int] = (64, 48)) -> FilePayload:
+    """Return an image of one colour, which the colour classifiers recognize."""
     kind = {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], "PNG")
     return {"name": name, "mimeType": f"image/{kind.lower()}", "buffer": encoded(colour, kind, size)}
 
 
-def broken(name: str = "broken.jpg") -> FilePayload:
-    """A file that begins like a JPEG."""
+def broken_file(name: str = "broken.jpg") -> FilePayload:
+    """Return a file that only starts like a JPEG."""
     return {"name": name, "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xff hello"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.heads import Floats, Integers
+from models.arrays import Floats, Integers
 
 
 def examples(classes: int, each: int = 20) -> tuple[Floats, Integers]:

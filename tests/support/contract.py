@@ -11,7 +11,7 @@ from pathlib import Path
 
 from schemathesis.cli import schemathesis
 
-from tests.support import tiny_app as tiny
+from tests.support import colour_store
 from tests.support.processes import server
 
 CONFIG = Path(__file__).with_suffix(".toml")
@@ -25,7 +25,7 @@ def arguments(address: str, *options: str) -> list[str]:
 def main(*options: str) -> None:
     """Run, print how many cases there were and what was found, and exit with 1 if there was anything."""
     with tempfile.TemporaryDirectory() as folder:
-        tiny.build(Path(folder))
+        colour_store.build(Path(folder))
         with server("tests.support.tiny_server", APP_STORE=folder) as started:
             schemathesis(arguments(started.address(), *options))
 

@@ -8,8 +8,8 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies
 
+from tests.support.colour_images import COLOURS
 from tests.support.encoded_images import encoded
-from tests.support.tiny_app import COLOURS
 
 PICTURES = strategies.sampled_from([encoded(colour, kind) for colour in COLOURS for kind in ("PNG", "JPEG", "WEBP")])
 

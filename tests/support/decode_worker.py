@@ -14,8 +14,8 @@ from typing import IO
 
 from models.arrays import Pixels
 from models.decoding import protocol as wishes
-from models.decoding.image import DEFAULT_LIMITS, Limits
-from models.decoding.protocol import INLINE, READY, REQUEST, RESPONSE, SLOT_BYTES, DecodeRequest, Header
+from models.decoding.limits import DEFAULT_LIMITS, Limits
+from models.decoding.protocol import INLINE, READY, REQUEST_PREFIX, RESPONSE_PREFIX, SLOT_BYTES, DecodeRequest, ResponseHeader
 from models.preprocess import PreprocessSpec, split_buffer
 from tests.support.paths import ROOT
 
@@ -37,11 +37,11 @@ class Decoder:
         assert self.receive() == (READY, b"")
 
     def send(self, wish: DecodeRequest, data: bytes, place: int = INLINE) -> None:
-        self.end.sendall(REQUEST.pack(len(wish.header), len(data), place) + wish.header + data)
+        self.end.sendall(REQUEST_PREFIX.pack(len(wish.header), len(data), place) + wish.header + data)
 
-    def receive(self) -> tuple[Header, bytes]:
+    def receive(self) -> tuple[ResponseHeader, bytes]:
         """The next answer; raises EOFError if the process has ended."""
-        header, body = RESPONSE.unpack(self._read(RESPONSE.size))
+        header, body = RESPONSE_PREFIX.unpack(self._read(RESPONSE_PREFIX.size))
         return json.loads(self._read(header)), self._read(body)
 
     def ask(self, wish: DecodeRequest, data: bytes) -> bytes:
@@ -65,7 +65,7 @@ class Decoder:
         return {spec: made[spec.resize_spec] for spec in specs}
 
     def thumbnail(self, data: bytes, side: int) -> bytes:
-        return self.ask(DecodeRequest((), DEFAULT_LIMITS, side=side), data)
+        return self.ask(DecodeRequest((), DEFAULT_LIMITS, thumbnail_side=side), data)
 
     def _read(self, size: int) -> bytes:
         data = bytearray()
@@ -95,7 +95,7 @@ def started(start: Start = wishes.spawn) -> Iterator[Decoder]:
 
 def changed(change: str) -> Start:
     """How to start processes in which this is done first."""
-    code = f"from models import apart\n{change}\napart.main()"
+    code = f"from models.decoding import worker\n{change}\nworker.main()"
 
     def start(end: socket.socket, memory: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

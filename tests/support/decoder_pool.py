@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from app.decoding.job import DecodeJob, RequestKey
 from app.decoding.pool import WorkerPool
-from app.decoding.worker_process import DecodeJob, DecodeWorker, RequestKey
+from app.decoding.worker_process import DecodeWorker
 from models.decoding import protocol as wishes
-from models.decoding.image import DEFAULT_LIMITS
-from models.decoding.protocol import DecodeRequest, Header
+from models.decoding.limits import DEFAULT_LIMITS
+from models.decoding.protocol import DecodeRequest, ResponseHeader
 from tests.support.decode_worker import WAIT_S, changed
 
 OBEDIENT = changed("""
@@ -38,12 +39,12 @@ def answer(wish, data):
     if data == b"nothing":
         return None, b""
     if data == b"twice":
-        os.write(0, apart.ANSWER.pack(2, 5) + b"{}" + data)
-    if data.startswith(b"large") and wish.most is not None:
-        return {"is_large": True}, b""
+        os.write(0, worker.RESPONSE_PREFIX.pack(2, 5) + b"{}" + data)
+    if data.startswith(b"large") and wish.max_pixels is not None:
+        return {"above_threshold": True}, b""
     return {"seconds": 0.0}, data
 
-apart._answer = answer
+worker._handle = answer
 """)
 """Start one that sends back what it was sent, unless that says something else."""
 
@@ -79,14 +80,14 @@ class Asked:
 async def pool_of(most: int = 1, ahead: int = 8, *, warm: bool = True) -> AsyncIterator[WorkerPool]:
     """Processes that share what they are asked, until the block ends."""
 
-    def tell(job: DecodeJob, header: Header, body: bytes) -> None:
+    def tell(job: DecodeJob, header: ResponseHeader, body: bytes) -> None:
         wishes.raise_for_error(header)
         job.on_done(header, body)
 
     pool = WorkerPool(most, ahead, tell)
     try:
         if warm:
-            await pool.warm()
+            await pool.warm_up()
         yield pool
     finally:
         await pool.close()

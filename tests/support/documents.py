@@ -1,4 +1,4 @@
-"""A Markdown document as sections of examples: what it tells people to run, and the answers that it shows."""
+"""Markdown documents as sections of code examples and the responses shown for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LANGUAGES = ("bash", "python", "js")
 
 @dataclass(frozen=True)
 class Example:
-    """A block to be run, where it stands (counting lines from 1), and the answer that is shown for it."""
+    """A code block, its line number (from 1), and the response shown for it."""
 
     document: Path
     section: str
@@ -31,7 +31,7 @@ class Example:
 
 @dataclass
 class Section:
-    """What lies between two headings."""
+    """The text and examples between two headings."""
 
     title: str
     text: str = ""
@@ -39,30 +39,30 @@ class Section:
 
 
 def sections(document: Path) -> list[Section]:
-    """Read a document; a block of JSON is the answer to every example above it in its section."""
+    """Parse a document; a JSON block is the response to all examples above it in its section."""
     source = document.read_text()
     lines = source.splitlines()
-    found = [Section("")]
+    parsed = [Section("")]
     for node in SyntaxTreeNode(MarkdownIt().parse(source)).children:
         begin, end = node.map or (0, 0)
-        section = found[-1]
+        section = parsed[-1]
         if node.type == "heading":
-            found.append(Section(node.children[0].content))
+            parsed.append(Section(node.children[0].content))
             continue
         section.text += "\n".join(lines[begin:end]) + "\n\n"
         if node.type != "fence":
             continue
         if node.info == "json":
-            assert section.examples, f"{document.name}:{begin + 1}: this answers no example"
+            assert section.examples, f"{document.name}:{begin + 1}: this response has no example"
             answer = json.loads(node.content)
             section.examples = [replace(example, answer=answer) for example in section.examples]
         elif node.info in LANGUAGES:
             section.examples.append(Example(document, section.title, begin + 2, node.info, node.content))
-    return found
+    return parsed
 
 
-def differences(shown: Any, answer: Any, where: str = "the answer") -> Iterator[str]:
-    """What of the form that is shown an answer does not have: keys, kinds of values, and the first items of lists."""
+def differences(shown: Any, answer: Any, where: str = "the response") -> Iterator[str]:
+    """Yield differences in form: missing keys, other types of values, and list items that are missing or different."""
     if _kind(shown) is not _kind(answer):
         yield f"{where} is {answer!r}, not like {shown!r}"
     elif isinstance(shown, dict):
@@ -79,5 +79,5 @@ def differences(shown: Any, answer: Any, where: str = "the answer") -> Iterator[
 
 
 def _kind(value: Any) -> type:
-    """JSON knows one kind of number."""
+    """Return the type of a value; JSON has only one type of number."""
     return float if type(value) is int else type(value)

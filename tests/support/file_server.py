@@ -1,4 +1,4 @@
-"""A real HTTP server for downloads, which can break off as servers do."""
+"""An HTTP server for downloads that can break off its responses."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Served:
-    """What is served at any path, how, and what was asked for.
+    """A file that is served at any path, how it is served, and the requests so far.
 
     Attributes:
         content: of the file.
-        breaks_after: bytes after which each answer breaks off, though more were promised.
-        ranges: whether `Range` is understood.
-        status: of each answer to come.
-        asked: the `Range` header of each request so far.
+        breaks_after: number of bytes after which each response breaks off, although it announced more.
+        ranges: True if the server supports `Range`.
+        status: of the responses.
+        requested_ranges: the `Range` header of each request so far.
     """
 
     content: bytes
     breaks_after: int | None = None
     ranges: bool = True
     status: int = 200
-    asked: list[str | None] = field(default_factory=list)
+    requested_ranges: list[str | None] = field(default_factory=list)
     url: str = ""
 
 
 @contextmanager
-def serving(served: Served) -> Iterator[Served]:
-    """Serve until the block ends; `served.url` is where."""
+def serve(served: Served) -> Iterator[Served]:
+    """Serve the file at `served.url` within this context."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = self.headers["Range"]
-            served.asked.append(asked)
-            start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and served.ranges else 0
+            requested_range = self.headers["Range"]
+            served.requested_ranges.append(requested_range)
+            has_offset = requested_range and served.ranges
+            start = int(requested_range.removeprefix("bytes=").removesuffix("-")) if has_offset else 0
             rest = served.content[start:]
             self.send_response(206 if start else served.status)
             self.send_header("Content-Length", str(len(rest)))
-            self.send_header("Content-Encoding", "x-gzip")  # as some servers label .tar.gz files
+            self.send_header("Content-Encoding", "x-gzip")  # some servers label .tar.gz files like this
             self.end_headers()
             self.wfile.write(rest[: served.breaks_after])
             self.close_connection = True

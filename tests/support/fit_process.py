@@ -12,13 +12,13 @@ from models import networks
 from models.console.progress import silent
 from models.manifests import sha256
 from tests.support import tiny_fit
-from training.network.fit import fit
+from training.network.fit import fit_network
 
 
 def main(data: Path, cache: Path) -> None:
     # In parts: operations run side by side then, which must not show in the figures.
     network = tiny_fit.network(parts=2, stop={"measure": "log_loss", "patience": 3})
-    result = fit(network, 7, tiny_fit.load(data), None, cache, silent, print)
+    result = fit_network(network, 7, tiny_fit.load(data), None, cache, silent, print)
     print(sha256(networks.to_bytes(result.tensors)))
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.api import problems
-from tests.support import tiny_app as tiny
+from tests.support import colour_store
 from tests.support.encoded_images import encoded
 from tests.support.processes import Answer, get, server
 
@@ -182,7 +182,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        tiny.build(Path(folder))
+        colour_store.build(Path(folder))
         with server("tests.support.tiny_server", APP_STORE=folder, APP_LOG_LEVEL="info") as started:
             cases = range(chosen.first, chosen.first + chosen.cases)
             found, statuses = run(started.address(), cases, chosen.seed)

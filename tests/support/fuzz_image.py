@@ -24,7 +24,8 @@ with atheris.instrument_imports(include=["PIL", "models"]):
 
     Image.init()  # imports the formats, which would be imported on their first use otherwise
 
-    from models.decoding.image import Limits, decode
+    from models.decoding.image import decode
+    from models.decoding.limits import Limits
     from models.errors import ImageError
 
 from tests.support.images import GREY, PALETTE, RGB_ALPHA, blocks, encode, noise, png, tiff
@@ -37,7 +38,7 @@ _HOSTILE = SHARED_DATA / "hostile-images.tar.gz"
 def decode_one(data: bytes) -> None:
     """The path of an upload; any error but ImageError is a finding, as is a picture that is none."""
     try:
-        image = decode(data, _LIMITS, needed_side=32)
+        image = decode(data, _LIMITS, min_side=32)
     except ImageError:
         return
     assert image.mode == "RGB"

@@ -25,7 +25,7 @@ import numpy as np
 
 from models import networks
 from models.artifacts import golden
-from training.extractor.initial_weights import Source
+from training.runtime.download import RemoteFile
 
 if TYPE_CHECKING:
     import keras
@@ -130,9 +130,9 @@ def serving(folder: Path) -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
-def source(url: str, file: Path) -> Source:
-    """Where a file of a served folder is, with its MD5."""
-    return Source(f"{url}/{file.name}", hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest())
+def remote(url: str, file: Path) -> RemoteFile:
+    """The URL and the MD5 of a file in a served folder."""
+    return RemoteFile(f"{url}/{file.name}", hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest())
 
 
 def _keras_2_name(name: str) -> str:

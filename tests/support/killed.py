@@ -1,8 +1,6 @@
-"""Runs a module that kills itself (SIGKILL) when it comes to a certain point.
+"""Interruptions at a chosen point: the COUNT-th audit event EVENT, as `open` or `os.rename`, with PART in its arguments.
 
-python -m tests.support.killed EVENT PART COUNT MODULE [ARGUMENT...]
-
-The point is the COUNT-th audit event EVENT, such as `open` or `os.rename`, whose arguments contain PART.
+`python -m tests.support.killed EVENT PART COUNT MODULE [ARGUMENT...]` runs a module that kills itself (SIGKILL) there.
 """
 
 from __future__ import annotations
@@ -11,21 +9,65 @@ import os
 import runpy
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 
-def kill_at(event: str, part: str, count: int) -> None:
-    """Kill this process at its COUNT-th event of that kind from now on."""
+class Interrupted(BaseException):
+    """Raised in place of a kill; no Exception, so that no code takes it for an error."""
+
+
+_watchers: set[Callable[[str, str], None]] = set()
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    for watcher in tuple(_watchers):
+        watcher(event, " ".join(map(str, arguments)))
+
+
+@cache
+def _install() -> None:
+    sys.addaudithook(_audit)  # cannot be removed, so there is one for all watchers
+
+
+def _call_at(event: str, part: str, count: int, action: Callable[[], None]) -> Callable[[str, str], None]:
+    """Call `action` at the COUNT-th such event from now on; return the watcher, which can be discarded."""
     left = count
 
-    def watch(happened: str, arguments: tuple[Any, ...]) -> None:
+    def watcher(name: str, arguments: str) -> None:
         nonlocal left
-        if happened == event and part in " ".join(map(str, arguments)):
+        if name == event and part in arguments:
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                action()
 
-    sys.addaudithook(watch)
+    _install()
+    _watchers.add(watcher)
+    return watcher
+
+
+def kill_at(event: str, part: str, count: int) -> None:
+    """Kill this process at the COUNT-th such event from now on."""
+    _call_at(event, part, count, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+@contextmanager
+def interrupted_at(event: str, part: str, count: int) -> Iterator[None]:
+    """Interrupt this block at the COUNT-th such event in it; fail if the block ends before."""
+
+    def interrupt() -> None:
+        raise Interrupted
+
+    watcher = _call_at(event, part, count, interrupt)
+    try:
+        yield
+    except Interrupted:
+        return
+    finally:
+        _watchers.discard(watcher)
+    raise AssertionError(f"there were no {count} events {event} of {part}")
 
 
 if __name__ == "__main__":

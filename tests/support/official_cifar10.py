@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.arrays import Pixels
-from models.heads import Integers
+from models.arrays import Integers, Pixels
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))

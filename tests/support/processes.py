@@ -1,4 +1,4 @@
-"""Server processes that tests start, and end."""
+"""Server processes that tests start and end, and single requests to them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,33 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
+from tests.support.forked import ForkedModule
 from tests.support.paths import ROOT
+from tests.support.polling import wait_until
+
+TINY_SERVER = "tests.support.tiny_server"
+_POLL_S = 0.01
 
 
 class ServerProcess:
     """A server on a free port, and what it has logged."""
 
-    def __init__(self, module: str, **variables: str) -> None:
-        """Start `python -m module` with these variables; the port is read from its log."""
+    def __init__(self, module: str, *, forked: bool = False, **variables: str) -> None:
+        """Start `python -m MODULE` with these environment variables; the port is read from its log.
+
+        Args:
+            module: name of the module.
+            forked: fork a process that has imported the app already, instead of starting an interpreter.
+            variables: settings such as APP_PORT; those of this process are not passed on.
+        """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            cwd=ROOT,
-            env={**kept, "APP_PORT": "0", **variables},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        environment = {**kept, "APP_PORT": "0", **variables}
+        self.process: ForkedModule | subprocess.Popen[str]
+        if forked:
+            self.process = ForkedModule(module, environment)
+        else:
+            command = [sys.executable, "-m", module]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -43,20 +54,22 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
-        """Everything on standard error so far."""
+        """Return everything on standard error so far."""
         return "".join(self.lines)
 
     def wait_for_log(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
-        """Wait until the log matches."""
-        until = time.monotonic() + timeout_s
-        while time.monotonic() < until and self._reader.is_alive():
-            if found := re.search(pattern, self.log):
-                return found
-            time.sleep(0.01)
-        raise AssertionError(f"{pattern!r} did not appear in the log:\n{self.log}")
+        """Wait until the log matches; raises AssertionError when the server ends without that."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            has_ended = not self._reader.is_alive()
+            if match := re.search(pattern, self.log):
+                return match
+            if has_ended or time.monotonic() > deadline:
+                raise AssertionError(f"{pattern!r} did not appear in the log:\n{self.log}")
+            time.sleep(_POLL_S)
 
     def address(self, timeout_s: float = 100) -> str:
-        """Wait until the server says that it is ready, and where."""
+        """Wait until the server is ready, and return `http://host:port`."""
         return self.wait_for_log(r"Ready .* Open (http://[^\s\"]+)/", timeout_s)[1]
 
     def terminate(self) -> None:
@@ -64,28 +77,32 @@ class ServerProcess:
         self.process.terminate()
 
     def exit_code(self, timeout_s: float = 20) -> int:
-        """Wait for the end."""
+        """Wait for the end and return the exit code."""
         code = self.process.wait(timeout_s)
         self._reader.join(5)
         return code
 
+    def close(self) -> None:
+        """Kill the process if it still runs."""
+        self.process.kill()
+        self.process.wait(10)
+        self._reader.join(5)
+        if self.process.stderr:
+            self.process.stderr.close()
+
 
 @contextmanager
 def server(module: str, **variables: str) -> Iterator[ServerProcess]:
-    """A server process that does not outlive its test."""
-    started = ServerProcess(module, **variables)
+    """Run a server process until the block ends; the tiny server is forked, others start an interpreter."""
+    process = ServerProcess(module, forked=module == TINY_SERVER, **variables)
     try:
-        yield started
+        yield process
     finally:
-        started.process.kill()
-        started.process.wait(10)
-        started._reader.join(5)
-        if started.process.stderr:
-            started.process.stderr.close()
+        process.close()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, for tests that must know it before the server says it."""
+    """Return a free port, for tests that need it before the server is ready."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port
@@ -105,24 +122,21 @@ class Answer:
 
 
 def get(address: str, path: str) -> Answer:
-    """GET on a connection of its own; raises OSError where nobody listens."""
-    return _ask(address, "GET", path)
+    """GET on a new connection; raises OSError where no server listens."""
+    return _request(address, "GET", path)
 
 
-def post(address: str, picture: bytes) -> Answer:
-    """Classify on a connection of its own; raises OSError where nobody listens."""
-    return _ask(address, "POST", "/v1/classify", picture)
+def post(address: str, image: bytes) -> Answer:
+    """Classify an image on a new connection; raises OSError where no server listens."""
+    return _request(address, "POST", "/v1/classify", image)
 
 
 def wait_for_metric(address: str, name: str, value: float) -> None:
-    """Wait until /metrics has this."""
-    until = time.monotonic() + 30
-    while f"\n{name} {value:.1f}\n" not in get(address, "/metrics").body.decode():
-        assert time.monotonic() < until, f"{name} did not become {value}"
-        time.sleep(0.01)
+    """Wait until /metrics shows this value."""
+    wait_until(lambda: f"\n{name} {value:.1f}\n" in get(address, "/metrics").body.decode())
 
 
-def _ask(address: str, method: str, path: str, body: bytes | None = None) -> Answer:
+def _request(address: str, method: str, path: str, body: bytes | None = None) -> Answer:
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
     try:
         connection.request(method, path, body)

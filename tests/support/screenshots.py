@@ -1,4 +1,4 @@
-"""`make screenshots`: the page's main states with the shipped classifiers, as pictures for the docs."""
+"""`make screenshots`: images of the page for the documents, taken with the shipped classifiers."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ FOLDER = ROOT / "docs" / "images"
 
 
 def start(_page: Page) -> None:
-    """The page as it opens."""
+    """The start page."""
 
 
 def results(page: Page) -> None:
-    """Two models, an example that one of them is not sure of, and a file that is no picture."""
+    """Two models, an example that one of them is not sure of, and a file that is not an image."""
     page.get_by_role("checkbox", name="tiny_imagenet").check()
     page.locator("#file").set_input_files({"name": "letter.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"})
     for name in ("cat", "truck"):
         page.get_by_role("button", name=name).click()
-    expect(page.locator("#status")).to_have_text("3 pictures: 2 classified, 1 failed.")
+    expect(page.locator("#status")).to_have_text("3 images: 2 classified, 1 failed.")
 
 
 def phone(page: Page) -> None:
-    """One result on a small, dark screen."""
-    page.get_by_role("button", name="ship").click()
-    expect(page.locator("#status")).to_have_text("1 picture: 1 classified.")
+    """One result on a small screen in dark mode."""
+    page.get_by_role("button", name="sailing boat").click()
+    expect(page.locator("#status")).to_have_text("1 image: 1 classified.")
     expect(page.get_by_role("heading", name="Results")).to_be_in_viewport()
 
 
@@ -50,36 +50,40 @@ STATES: tuple[tuple[Callable[[Page], None], int, int, str], ...] = (
 
 
 def main() -> int:
-    """Take them all."""
+    """Take all screenshots."""
     if CHROMIUM is None:
         print("Screenshots need Chromium. On Debian: apt-get install chromium", file=sys.stderr)
         return 1
     FOLDER.mkdir(parents=True, exist_ok=True)
     with server("app") as started, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for reach, width, height, scheme in STATES:
-            path = FOLDER / f"{reach.__name__}.png"
-            path.write_bytes(_small(_taken(browser, started.address(), reach, (width, height), scheme)))
+        for open_state, width, height, scheme in STATES:
+            path = FOLDER / f"{open_state.__name__}.png"
+            path.write_bytes(
+                _reduce_colours(_screenshot(browser, started.address(), open_state, (width, height), scheme))
+            )
             print(path.relative_to(ROOT))
         browser.close()
     return 0
 
 
-def _taken(browser: Browser, address: str, reach: Callable[[Page], None], size: tuple[int, int], scheme: str) -> bytes:
+def _screenshot(
+    browser: Browser, address: str, open_state: Callable[[Page], None], size: tuple[int, int], scheme: str
+) -> bytes:
     page = browser.new_page(
         viewport={"width": size[0], "height": size[1]},
         reduced_motion="reduce",
         color_scheme="dark" if scheme == "dark" else "light",
     )
     page.goto(address, wait_until="networkidle")
-    reach(page)
-    taken = page.screenshot()
+    open_state(page)
+    png = page.screenshot()
     page.close()
-    return taken
+    return png
 
 
-def _small(png: bytes) -> bytes:
-    """In 256 colours: a third of the bytes, and no difference that one sees."""
+def _reduce_colours(png: bytes) -> bytes:
+    """Reduce a PNG to 256 colours, which saves two thirds of its size without a visible difference."""
     buffer = BytesIO()
     Image.open(BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

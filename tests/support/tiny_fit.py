@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from models.preprocess import PreprocessSpec
-from training.data import dataset as datasets
-from training.data.dataset import Dataset
-from training.recipes.schema import Data, Fit, Network, Task
+from training.data.dataset import Dataset, load_dataset
+from training.recipes.data import DatasetSpec
+from training.recipes.network import Fit, Network, Task
 
 SIZE = 32
 
@@ -20,14 +20,14 @@ def network(**fit: object) -> Network:
     tasks = (
         Task(
             top="colours",
-            data=Data(path="colours", test=""),
+            data=DatasetSpec(path="colours", test=""),
             preprocess=PreprocessSpec(size=SIZE, source=24),
             batch=12,
             crop_border=3,
         ),
         Task(
             top="stripes",
-            data=Data(path="stripes", test=""),
+            data=DatasetSpec(path="stripes", test=""),
             preprocess=PreprocessSpec(size=SIZE, source=16),
             batch=8,
             loss_weight=0.5,
@@ -59,7 +59,7 @@ def write(folder: Path, *, per_class: int = 40) -> None:
 
 
 def load(folder: Path) -> list[Dataset]:
-    return [datasets.load(task.data, folder / task.data.path) for task in network().tasks]
+    return [load_dataset(task.data, folder / task.data.path) for task in network().tasks]
 
 
 def _save(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> None:

@@ -1,7 +1,10 @@
-"""`python -m tests.support.tiny_server`: the real server process on the tiny store that APP_STORE names.
+"""`python -m tests.support.tiny_server`: the real server on the tiny store that APP_STORE names, with faults on demand.
 
-TINY_LOAD_S slows the start down, TINY_DELAY_S every batch after it; with TINY_FAILS they all fail, and with TINY_DIES
-the thread dies that takes the second of them. With TINY_DECODES_NOTHING, processes that decode end when they start.
+TINY_LOAD_S: seconds that loading the models takes.
+TINY_DELAY_S: seconds that each batch takes after the warm-up.
+TINY_FAILS: every batch after the warm-up fails.
+TINY_DIES: the thread that takes the second batch dies.
+TINY_DECODES_NOTHING: decode workers exit when they start.
 """
 
 from __future__ import annotations
@@ -11,39 +14,42 @@ import time
 from itertools import count
 from typing import Any
 
-from app.__main__ import end, main
-from app.batching.scheduler import BatchScheduler, ScheduledBatch
+from app.__main__ import exit_immediately, main
+from app.batching.request import ScheduledBatch
+from app.batching.scheduler import BatchScheduler
 from app.settings import Settings
 from models.artifacts.catalog import Catalog
-from models.artifacts.store import Versions
-from models.decoding import protocol as wishes
-from tests.support import tiny_app as tiny
+from models.artifacts.store import ArtifactVersions
+from models.decoding import protocol
+from tests.support import colour_store
+from tests.support.colour_engine import ColourEngine
 from tests.support.decode_worker import changed
 
 
-def load(settings: Settings, before: Catalog | None = None, hidden: Versions = frozenset()) -> Catalog:
+def load(settings: Settings, before: Catalog | None = None, hidden: ArtifactVersions = frozenset()) -> Catalog:
+    """Load the models, as slow and as faulty as the environment says."""
     time.sleep(float(os.environ.get("TINY_LOAD_S", "0")))
     delay_s = float(os.environ.get("TINY_DELAY_S", "0"))
     fails = bool(os.environ.get("TINY_FAILS"))
-    engines = {name: tiny.ColourEngine(delay_s=delay_s, fails=fails) for name in ("near_net", "far_net")}
-    return tiny.load(settings, before, hidden, engines=engines)
+    engines = {name: ColourEngine(delay_s=delay_s, fails=fails) for name in ("near_net", "far_net")}
+    return colour_store.load_models(settings, before, hidden, engines=engines)
 
 
-def make_mortal() -> None:
-    """Let a thread of a batcher meet what no error of an engine can do to it."""
-    take, taken = BatchScheduler.next_batch, count(1)
+def let_worker_die() -> None:
+    """Let the second batch end its thread, which no error of an engine can do."""
+    next_batch, calls = BatchScheduler.next_batch, count(1)
 
-    def take_or_die(line: BatchScheduler[Any], now: float, being_made: int = 0) -> ScheduledBatch[Any]:
-        if next(taken) == 2:
+    def next_batch_or_die(*arguments: Any, **named: Any) -> ScheduledBatch[Any]:
+        if next(calls) == 2:
             raise ZeroDivisionError
-        return take(line, now, being_made)
+        return next_batch(*arguments, **named)
 
-    BatchScheduler.next_batch = take_or_die  # type: ignore[method-assign, assignment]
+    BatchScheduler.next_batch = next_batch_or_die  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
     if os.environ.get("TINY_DIES"):
-        make_mortal()
+        let_worker_die()
     if os.environ.get("TINY_DECODES_NOTHING"):
-        wishes.spawn = changed("raise SystemExit(1)")  # type: ignore[assignment]
-    end(main(load))
+        protocol.spawn = changed("raise SystemExit(1)")  # type: ignore[assignment]
+    exit_immediately(main(load))

@@ -1,125 +1,67 @@
-"""Whole runs, from a dataset to a classifier in the store, by the command that users call."""
+"""Complete runs, from a dataset to a classifier in the store."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
-import subprocess
-import sys
-import tarfile
-import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
 from models.artifacts import golden
 from models.artifacts.catalog import load, load_extractor
-from models.artifacts.store import DEFAULT_STORE, ClassifierArtifact, Store
+from models.artifacts.store import ClassifierArtifact, Store
 from models.classifier import BatchItem, classify
 from models.console.progress import silent
 from models.errors import ModelsError
 from models.manifests import CARD_FILE, GOLDEN_FILE, HEAD_FILE, ExtractorManifest
-from tests.support import drawn
-from tests.support.paths import ROOT
-from tests.support.processes import server
-from training import __main__ as command
-from training.data import dataset as datasets
+from tests.support import colour_dataset
+from tests.support.killed import interrupted_at
+from tests.support.training_workspace import FirstRun, Workspace
+from training.data.dataset import load_dataset
 from training.errors import TrainingError
-from training.evaluation import evaluate
-from training.recipes.schema import Data, Recipe
+from training.recipes.data import DatasetSpec
 from training.runtime.context import RunContext
 from training.train import run
 
-pytestmark = pytest.mark.timeout(300)
-
-CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10-jpeg.tar.gz"
-
-
-class Place:
-    """A store, a cache and a recipe of a test's own."""
-
-    def __init__(self, folder: Path, data: Path, extractor: Path | None = None) -> None:
-        """Start empty, or with a copy of the extractor of another place."""
-        self.data, self.store, self.cache = data, Store(folder / "store"), folder / "cache"
-        self.said: list[str] = []
-        self.recipe = folder / "colours.toml"
-        self.recipe.write_text(drawn.RECIPE)
-        if extractor:
-            shutil.copytree(extractor / "store" / "extractors", folder / "store" / "extractors")
-
-    @property
-    def options(self) -> list[str]:
-        """Of the command line."""
-        return ["--data", str(self.data), "--store", str(self.store.root), "--cache", str(self.cache)]
-
-    def run(self, recipe: Recipe) -> ClassifierArtifact:
-        """In this process."""
-        at = RunContext(self.store, silent, self.said.append, self.data, self.cache)
-        made = run(recipe, at)
-        assert made.manifest.kind == "classifier"
-        return self.store.classifier(made.manifest.name, made.manifest.version)
-
-    def process(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`python -m WORDS run RECIPE OPTIONS`."""
-        report = ["--report", str(self.cache.with_name("report"))]
-        arguments = [sys.executable, "-m", *words, "run", str(self.recipe), *self.options, *report]
-        return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def first(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The folder of a place in which the command has run once, and what it wrote."""
-    folder = tmp_path_factory.mktemp("first")
-    return folder, Place(folder, colours).process("training")
-
-
-@pytest.fixture
-def place(tmp_path: Path, colours: Path, first: tuple[Path, object]) -> Place:
-    """A place with the extractor, and nothing else."""
-    return Place(tmp_path, colours, first[0])
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("training_runs")]
 
 
 def head_of(artifact: ClassifierArtifact) -> bytes:
     return artifact.read(HEAD_FILE)
 
 
-def reference(first: tuple[Path, object]) -> ClassifierArtifact:
+def reference(first: FirstRun) -> ClassifierArtifact:
     return Store(first[0] / "store").classifier("colours", 1)
 
 
-def test_from_start_to_classifier_by_one_command(
-    first: tuple[Path, subprocess.CompletedProcess[str]], colours: Path
-) -> None:
-    folder, done = first
-    assert done.returncode == 0, done.stderr
+def test_one_command_makes_extractor_classifier_and_report(first: FirstRun, colours: Path) -> None:
+    folder, process = first
+    assert process.returncode == 0, process.stderr
     store = Store(folder / "store")
     extractor, classifier = store.extractor("tiny_net"), store.classifier("colours")
-    lines = done.stdout.splitlines()
+    lines = process.stdout.splitlines()
     assert lines[:4] == [
         f"extractor tiny_net@1: {extractor.folder}",
         "fitting the xgboost head on 152 images",
         f"classifier colours@1: {classifier.folder}",
         f"report: {folder / 'report' / 'report.html'}",
     ]
-    assert "test" in done.stdout.split("accuracy")[1], "the test report"
-    assert [line.partition(" in ")[0] for line in done.stderr.splitlines()] == [
+    assert "test" in process.stdout.split("accuracy")[1], "the table of metrics"
+    assert [line.partition(" in ")[0] for line in process.stderr.splitlines()] == [
         "features of held-out images: 8 of 8 images",
         "features of training images: 152 of 152 images",
         "features of test set: 80 of 80 images",
     ]
     manifest = classifier.manifest
-    assert manifest.classes == drawn.CLASSES
+    assert manifest.classes == colour_dataset.CLASSES
     assert manifest.metrics["test"].images == 80
     assert manifest.metrics["test"].accuracy > 0.9
     assert manifest.data == {
         "dataset": "colours",
-        "digest": datasets.load(Data(path="colours"), colours).digest,
+        "digest": load_dataset(DatasetSpec(path="colours"), colours).digest,
         "training_images": 160,
         "fitted_on_images": 152,
         "held_out_images": 8,
@@ -128,57 +70,68 @@ def test_from_start_to_classifier_by_one_command(
     assert manifest.extractor.weights_sha256 == extractor.manifest.weights_sha256
     assert "Drawn by a test." in classifier.read(CARD_FILE).decode()
     assert "Drawn by a test." in extractor.read(CARD_FILE).decode()
-    assert load(store).find("colours").classes == drawn.CLASSES
+    assert load(store).find("colours").classes == colour_dataset.CLASSES
 
 
-def test_a_second_run_makes_the_next_version_of_the_same_head(
-    tmp_path: Path, colours: Path, first: tuple[Path, object]
-) -> None:
+def test_second_run_makes_the_next_version_of_the_same_head(tmp_path: Path, colours: Path, first: FirstRun) -> None:
     shutil.copytree(first[0], tmp_path, dirs_exist_ok=True)
-    place = Place(tmp_path, colours)
-    again = place.run(drawn.recipe())
+    workspace = Workspace(tmp_path, colours)
+    again = workspace.run(colour_dataset.recipe())
     assert again.label == "colours@2"
-    assert head_of(again) == head_of(reference(first)), "the same seed, another process"
+    assert head_of(again) == head_of(reference(first)), "same seed, other process"
     assert again.read(GOLDEN_FILE) == reference(first).read(GOLDEN_FILE)
     assert again.manifest.metrics == reference(first).manifest.metrics
-    assert [each.label for each in place.store.extractors()] == ["tiny_net@1"]
-    other = place.run(drawn.recipe(name="mine", head={"kind": "logistic"}))
+    assert [each.label for each in workspace.store.extractors()] == ["tiny_net@1"]
+    other = workspace.run(colour_dataset.recipe(name="mine", head={"kind": "logistic"}))
     assert (other.label, other.manifest.name) == ("mine@1", "mine")
 
 
-def cached_rows(place: Place) -> int:
-    return sum(path.stat().st_size for path in place.cache.rglob("index.sha256")) // 32
+def cached_rows(workspace: Workspace) -> int:
+    return sum(path.stat().st_size for path in workspace.cache.rglob("index.sha256")) // 32
 
 
 @pytest.mark.parametrize(
-    ("event", "part", "count", "rows"),
+    ("event", "part", "count"),
     [
-        pytest.param("open", ".png", 240 + 216, range(64, 240), id="while features are extracted"),
-        pytest.param("open", "/golden.npz", 3, range(240, 241), id="while the classifier is written"),
-        pytest.param("os.rename", "/.writing-", 1, range(240, 241), id="before it is renamed into its place"),
+        pytest.param("open", "/golden.npz", 3, id="while the classifier is written"),
+        pytest.param("os.rename", "/.writing-", 1, id="before the classifier is renamed"),
     ],
 )
-def test_after_a_kill_the_same_command_goes_on(
-    place: Place, first: tuple[Path, object], event: str, part: str, count: int, rows: range
+def test_interrupted_run_resumes_with_the_same_command(
+    workspace: Workspace, first: FirstRun, event: str, part: str, count: int
 ) -> None:
-    killed = place.process("tests.support.killed", event, part, str(count), "training")
+    with interrupted_at(event, part, count):
+        workspace.run(colour_dataset.recipe())
+    check_resumed_run(workspace, first, range(240, 241))
+
+
+def test_killed_run_resumes_with_the_same_command(workspace: Workspace, first: FirstRun) -> None:
+    """The process is killed while it extracts features."""
+    killed = workspace.run_process("tests.support.killed", "open", ".png", str(240 + 216), "training")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert cached_rows(place) in rows
-    assert place.store.classifiers() == [], "no half of a classifier"
-    made = place.run(drawn.recipe())
-    assert made.label == "colours@1"
-    assert head_of(made) == head_of(reference(first))
-    assert made.manifest.metrics == reference(first).manifest.metrics
-    assert cached_rows(place) == 240
-    assert [path.name for path in made.folder.parent.iterdir()] == ["1"], "what was left behind is gone"
+    check_resumed_run(workspace, first, range(64, 240))
 
 
-def answers(place: Place, name: str) -> tuple[Any, Any]:
-    """Golden pictures by the network as it is, and by the classifier."""
-    (classifier,) = load(place.store, [name]).classifiers
-    pictures = golden.synthetic_images(drawn.SIZE, 8, seed=4)
-    rows = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in pictures])
-    return classifier.extractor.engine.run(pictures), np.stack([row[0] for row in rows])
+def check_resumed_run(workspace: Workspace, first: FirstRun, rows: range) -> None:
+    """Run again after an interruption that left so many rows in the cache, and compare with an uninterrupted run."""
+    assert cached_rows(workspace) in rows
+    assert workspace.store.classifiers() == [], "no incomplete classifier"
+    artifact = workspace.run(colour_dataset.recipe())
+    assert artifact.label == "colours@1"
+    assert head_of(artifact) == head_of(reference(first))
+    assert artifact.manifest.metrics == reference(first).manifest.metrics
+    assert cached_rows(workspace) == 240
+    assert [path.name for path in artifact.folder.parent.iterdir()] == ["1"], (
+        "temporary files of the killed run are deleted"
+    )
+
+
+def run_network_and_classifier(workspace: Workspace, name: str) -> tuple[Any, Any]:
+    """Return the outputs of the network and of the classifier for the same images."""
+    (classifier,) = load(workspace.store, [name]).classifiers
+    images = golden.synthetic_images(colour_dataset.SIZE, 8, seed=4)
+    rows = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in images])
+    return classifier.extractor.engine.run(images), np.stack([row[0] for row in rows])
 
 
 TOP: dict[str, Any] = {
@@ -197,90 +150,98 @@ TOP: dict[str, Any] = {
 }
 
 
-def test_the_networks_own_top_can_be_the_head(tmp_path: Path, colours: Path) -> None:
-    place = Place(tmp_path, colours)
-    own = {"network": TOP, "extractor": {"name": "topped_net", "output": "colour"}, "head": {"kind": "softmax"}}
-    made = place.run(drawn.recipe(**own, calibrate=False))
-    network, found = answers(place, "colours")
-    assert made.manifest.classes == drawn.CLASSES
-    assert np.allclose(found, network["colour"][:, [3, 1, 2, 0]], atol=1e-6)
-    alone = place.run(drawn.recipe(**own, name="alone", data=None))
+def test_top_of_the_network_can_be_the_head(tmp_path: Path, colours: Path) -> None:
+    workspace = Workspace(tmp_path, colours)
+    softmax = {"network": TOP, "extractor": {"name": "topped_net", "output": "colour"}, "head": {"kind": "softmax"}}
+    artifact = workspace.run(colour_dataset.recipe(**softmax, calibrate=False))
+    outputs, probabilities = run_network_and_classifier(workspace, "colours")
+    assert artifact.manifest.classes == colour_dataset.CLASSES
+    assert np.allclose(probabilities, outputs["colour"][:, [3, 1, 2, 0]], atol=1e-6)
+    alone = workspace.run(colour_dataset.recipe(**softmax, name="alone", data=None))
     assert alone.manifest.classes == ("red", "green", "grey", "blue")
     assert alone.manifest.metrics == {}
-    network, found = answers(place, "alone")
-    assert np.allclose(found, network["colour"], atol=1e-6)
-    calibrated = place.run(drawn.recipe(**own, name="calibrated"))
+    outputs, probabilities = run_network_and_classifier(workspace, "alone")
+    assert np.allclose(probabilities, outputs["colour"], atol=1e-6)
+    calibrated = workspace.run(colour_dataset.recipe(**softmax, name="calibrated"))
     assert calibrated.manifest.head.temperature != 1
 
 
-def test_a_repeated_run_reads_what_the_first_one_measured_on_the_test_set(place: Place) -> None:
-    once = drawn.recipe(head={"kind": "logistic"}, data={"path": "colours", "test_once": True})
-    first, again = place.run(once), place.run(once)
+def test_repeated_run_reports_the_first_test_metrics(workspace: Workspace) -> None:
+    once = colour_dataset.recipe(head={"kind": "logistic"}, data={"path": "colours", "test_once": True})
+    first, again = workspace.run(once), workspace.run(once)
     assert first.manifest.metrics["test"].images == 80
     assert again.manifest.metrics == first.manifest.metrics
-    (said,) = [line for line in place.said if "is not measured again" in line]
-    assert said.startswith(f"the test set was measured on {first.manifest.created} for colours@1")
-    assert said.endswith("this is the same model, with the same figures")
+    (line,) = [line for line in workspace.lines if "is not measured again" in line]
+    assert line.startswith(f"the test set was measured on {first.manifest.created} for colours@1")
+    assert line.endswith("this is the same model with the same metrics")
 
 
-def test_a_logistic_head_calibrated_and_fitted_again(place: Place) -> None:
-    plain = place.run(drawn.recipe(head={"kind": "logistic"}, calibrate=False))
-    again = place.run(drawn.recipe(head={"kind": "logistic"}, refit=True))
+def test_logistic_head_is_calibrated_and_refitted(workspace: Workspace) -> None:
+    plain = workspace.run(colour_dataset.recipe(head={"kind": "logistic"}, calibrate=False))
+    again = workspace.run(colour_dataset.recipe(head={"kind": "logistic"}, refit=True))
     assert (plain.manifest.head.kind, plain.manifest.head.temperature) == ("logistic", 1)
     assert again.manifest.head.temperature != 1
     assert (plain.manifest.data["fitted_on_images"], again.manifest.data["fitted_on_images"]) == (152, 160)
     assert head_of(plain) != head_of(again)
-    assert place.said[-2] == "fitting it again on all 160 images"
+    assert workspace.lines[-2] == "fitting it again on all 160 images"
 
 
-def test_without_a_test_set_only_the_held_out_images_are_measured(place: Place, tmp_path: Path, colours: Path) -> None:
+def test_without_a_test_set_only_held_out_images_are_measured(
+    workspace: Workspace, tmp_path: Path, colours: Path
+) -> None:
     shutil.copytree(colours / "train", tmp_path / "alone" / "train")
-    place.data = tmp_path / "alone"
-    made = place.run(drawn.recipe(data={"path": "colours", "test": ""}))
-    assert set(made.manifest.metrics) == {"holdout"}
-    assert made.manifest.data["test_images"] == 0
+    workspace.data = tmp_path / "alone"
+    artifact = workspace.run(colour_dataset.recipe(data={"path": "colours", "test": ""}))
+    assert set(artifact.manifest.metrics) == {"holdout"}
+    assert artifact.manifest.data["test_images"] == 0
 
 
-def test_probes_are_measured_where_they_are_there(place: Place, tmp_path: Path, colours: Path) -> None:
-    around = tmp_path / "around"
-    shutil.copytree(colours, around / "colours")
-    drawn.colours(around / "painted", train=1, test=6, classes=("azure", "navy", "red"))
-    place.data = around / "colours"
+def test_probes_are_measured_if_they_exist(workspace: Workspace, tmp_path: Path, colours: Path) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(colours, parent / "colours")
+    colour_dataset.write(parent / "painted", train=1, test=6, classes=("azure", "navy", "red"))
+    workspace.data = parent / "colours"
     renamed = {"azure": "blue", "navy": "blue"}
     probes: list[dict[str, Any]] = [
         {"name": "paintings", "path": "painted", "split": "test", "names": renamed},
-        {"name": "photographs", "path": "nosuch", "split": "test"},
+        {"name": "photos", "path": "nosuch", "split": "test"},
     ]
-    made = place.run(drawn.recipe(probes=probes))
-    assert set(made.manifest.metrics) == {"holdout", "test", "paintings"}
-    assert made.manifest.metrics["paintings"].images == 18
-    assert set(made.manifest.metrics["paintings"].accuracy_by_class) == {"blue", "red"}
-    assert f"photographs: not measured, since there is no {around / 'nosuch'}" in place.said
-    with pytest.raises(TrainingError, match="painted has a class 'azure' that colours has not"):
-        place.run(drawn.recipe(probes=[probes[0] | {"names": {}}]))
+    artifact = workspace.run(colour_dataset.recipe(probes=probes))
+    assert set(artifact.manifest.metrics) == {"holdout", "test", "paintings"}
+    assert artifact.manifest.metrics["paintings"].images == 18
+    assert set(artifact.manifest.metrics["paintings"].accuracy_by_class) == {"blue", "red"}
+    assert f"photos: not measured, since there is no {parent / 'nosuch'}" in workspace.lines
+    with pytest.raises(TrainingError, match="painted has a class 'azure' that colours does not have"):
+        workspace.run(colour_dataset.recipe(probes=[probes[0] | {"names": {}}]))
 
 
-def test_another_size_of_the_same_weights_is_another_extractor(place: Place) -> None:
+def test_equal_weights_are_saved_once_and_others_as_a_new_version(workspace: Workspace) -> None:
     network = {"architecture": "small_cnn", "size": 32, "weights": "random"}
-    assert place.run(drawn.recipe(network=network)).manifest.extractor.name == "tiny_net"
-    assert [each.label for each in place.store.extractors()] == ["tiny_net@1"]
-    place.run(drawn.recipe(network={**network, "tasks": TOP["tasks"]}))
-    assert [each.label for each in place.store.extractors()] == ["tiny_net@2", "tiny_net@1"]
+    assert workspace.run(colour_dataset.recipe(network=network)).manifest.extractor.name == "tiny_net"
+    assert [each.label for each in workspace.store.extractors()] == ["tiny_net@1"]
+    workspace.run(colour_dataset.recipe(network={**network, "tasks": TOP["tasks"]}))
+    assert [each.label for each in workspace.store.extractors()] == ["tiny_net@2", "tiny_net@1"]
 
 
-def test_a_run_without_a_head_makes_the_extractor_alone(place: Place) -> None:
-    made = run(drawn.recipe(head=None, seed=5), RunContext(place.store, silent, print, place.data, place.cache))
-    assert isinstance(made.manifest, ExtractorManifest)
-    assert made.label == "tiny_net@2"
-    assert load_extractor(made).manifest.outputs == {"pooled": 64}
+def test_run_without_a_head_makes_only_the_extractor(workspace: Workspace) -> None:
+    artifact = run(
+        colour_dataset.recipe(head=None, seed=5),
+        RunContext(workspace.store, silent, print, workspace.data, workspace.cache),
+    )
+    assert isinstance(artifact.manifest, ExtractorManifest)
+    assert artifact.label == "tiny_net@2"
+    assert load_extractor(artifact).manifest.outputs == {"pooled": 64}
 
 
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        ({"name": "My Model"}, "'My Model' is no name for a model"),
-        ({"extractor": {"name": "../up"}}, "'../up' is no name for a model"),
-        ({"network": None, "extractor": {"name": "nosuch"}}, "There is no extractor nosuch in .* There is: tiny_net@1"),
+        ({"name": "My Model"}, "'My Model' is not a valid model name"),
+        ({"extractor": {"name": "../up"}}, "'../up' is not a valid model name"),
+        (
+            {"network": None, "extractor": {"name": "nosuch"}},
+            "There is no extractor nosuch in .* Available: tiny_net@1",
+        ),
         ({"network": None, "extractor": {"name": "tiny_net", "version": 7}}, "There is no extractor tiny_net@7"),
         (
             {"network": None, "extractor": {"name": "tiny_net", "output": "top"}},
@@ -288,7 +249,7 @@ def test_a_run_without_a_head_makes_the_extractor_alone(place: Place) -> None:
         ),
         ({"preprocess": {"size": 64}}, r"tiny_net@1 takes 32 px, but preprocess\.size is 64"),
         ({"head": {"kind": "softmax"}}, "A softmax head needs a top of tiny_net@1, which 'pooled' is not; it has none"),
-        ({"network": {"architecture": "resnet", "size": 32, "weights": "random"}}, "There is no network 'resnet'"),
+        ({"network": {"architecture": "resnet", "size": 32, "weights": "random"}}, "Unknown network 'resnet'"),
         (
             {"network": {"architecture": "small_cnn", "size": 32, "weights": "no.h5"}},
             "No ImageNet weights .* small_cnn",
@@ -297,162 +258,8 @@ def test_a_run_without_a_head_makes_the_extractor_alone(place: Place) -> None:
         ({"data": {"path": "colours", "names": {"red": "blue"}}}, "Two classes are named 'blue'"),
     ],
 )
-def test_what_cannot_be_run_is_said_before_work_is_put_into_it(place: Place, parts: Any, expected: str) -> None:
-    with pytest.raises((TrainingError, ModelsError), match=expected) as refused:
-        place.run(drawn.recipe(**parts))
-    assert "\n" not in str(refused.value)
-    assert not place.cache.exists(), "no features were extracted"
-
-
-@pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Call the command line in this process: exit code, standard output, standard error."""
-
-    def main(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["training", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            command.main()
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return main
-
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["run", "nosuch"], "There is no recipe 'nosuch'"),
-        (["run", "RECIPE", "--data", "/nosuch"], "There is no dataset at /nosuch"),
-        (["run", "RECIPE", "--weights", "/nosuch.safetensors"], "There is no weights file /nosuch.safetensors"),
-        (["run", "RECIPE", "--passes", "3"], "colours does not fit its network"),
-        (["run", "RECIPE", "--name", "[bold]/x"], "'[bold]/x' is no name for a model"),
-        (["predict", "/nosuch", "--model", "colours"], "There are no pictures in /nosuch"),
-        (["predict", "DATA", "--model", "nosuch"], "There is no classifier nosuch"),
-        (["evaluate", "--model", "nosuch", "--data", "DATA"], "There is no classifier nosuch"),
-        (["evaluate", "--model", "no@such", "--data", "DATA"], "'no@such' is no model: write NAME or NAME@VERSION"),
-        (["evaluate", "--model", "colours", "--data", "/nosuch"], "There is no dataset at /nosuch"),
-        (["evaluate", "--model", "colours", "--data", "DATA", "--split", "nosuch"], "There is no folder"),
-        (["evaluate", "--model", "colours", "--data", "DATA", "--url", "http://127.0.0.1:9"], "No answer from"),
-    ],
-)
-def test_an_error_of_use_is_one_line_and_exit_code_1(
-    call: Call, tmp_path: Path, colours: Path, first: tuple[Path, object], arguments: list[str], expected: str
-) -> None:
-    recipe = tmp_path / "colours.toml"
-    recipe.write_text(drawn.RECIPE)
-    words = [{"RECIPE": str(recipe), "DATA": str(colours)}.get(word, word) for word in arguments]
-    code, _, err = call(*words, "--store", str(first[0] / "store"), "--cache", str(tmp_path / "cache"))
-    said = [line for line in err.splitlines() if not line.startswith("colours@1 on test")]
-    assert code == 1
-    assert len(said) == 1
-    assert said[0].startswith(expected)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["run"],
-        ["run", "cifar10", "--passes", "-1"],
-        ["evaluate", "--model", "colours"],
-        ["evaluate", "--model", "colours", "--data", ".", "--rename", "red"],
-        ["nosuch"],
-    ],
-)
-def test_wrong_usage_is_exit_code_2(call: Call, first: tuple[Path, object], arguments: list[str]) -> None:
-    store = ["--store", str(first[0] / "store")] if arguments[0] == "evaluate" else []
-    code, _, err = call(*arguments, *store)
-    assert code == 2
-    assert "Traceback" not in err
-
-
-def test_the_evaluation_gives_the_figures_of_the_manifest_and_a_report(
-    call: Call, tmp_path: Path, colours: Path, first: tuple[Path, object]
-) -> None:
-    options = ["--model", "colours", "--data", str(colours), "--store", str(first[0] / "store")]
-    code, out, err = call("evaluate", *options, "--json")
-    assert code == 0, err
-    expected = reference(first).manifest.metrics["test"].model_dump(mode="json")
-    assert json.loads(out) == {
-        name: pytest.approx(figure, abs=1e-6) if name != "accuracy_by_class" else figure
-        for name, figure in expected.items()
-    }
-    reported = json.loads((tmp_path / "runs" / "colours-1-test" / "metrics.json").read_text())
-    assert reported["accuracy"] == pytest.approx(expected["accuracy"])
-    assert (tmp_path / "runs" / "colours-1-test" / "report.html").is_file()
-    code, out, err = call("evaluate", *options, "--split", "train", "--report", str(tmp_path / "train"))
-    assert code == 0, err
-    assert "160" in out
-    assert json.loads((tmp_path / "train" / "metrics.json").read_text())["images"] == 160
-
-
-def test_predictions_are_written_and_what_is_no_picture_is_told(
-    call: Call, tmp_path: Path, colours: Path, first: tuple[Path, object]
-) -> None:
-    shutil.copytree(colours / "test" / "red", tmp_path / "red")
-    (tmp_path / "red" / "notes.txt").write_text("no picture")
-    code, out, err = call(
-        "predict",
-        str(tmp_path / "red"),
-        "--model",
-        "colours",
-        "--out",
-        str(tmp_path / "out"),
-        "--store",
-        str(first[0] / "store"),
-    )
-    assert code == 1, "a file could not be read"
-    assert "notes.txt: " in err
-    assert f"{tmp_path / 'out' / 'results.csv'}: the likeliest class for 20 pictures" in out
-    lines = (tmp_path / "out" / "results.csv").read_text().splitlines()
-    assert lines[:2] == ["Filename,Predictions", "000.png,red"]
-    assert len(lines) == 21
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(not CIFAR10.is_file(), reason=f"needs {CIFAR10.relative_to(ROOT.parent)} beside the project")
-def test_a_subset_of_real_images_becomes_a_classifier_that_is_served(tmp_path: Path) -> None:
-    """In less than five minutes, on the extractor that is shipped."""
-    shipped = DEFAULT_STORE / "extractors" / "inception_v3_96"
-    if not shipped.is_dir():
-        pytest.skip("needs the extractor inception_v3_96 in models/store")
-    data, store = tmp_path / "cifar10", tmp_path / "store"
-    unpack_some(data, train=100, test=30)
-    shutil.copytree(shipped, store / "extractors" / shipped.name)
-    options = ["--data", str(data), "--store", str(store), "--cache", str(tmp_path / "cache")]
-    begun = time.monotonic()
-    subprocess.run(
-        [sys.executable, "-m", "training", "run", "cifar10", "--name", "mine", "--report", str(tmp_path), *options],
-        cwd=ROOT,
-        check=True,
-    )
-    assert time.monotonic() - begun < 300
-    manifest = Store(store).classifier("mine").manifest
-    assert manifest.metrics["test"].images == 300
-    assert manifest.metrics["test"].accuracy > 0.6
-    images = evaluate.labelled_split(data, "test", manifest, {})
-    (classifier,) = load(Store(store)).classifiers
-    with server("app", APP_STORE=str(store), APP_DEFAULT_MODEL="mine") as started:
-        address = started.address(120)
-        reply = httpx.post(f"{address}/v1/classify", content=images.paths[0].read_bytes(), timeout=30).json()
-        served = evaluate.predict_by_http(address, manifest, images)
-    assert reply["model"] == "mine"
-    assert reply["predictions"][0]["label"] in manifest.classes
-    assert np.abs(served - evaluate.predict(classifier, images)).max() < 0.2, "trees jump where a feature is at a split"
-    assert (served.argmax(axis=1) == images.labels).mean() == pytest.approx(manifest.metrics["test"].accuracy, abs=0.02)
-
-
-def unpack_some(folder: Path, **counts: int) -> None:
-    """So many images of each class and split."""
-    taken: Counter[str] = Counter()
-    with tarfile.open(CIFAR10) as archive:
-        for member in archive:
-            kept = Path(member.name)
-            if member.isfile() and taken[str(kept.parent)] < counts[kept.parts[0]]:
-                taken[str(kept.parent)] += 1
-                archive.extract(member, folder, filter="data")
+def test_invalid_recipe_is_rejected_before_any_work(workspace: Workspace, parts: Any, expected: str) -> None:
+    with pytest.raises((TrainingError, ModelsError), match=expected) as raised:
+        workspace.run(colour_dataset.recipe(**parts))
+    assert "\n" not in str(raised.value)
+    assert not workspace.cache.exists(), "no features were extracted"

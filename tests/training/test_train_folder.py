@@ -1,4 +1,4 @@
-"""Somebody's own photographs become a classifier by one command, and a server serves it beside all others."""
+"""One command trains a classifier on a user's own images, and a server serves it together with all others."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from rich.text import Text
 from models.artifacts.catalog import load
 from models.artifacts.store import ClassifierArtifact, Store
 from models.console.progress import silent
-from tests.support import drawn
-from tests.support import tiny_models as tiny
+from tests.support import colour_dataset, keras_store
+from tests.support.manifests import CLASSES
 from tests.support.processes import ServerProcess, server
 from training import __main__ as command
-from training.estimators.heads import FITTED_KINDS
+from training.estimators.kinds import FITTED_KINDS
 from training.evaluation import evaluate
-from training.recipes import schema as recipe
+from training.recipes.load import load_recipe
 from training.runtime.context import RunContext
 from training.train import run
 
 pytestmark = pytest.mark.timeout(300)
 
-OWN = ("blue", "red")
+CLASSES_OF_FOLDER = ("blue", "red")
 
-#: Parameters that take no time.
+#: Parameters that are fitted quickly.
 QUICK: dict[str, dict[str, Any]] = {kind: {} for kind in FITTED_KINDS} | {
     "dense": {"units": [8], "epochs": 2},
     "xgboost": {"n_estimators": 5},
@@ -42,29 +42,29 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders without splits, and a file that is no picture."""
-    folder = drawn.colours(tmp_path_factory.mktemp("own"), train=20, test=0, classes=OWN) / "train"
-    (folder / "red" / "notes.txt").write_text("no picture")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders without splits, and a file that is not an image."""
+    folder = colour_dataset.write(tmp_path_factory.mktemp("own"), train=20, test=0, classes=CLASSES_OF_FOLDER) / "train"
+    (folder / "red" / "notes.txt").write_text("not an image")
     return folder
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which a small real network bears the name of the shipped one."""
-    place = tmp_path_factory.mktemp("place")
-    tiny.save_extractor(Store(place / "store"), name=recipe.load("own").extractor.name)
-    return place
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, in which a small real network has the name of the shipped one."""
+    workspace = tmp_path_factory.mktemp("workspace")
+    keras_store.save_extractor(Store(workspace / "store"), name=load_recipe("own").extractor.name)
+    return workspace
 
 
 @pytest.fixture
-def call(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Call `run` without a recipe in this process: exit code, standard output, standard error."""
+def call(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call `run` without a recipe in this process; returns exit code, standard output and standard error."""
 
     def main(*words: str) -> tuple[int, str, str]:
-        places = ["--store", str(place / "store"), "--cache", str(place / "cache")]
-        monkeypatch.setattr(sys, "argv", ["training", "run", *places, *words])
-        monkeypatch.chdir(place)
+        folders = ["--store", str(workspace / "store"), "--cache", str(workspace / "cache")]
+        monkeypatch.setattr(sys, "argv", ["training", "run", *folders, *words])
+        monkeypatch.chdir(workspace)
         with pytest.raises(SystemExit) as ended:
             command.main()
         return int(ended.value.code or 0), *capsys.readouterr()
@@ -72,17 +72,17 @@ def call(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     return main
 
 
-def made(place: Path, version: int) -> ClassifierArtifact:
-    return Store(place / "store").classifier("mine", version)
+def load_version(workspace: Path, version: int) -> ClassifierArtifact:
+    return Store(workspace / "store").classifier("mine", version)
 
 
-def test_one_command_makes_a_classifier_and_its_report(call: Call, place: Path, photographs: Path) -> None:
-    code, out, err = call("--data", str(photographs), "--name", "mine")
+def test_one_command_makes_a_classifier_and_its_report(call: Call, workspace: Path, image_folder: Path) -> None:
+    code, out, err = call("--data", str(image_folder), "--name", "mine")
     assert code == 0, err
-    assert "left out: red/notes.txt: This is not an image of a kind we read" in out
-    assert "2 classes, 32 photographs to learn from, 8 to measure with" in out
-    manifest = made(place, 1).manifest
-    assert manifest.classes == OWN
+    assert "left out: red/notes.txt: This is not an image of a supported format" in out
+    assert "2 classes, 32 training images, 8 images to measure" in out
+    manifest = load_version(workspace, 1).manifest
+    assert manifest.classes == CLASSES_OF_FOLDER
     assert set(manifest.metrics) == {"cross-validated", "test"}
     assert manifest.metrics["cross-validated"].accuracy > 0.8
     assert manifest.metrics["test"].images == 8
@@ -91,93 +91,97 @@ def test_one_command_makes_a_classifier_and_its_report(call: Call, place: Path, 
     assert {trial["parameters"]["head"] for trial in trials} == {"logistic", "ridge", "xgboost"}
     best = trials[manifest.tuning["best"]]
     assert {trial["parameters"]["mirror"] for trial in trials} == {False, True}
-    alike = [trial for trial in trials if trial["parameters"]["mirror"] == best["parameters"]["mirror"]]
-    assert best["log_loss"] == min(trial["log_loss"] for trial in alike)
+    with_same_mirroring = [trial for trial in trials if trial["parameters"]["mirror"] == best["parameters"]["mirror"]]
+    assert best["log_loss"] == min(trial["log_loss"] for trial in with_same_mirroring)
     assert manifest.preprocess.mirror == best["parameters"]["mirror"]
     assert manifest.head.kind == manifest.recipe["head"]["kind"] == best["parameters"]["head"]
     assert manifest.preprocess.source == best["parameters"]["source"]
-    assert "had seen neither it nor what looks like it" in made(place, 1).read("README.md").decode()
-    figures = json.loads((place / "runs" / "mine-1" / "metrics.json").read_text())
+    assert (
+        "fitted neither on it nor on images that look like it" in load_version(workspace, 1).read("README.md").decode()
+    )
+    figures = json.loads((workspace / "runs" / "mine-1" / "metrics.json").read_text())
     assert figures["accuracy"] == manifest.metrics["test"].accuracy
-    assert "red/notes.txt" in (place / "runs" / "mine-1" / "report.html").read_text()
+    assert "red/notes.txt" in (workspace / "runs" / "mine-1" / "report.html").read_text()
 
 
-def test_the_classifier_answers_its_photographs(call: Call, place: Path, photographs: Path) -> None:
-    (classifier,) = load(Store(place / "store"), ["mine"]).classifiers
-    images = evaluate.labelled_split(photographs.parent, "train", classifier.manifest, {})
-    usable = images.take(np.array([i for i, path in enumerate(images.paths) if path.name != "notes.txt"]))
+def test_classifier_predicts_its_training_images(call: Call, workspace: Path, image_folder: Path) -> None:
+    (classifier,) = load(Store(workspace / "store"), ["mine"]).classifiers
+    images = evaluate.load_labelled_split(image_folder.parent, "train", classifier.manifest, {})
+    usable = images.take(np.array([i for i, path in enumerate(images.images) if path.name != "notes.txt"]))
     assert (evaluate.predict(classifier, usable).argmax(axis=1) == usable.labels).mean() > 0.8
 
 
 @pytest.mark.parametrize(
     ("words", "code", "expected"),
     [
-        ([], 2, "name a recipe, or say with --data where your own photographs lie"),
+        ([], 2, "name a recipe, or give the folder of your own images with --data"),
         (["--data", "/nosuch"], 1, "There is no dataset at /nosuch"),
         (["--data", "EMPTY"], 1, "holds no folders of images"),
-        (["--data", "PHOTOGRAPHS", "--name", "My own"], 1, "'My own' is no name for a model"),
-        (["--data", "PHOTOGRAPHS", "--weights", "x"], 1, "own makes no network"),
+        (["--data", "IMAGES", "--name", "My own"], 1, "'My own' is not a valid model name"),
+        (["--data", "IMAGES", "--weights", "x"], 1, "own makes no network"),
     ],
 )
-def test_an_error_of_use_is_told_and_never_a_traceback(
-    call: Call, tmp_path: Path, photographs: Path, words: list[str], code: int, expected: str
+def test_user_error_is_a_message_and_not_a_traceback(
+    call: Call, tmp_path: Path, image_folder: Path, words: list[str], code: int, expected: str
 ) -> None:
-    places = {"EMPTY": str(tmp_path), "PHOTOGRAPHS": str(photographs)}
-    ended, _, err = call(*(places.get(word, word) for word in words))
+    folders = {"EMPTY": str(tmp_path), "IMAGES": str(image_folder)}
+    ended, _, err = call(*(folders.get(word, word) for word in words))
     assert ended == code
     assert expected in " ".join(Text.from_ansi(err).plain.replace("│", "").split())
     assert "Traceback" not in err
 
 
 @pytest.fixture(scope="module")
-def all_made(place: Path, colours: Path) -> Store:
-    """Beside one's own, a classifier of each kind of head."""
-    store, name = Store(place / "store"), recipe.load("own").extractor.name
-    at = RunContext(store, silent, print, colours, place / "cache")
+def store_with_all_heads(workspace: Path, colours: Path) -> Store:
+    """A store with a classifier of each kind of head, and the one of the folder."""
+    store, name = Store(workspace / "store"), load_recipe("own").extractor.name
+    ctx = RunContext(store, silent, print, colours, workspace / "cache")
     for kind in FITTED_KINDS:
         head = {"kind": kind, **QUICK[kind]}
-        run(drawn.recipe(network=None, extractor={"name": name}, name=kind, head=head), at)
-    of_the_top = drawn.colours(place / "tops", train=4, test=2, classes=tiny.CLASSES)
-    own_top = {"extractor": {"name": name, "output": "colour"}, "head": {"kind": "softmax"}}
-    run(drawn.recipe(name="softmax", network=None, **own_top), replace(at, location=of_the_top))
+        run(colour_dataset.recipe(network=None, extractor={"name": name}, name=kind, head=head), ctx)
+    top_dataset = colour_dataset.write(workspace / "tops", train=4, test=2, classes=CLASSES)
+    softmax = {"extractor": {"name": name, "output": "colour"}, "head": {"kind": "softmax"}}
+    run(colour_dataset.recipe(name="softmax", network=None, **softmax), replace(ctx, data_path=top_dataset))
     return store
 
 
 @pytest.fixture(scope="module")
-def serving(all_made: Store) -> Iterator[ServerProcess]:
-    with server("app", APP_STORE=str(all_made.root), APP_DEFAULT_MODEL="ridge", APP_STORE_POLL_S="0.1") as started:
+def serving(store_with_all_heads: Store) -> Iterator[ServerProcess]:
+    with server(
+        "app", APP_STORE=str(store_with_all_heads.root), APP_DEFAULT_MODEL="ridge", APP_STORE_POLL_S="0.1"
+    ) as started:
         yield started
 
 
-def test_every_classifier_made_here_is_served_by_one_server_at_once(
-    serving: ServerProcess, all_made: Store, colours: Path
+def test_one_server_serves_classifiers_of_all_kinds_at_once(
+    serving: ServerProcess, store_with_all_heads: Store, colours: Path
 ) -> None:
     address = serving.address()
-    names = sorted({artifact.manifest.name for artifact in all_made.classifiers()})
+    names = sorted({artifact.manifest.name for artifact in store_with_all_heads.classifiers()})
     assert names == ["dense", "logistic", "mine", "ridge", "softmax", "xgboost"]
     red = (colours / "test" / "red" / "000.png").read_bytes()
     reply = httpx.post(f"{address}/v1/classify", params={"model": ",".join(names)}, content=red, timeout=60).json()
-    assert [each["model"] for each in reply["results"]] == names
-    for each in reply["results"]:
-        assert sum(answer["score"] for answer in each["predictions"]) == pytest.approx(1, abs=1e-3)
-        known = {"softmax": tiny.CLASSES, "mine": OWN}.get(each["model"], drawn.CLASSES)
-        assert {answer["label"] for answer in each["predictions"]} == set(known)
+    assert [result["model"] for result in reply["results"]] == names
+    for result in reply["results"]:
+        assert sum(answer["score"] for answer in result["predictions"]) == pytest.approx(1, abs=1e-3)
+        classes = {"softmax": CLASSES, "mine": CLASSES_OF_FOLDER}.get(result["model"], colour_dataset.CLASSES)
+        assert {answer["label"] for answer in result["predictions"]} == set(classes)
 
 
-def test_run_again_it_makes_the_same_head_which_the_running_server_takes_up(
-    serving: ServerProcess, call: Call, place: Path, photographs: Path
+def test_second_run_makes_the_same_head_and_the_server_loads_it(
+    serving: ServerProcess, call: Call, workspace: Path, image_folder: Path
 ) -> None:
     address = serving.address()
-    code, _, err = call("--data", str(photographs), "--name", "mine", "--report", str(place / "again"))
+    code, _, err = call("--data", str(image_folder), "--name", "mine", "--report", str(workspace / "again"))
     assert code == 0, err
-    assert made(place, 2).manifest.head == made(place, 1).manifest.head
-    assert made(place, 2).manifest.metrics == made(place, 1).manifest.metrics
-    assert (place / "again" / "report.html").is_file()
-    until = time.monotonic() + 100
+    assert load_version(workspace, 2).manifest.head == load_version(workspace, 1).manifest.head
+    assert load_version(workspace, 2).manifest.metrics == load_version(workspace, 1).manifest.metrics
+    assert (workspace / "again" / "report.html").is_file()
+    deadline = time.monotonic() + 100
     version = 1
-    while version == 1 and time.monotonic() < until:
+    while version == 1 and time.monotonic() < deadline:
         version = httpx.get(f"{address}/v1/models/mine", timeout=60).json()["version"]
         time.sleep(0.05)
-    red = next((photographs / "red").glob("*.png")).read_bytes()
+    red = next((image_folder / "red").glob("*.png")).read_bytes()
     reply = httpx.post(f"{address}/v1/classify", params={"model": "mine"}, content=red, timeout=60)
     assert (reply.status_code, reply.json()["version"]) == (200, 2)

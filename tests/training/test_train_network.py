@@ -1,4 +1,4 @@
-"""A network fitted end to end on the recipe's own data, from its images to a classifier."""
+"""Networks that are fitted on the recipe's own data and are their own head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.artifacts.catalog import load
 from models.artifacts.store import ClassifierArtifact, Store
 from models.classifier import BatchItem, classify
 from models.console.progress import silent
-from tests.support import drawn
+from tests.support import colour_dataset
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.train import run
@@ -32,46 +32,50 @@ END_TO_END = {
 }
 
 
-def made_in(store: Store, data: Path, recipe: Recipe) -> ClassifierArtifact:
-    made = run(recipe, RunContext(store, silent, print, data, store.root.parent / "cache"))
-    assert made.manifest.kind == "classifier"
-    return store.classifier(made.manifest.name, made.manifest.version)
+def train_classifier(store: Store, data: Path, recipe: Recipe) -> ClassifierArtifact:
+    artifact = run(recipe, RunContext(store, silent, print, data, store.root.parent / "cache"))
+    assert artifact.manifest.kind == "classifier"
+    return store.classifier(artifact.manifest.name, artifact.manifest.version)
 
 
-def test_a_network_fitted_on_the_recipes_own_data_is_a_classifier(tmp_path: Path, colours: Path) -> None:
+def test_network_fitted_on_the_recipe_data_is_a_classifier(tmp_path: Path, colours: Path) -> None:
     for split in ("train", "test"):
         for name in ("blue", "red"):
             shutil.copytree(colours / split / name, tmp_path / "two" / split / name)
     store = Store(tmp_path / "store")
-    made = made_in(store, tmp_path / "two", drawn.recipe(**END_TO_END))
-    assert made.manifest.classes == ("blue", "red")
-    assert set(made.manifest.metrics) == {"holdout", "valid"}, "what chose the pass is not called a test"
-    assert made.manifest.metrics["valid"].images == 40
-    assert made.manifest.metrics["valid"].accuracy > 0.9
-    assert made.manifest.metrics["valid"].most_frequent == 0.5
+    artifact = train_classifier(store, tmp_path / "two", colour_dataset.recipe(**END_TO_END))
+    assert artifact.manifest.classes == ("blue", "red")
+    assert set(artifact.manifest.metrics) == {"holdout", "valid"}, (
+        "the validation set chose the pass, so it is not a test set"
+    )
+    assert artifact.manifest.metrics["valid"].images == 40
+    assert artifact.manifest.metrics["valid"].accuracy > 0.9
+    assert artifact.manifest.metrics["valid"].most_frequent == 0.5
     fitted_on = store.extractor("fitted_net").manifest.fitted_on
     assert fitted_on["colour"]["validation_images"] == 40
     kept = fitted_on["kept_step"]["holdout"]["colour"]
-    assert kept["accuracy"] == pytest.approx(made.manifest.metrics["valid"].accuracy, abs=0.05), "but for float16"
+    assert kept["accuracy"] == pytest.approx(artifact.manifest.metrics["valid"].accuracy, abs=0.05), (
+        "except for rounding to float16"
+    )
     (classifier,) = load(store).classifiers
-    pictures = golden.synthetic_images(drawn.SIZE, 8, seed=4)
-    (first, *_), *_ = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in pictures])
+    images = golden.synthetic_images(colour_dataset.SIZE, 8, seed=4)
+    (first, *_), *_ = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in images])
     assert first.shape == (2,)
     assert first.sum() == pytest.approx(1)
 
 
-def test_a_network_is_fitted_again_on_all_images_for_as_many_passes_as_were_best(tmp_path: Path, colours: Path) -> None:
+def test_refit_fits_the_network_on_all_images_for_the_best_number_of_passes(tmp_path: Path, colours: Path) -> None:
     store = Store(tmp_path / "store")
     parts = {**END_TO_END, "network": {**NETWORK, "tasks": [TASK | {"sigmoid": False}]}}
-    plain = made_in(store, colours, drawn.recipe(**parts))
-    again = made_in(store, colours, drawn.recipe(**parts, refit=True))
-    assert again.manifest.metrics == plain.manifest.metrics, "measured before those images were fitted on"
+    plain = train_classifier(store, colours, colour_dataset.recipe(**parts))
+    again = train_classifier(store, colours, colour_dataset.recipe(**parts, refit=True))
+    assert again.manifest.metrics == plain.manifest.metrics, "measured before the refit"
     assert again.manifest.head.temperature == plain.manifest.head.temperature
-    first, second = (store.extractor_of(made).manifest.fitted_on for made in (plain, again))
+    first, second = (store.extractor_of(artifact).manifest.fitted_on for artifact in (plain, again))
     assert again.manifest.data["measured_weights"] == plain.manifest.extractor.weights_sha256
     assert again.manifest.extractor.weights_sha256 != plain.manifest.extractor.weights_sha256
     assert second["colour"]["fitted_on_images"] == 160 + 80
     assert second["colour"]["held_out_images"] == second["colour"]["validation_images"] == 0
     assert [record["step"] for record in first["history"] if record["holdout"]][-1] == first["last_step"]["step"]
-    assert second["history"] == [], "nothing is measured where everything is fitted on"
+    assert second["history"] == [], "nothing is measured if all images are fitted on"
     assert second["last_step"]["passes"] == pytest.approx(first["kept_step"]["passes"], abs=0.03)

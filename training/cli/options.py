@@ -1,4 +1,4 @@
-"""What several commands take, and where they write to."""
+"""Options that several commands share, and their output."""
 
 from __future__ import annotations
 
@@ -10,32 +10,52 @@ from rich.console import Console
 
 from models.artifacts.store import Store
 from models.console.progress import track
-from training.evaluation.results import Report, unreported
+from training.evaluation.results import ClassifierResults, Report
 from training.runtime.context import RunContext
 
 RUNS = Path("runs")
 
-out = Console()
-errors = Console(stderr=True)
+console = Console()
+error_console = Console(stderr=True)
 
 RecipeArgument = Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder or archive of the dataset.")]
-NameOption = Annotated[str | None, typer.Option("--name", help="Name of the classifier, instead of the recipe's.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the classifier. Default: the recipe's.")]
 OutputOption = Annotated[
-    str | None, typer.Option(help="Output of the extractor that is read, such as pooled or probabilities.")
+    str | None,
+    typer.Option(help="Output of the extractor to use as features, such as pooled. Default: the recipe's."),
 ]
 ReportOption = Annotated[
-    Path | None, typer.Option("--report", help="Folder for report.html and metrics.json; none: runs/NAME-VERSION.")
+    Path | None, typer.Option("--report", help="Folder for report.html and metrics.json. Default: one below runs.")
 ]
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the artifacts.")]
-CacheOption = Annotated[Path, typer.Option("--cache", help="Features, checkpoints, unpacked archives.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the model store.")]
+CacheOption = Annotated[
+    Path, typer.Option("--cache", help="Folder for features, checkpoints, downloads and unpacked archives.")
+]
 
 
 def print_line(line: str) -> None:
-    """Write a line as it is."""
-    out.print(line, highlight=False, soft_wrap=True, markup=False)
+    """Print a line without markup, highlighting or wrapping."""
+    console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def run_context(store: Path, data: Path | None, cache: Path, report: Report = unreported) -> RunContext:
-    """The places that the options name, with progress and lines in this terminal."""
-    return RunContext(Store(store), track, print_line, data, cache, report=report)
+def print_error(line: str, style: str | None = None) -> None:
+    """Print a line to standard error without markup, highlighting or wrapping."""
+    error_console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+def make_context(store: Path, data: Path | None, cache: Path) -> RunContext:
+    """Return the context of a run that shows its progress in this terminal."""
+    return RunContext(Store(store), track, print_line, data, cache)
+
+
+def report_writer(folder: Path | None) -> Report:
+    """Return a function that writes a report to a folder (None: runs/NAME-VERSION) and prints its path."""
+
+    def report(results: ClassifierResults) -> None:
+        from training.reporting.report import write_report
+
+        manifest = results.manifest
+        print_line(f"report: {write_report(results, folder or RUNS / f'{manifest.name}-{manifest.version}')}")
+
+    return report

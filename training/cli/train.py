@@ -1,4 +1,4 @@
-"""From images to a classifier in the store, whole or in parts."""
+"""Commands that make classifiers: run, features, fit and compare."""
 
 from __future__ import annotations
 
@@ -18,55 +18,68 @@ from training.cli.options import (
     RecipeArgument,
     ReportOption,
     StoreOption,
-    out,
+    console,
+    make_context,
     print_line,
-    run_context,
+    report_writer,
 )
-from training.cli.reporting import reporting
-from training.data.dataset import CACHE_FOLDER
 from training.errors import RecipeError
-from training.estimators.heads import FITTED_KINDS
-from training.recipes import schema as recipes
+from training.estimators.kinds import FITTED_KINDS
+from training.recipes.load import load_recipe
 from training.reporting.tables import metrics_table, trials_table
+from training.runtime.folders import CACHE_FOLDER
 from training.runtime.tensorflow import enable_onednn
+
+#: The recipe that a run without a recipe starts from.
+_DEFAULT_RECIPE = "own"
 
 
 def run_recipe(
     recipe: Annotated[
-        str | None, typer.Argument(help="Path of a recipe, or the name of a shipped one; none: your own photographs.")
+        str | None,
+        typer.Argument(help="Path of a recipe, or the name of a shipped one. Default: train on the folder in --data."),
     ] = None,
     data: DataOption = None,
     name: NameOption = None,
-    weights: Annotated[str | None, typer.Option(help="imagenet, random, or a file; instead of the recipe's.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Initial weights: imagenet, random, or a file. Default: the recipe's.")
+    ] = None,
     passes: Annotated[
-        float | None, typer.Option(min=0, help="Of fitting the network; 0 takes the weights as they are.")
+        float | None,
+        typer.Option(min=0, help="Epochs of fitting the network; 0 keeps the initial weights. Default: the recipe's."),
     ] = None,
     refit: Annotated[
-        bool | None, typer.Option("--refit/--no-refit", help="At the end fit again, on all images but the test set's.")
+        bool | None,
+        typer.Option("--refit/--no-refit", help="After measuring, fit again on all images except the test set."),
     ] = None,
     report: ReportOption = None,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
-    """Run a recipe: dataset, network, features, head, test report, store. After a kill, run it again: it goes on.
+    """Run a recipe: dataset, network, features, head, report, store. An interrupted run resumes when it is run again.
 
-    Your own photographs need no recipe: run --data FOLDER --name mine, where FOLDER (or a zip or tar of it) has a
-    folder of photographs for each class. Broken and doubled files are told and left out, a part is held back to measure
-    with, what suits them is chosen by cross-validation; a running server takes the new classifier up by itself.
+    Your own images need no recipe. Use run --data FOLDER --name NAME, where FOLDER (or a zip or tar archive of it) has
+    one folder of images for each class. Broken and duplicate files are listed and skipped, part of the images is held
+    back for measuring, and the head and its preprocessing are chosen by cross-validation. A running server loads the
+    new classifier automatically.
     """
     if recipe is None and data is None:
-        raise typer.BadParameter("name a recipe, or say with --data where your own photographs lie")
-    at = run_context(store, data, cache, reporting(report))
-    chosen = recipes.load(recipe or "own").changed(name=name, weights=weights, passes=passes, refit=refit)
-    if chosen.network and chosen.network.fit:
+        raise typer.BadParameter("name a recipe, or give the folder of your own images with --data")
+    context, write_report = make_context(store, data, cache), report_writer(report)
+    config = load_recipe(recipe or _DEFAULT_RECIPE).with_overrides(
+        name=name, weights=weights, passes=passes, refit=refit
+    )
+    if config.network and config.network.fit:
         enable_onednn()
     with hide_startup_messages():
-        from training import train as run
-        from training import train_folder as own
+        from training import train, train_folder
 
-    made = run.run(chosen, at) if recipe else own.run(chosen, at)
-    if isinstance(made.manifest, ClassifierManifest):
-        out.print(metrics_table(made.manifest.metrics))
+    if recipe:
+        artifact = train.run(config, context, report=write_report)
+    else:
+        artifact = train_folder.run(config, context, write_report)
+    if isinstance(artifact.manifest, ClassifierManifest):
+        console.print(metrics_table(artifact.manifest.metrics))
 
 
 def extract_features(
@@ -76,64 +89,66 @@ def extract_features(
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
-    """Extract the features of a dataset into the cache, where run, fit and compare find them."""
-    chosen = recipes.load(recipe).with_head(output=output)
+    """Extract the features of a dataset into the cache, where run, fit and compare read them."""
+    config = load_recipe(recipe).with_head(output=output)
     with hide_startup_messages():
         from training.heads import inputs
 
-    inputs.stored(chosen, run_context(store, data, cache)).fill_cache()
+    inputs.open_with_stored_extractor(config, make_context(store, data, cache)).fill_cache()
 
 
 def fit_head(
     recipe: RecipeArgument,
     data: DataOption = None,
     name: NameOption = None,
-    head: Annotated[
-        str | None, typer.Option(help="ridge, dense, xgboost or logistic, instead of the recipe's.")
-    ] = None,
+    head: Annotated[str | None, typer.Option(help="ridge, dense, xgboost or logistic. Default: the recipe's.")] = None,
     output: OutputOption = None,
     tune: Annotated[
-        int | None, typer.Option(min=1, help="Choose the head's parameters from so many by cross-validation.")
+        int | None,
+        typer.Option(min=1, help="Choose the head's parameters by cross-validation among this many sets."),
     ] = None,
     report: ReportOption = None,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
-    """Fit the head of a recipe alone, on cached features of an extractor that is in the store, and save it."""
-    chosen = recipes.load(recipe).changed(name=name).with_head(head, output, tune)
-    if chosen.head is None:
-        raise RecipeError(f"{chosen.name} has no [head]. Say which with --head.")
+    """Fit only the head of a recipe, on cached features of an extractor in the store, and save the classifier."""
+    config = load_recipe(recipe).with_overrides(name=name).with_head(head, output, tune)
+    if config.head is None:
+        raise RecipeError(f"{config.name} has no [head]. Choose one with --head.")
     with hide_startup_messages():
-        from training.train import run
+        from training import train
 
-    made = run(chosen, run_context(store, data, cache, reporting(report)), stored=True)
-    assert isinstance(made.manifest, ClassifierManifest)
-    if made.manifest.tuning:
-        out.print(trials_table(made.manifest.tuning))
-    out.print(metrics_table(made.manifest.metrics))
+    artifact = train.run(
+        config, make_context(store, data, cache), use_stored_extractor=True, report=report_writer(report)
+    )
+    assert isinstance(artifact.manifest, ClassifierManifest)
+    if artifact.manifest.tuning:
+        console.print(trials_table(artifact.manifest.tuning))
+    console.print(metrics_table(artifact.manifest.metrics))
 
 
 def compare_heads(
     recipe: RecipeArgument,
     data: DataOption = None,
-    head: Annotated[list[str] | None, typer.Option(help="One of several to compare; by default all four.")] = None,
+    head: Annotated[
+        list[str] | None, typer.Option(help="Kind of head to compare; repeat it for several. Default: all four.")
+    ] = None,
     output: OutputOption = None,
-    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
-    to: Annotated[Path, typer.Option("--out", help="Folder for the figures and the picture.")] = Path("runs/compare"),
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
+    to: Annotated[Path, typer.Option("--out", help="Folder for the figures and the plot.")] = Path("runs/compare"),
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
-    """Fit ridge, dense, xgboost and logistic on the same features: cross-validation, test set, times."""
-    chosen = recipes.load(recipe).with_head(output=output)
+    """Compare heads on the same features: cross-validation, test set and times of ridge, dense, xgboost, logistic."""
+    config = load_recipe(recipe).with_head(output=output)
     with hide_startup_messages():
-        from training.heads import inputs
-    from training.heads.comparison import compare
-    from training.reporting import comparison as comparison_report
+        from training.heads import comparison, inputs
+    from training.reporting.comparison import comparison_table, write_comparison
 
-    given = inputs.stored(chosen, run_context(store, data, cache))
-    comparison = compare(chosen, given, head or list(FITTED_KINDS), folds)
-    out.print(comparison_report.table(comparison))
-    for line in comparison.notes:
+    head_inputs = inputs.open_with_stored_extractor(config, make_context(store, data, cache))
+    result = comparison.compare_heads(config, head_inputs, head or list(FITTED_KINDS), folds)
+    console.print(comparison_table(result))
+    for line in result.notes:
         print_line(line)
-    for written in comparison_report.write(comparison, to):
-        print_line(f"{written}")
+    for path in write_comparison(result, to):
+        print_line(f"{path}")

@@ -1,10 +1,12 @@
-"""Archives -> folders, without trusting what is in them.
+"""Dataset archives: unpacked safely, once, into the cache.
 
-Regular files only, each of them inside the folder: no links, no devices, no absolute paths, no `..`.
+Archives are not trusted: only regular files inside the target folder are written. Links, devices, absolute paths and
+`..` are errors.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tarfile
 import zipfile
@@ -13,21 +15,61 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from models.console.progress import Track, silent
+from training.data.layout import is_hidden
 from training.errors import DatasetError
+from training.runtime.folders import CACHE_FOLDER
+
+
+def locate_root(location: Path, split: str, cache: Path = CACHE_FOLDER) -> Path:
+    """Return the root folder of a dataset; an archive (.tar, .tar.gz, .zip ...) is unpacked into the cache first.
+
+    Folders that contain nothing but one other folder are skipped, down to the folder that contains `split`.
+
+    Raises:
+        DatasetError: nothing is at the location, or the archive cannot be unpacked.
+    """
+    if location.is_dir():
+        return _skip_wrappers(location, split)
+    if not location.is_file():
+        raise DatasetError(
+            f"There is no dataset at {location}. Give its location with --data, or see: training import --help"
+        )
+    return _skip_wrappers(_unpack_once(location, cache), split)
+
+
+def _unpack_once(archive: Path, cache: Path) -> Path:
+    """Return the cached folder of an archive, which is identified by its path, size and modification time."""
+    stat = archive.stat()
+    key = hashlib.sha256(f"{archive.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    folder = cache / "archives" / key
+    if not folder.is_dir():
+        staging = folder.with_name(f".unpacking-{key}")
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        unpack(archive, staging)
+        staging.rename(folder)
+    return folder
+
+
+def _skip_wrappers(folder: Path, split: str) -> Path:
+    entries = [entry for entry in folder.iterdir() if not is_hidden(entry, folder)]
+    is_wrapper = len(entries) == 1 and entries[0].is_dir() and entries[0].name != split
+    return _skip_wrappers(entries[0], split) if is_wrapper else folder
 
 
 def unpack(archive: Path, folder: Path, track: Track = silent) -> None:
-    """Unpack a .zip or .tar archive (.tar.gz, .tar.bz2, .tar.xz) into a folder, which is made.
+    """Unpack a .zip or .tar archive (.tar.gz, .tar.bz2, .tar.xz) into a folder, which is created.
 
     Raises:
-        DatasetError: it is no whole archive, or holds a member that would lie outside the folder.
+        DatasetError: the archive is damaged or of another format, or has a member that is not a plain file inside the
+            folder.
     """
     try:
         with track(f"Unpacking {archive.name}", None, "files") as advance:
             for name, content in _members(archive):
-                place = folder / _safe(name, archive)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with place.open("wb") as file:
+                target = folder / _safe_path(name, archive)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as file:
                     shutil.copyfileobj(content, file)
                 advance(1)
     except DatasetError:
@@ -35,12 +77,12 @@ def unpack(archive: Path, folder: Path, track: Track = silent) -> None:
     except Exception as error:  # a damaged archive raises EOFError, zlib.error, struct.error and more
         reason = str(error) or type(error).__name__
         raise DatasetError(
-            f"{archive} cannot be unpacked ({reason}). It has to be a whole .zip or .tar archive."
+            f"{archive} cannot be unpacked ({reason}). It has to be a complete .zip or .tar archive."
         ) from error
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of every file; a content is read before the next is asked for."""
+    """Yield name and content of every file; read each content before taking the next."""
     if tarfile.is_tarfile(archive):
         yield from _members_of_tar(archive)
     else:
@@ -55,7 +97,7 @@ def _members_of_tar(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             content = members.extractfile(member) if member.isreg() else None
             if content is None:
                 raise DatasetError(
-                    f"{archive} holds a link or device ({member.name!r}). Unpack it yourself if you trust it."
+                    f"{archive} contains a link or device ({member.name!r}). Unpack it yourself if you trust it."
                 )
             with content:
                 yield member.name, content
@@ -69,8 +111,10 @@ def _members_of_zip(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                     yield member.filename, content
 
 
-def _safe(name: str, archive: Path) -> PurePosixPath:
+def _safe_path(name: str, archive: Path) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise DatasetError(f"{archive} wants to write outside its folder ({name!r}). Do not trust its source.")
+        raise DatasetError(
+            f"{archive} contains a path outside its folder ({name!r}). Get the archive from a source that you trust."
+        )
     return path

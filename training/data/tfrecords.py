@@ -1,6 +1,6 @@
-"""Labelled images in TFRecord shards: `ROOT/SPLIT/*.tfrecord*`, a `tf.train.Example` for each image.
+"""Labelled images in TFRecord shards: `ROOT/SPLIT/*.tfrecord*`, one `tf.train.Example` per image.
 
-The features have the names that TensorFlow's own converters gave them (tensorflow/models, research/slim/datasets):
+The features are named as in TensorFlow's own converters (tensorflow/models, research/slim/datasets):
 `image/encoded`, `image/format`, `image/class/label`, `image/class/text`, `image/filename`.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # has to be set before the first import
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # has to be set before TensorFlow is first imported
 
 import tensorflow as tf
 
-# Reads at any place and checks each record's checksum, and leaves TensorFlow's threads to the fit that comes later,
-# as tf.data does not.
+# Private, but it verifies each record's checksum and, unlike tf.data, starts no TensorFlow operation: the thread
+# settings of a later fit in this process could no longer be changed after one.
 from tensorflow.python.lib.io.tf_record import tf_record_random_reader
 
 from training.errors import DatasetError
@@ -28,10 +28,13 @@ LABEL = "image/class/label"
 TEXT = "image/class/text"
 FILENAME = "image/filename"
 
+#: Length of the checksum after the payload of each record.
+_CHECKSUM_BYTES = 4
+
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """The encoded image of one record, where it lies in its shard."""
+class TFRecordImage:
+    """The position of one encoded image in its shard."""
 
     folder: str
     filename: str
@@ -46,11 +49,11 @@ class Record:
 
     @property
     def name(self) -> str:
-        """Of the file that it was."""
+        """Name of the original file."""
         return self.parts[-1]
 
     def read_bytes(self) -> bytes:
-        """The encoded image."""
+        """Read the encoded image."""
         with self.shard.open("rb") as content:
             content.seek(self.offset)
             return content.read(self.length)
@@ -59,31 +62,39 @@ class Record:
         return f"{self.shard}: {self.folder}/{self.filename}"
 
 
-def records_by_class(shards: Iterable[Path]) -> dict[str, list[Record]]:
-    """Where each image lies, by class and sorted as in class folders; only places are held, no images.
+def records_by_class(shards: Iterable[Path]) -> dict[str, list[TFRecordImage]]:
+    """Index the images of shards by class, sorted as in class folders; only positions are kept, no images.
 
-    The class is the text of a record, or where it has none its label in five digits.
+    The class is the record's text, or its label in five digits if it has no text.
 
     Raises:
-        DatasetError: a shard is damaged, compressed, or holds something else than labelled images.
+        DatasetError: a shard is damaged or compressed, or contains records that are not labelled images.
     """
-    classes: dict[str, list[Record]] = {}
+    classes: dict[str, list[TFRecordImage]] = {}
     for shard in shards:
         for record in _records(shard):
             classes.setdefault(record.folder, []).append(record)
     return {folder: sorted(classes[folder], key=lambda record: record.parts) for folder in sorted(classes)}
 
 
-def example(encoded: bytes, kind: str, label: int, folder: str, filename: str) -> bytes:
-    """One record: an encoded image of the format `kind` and what is known of it; the same bytes for the same image."""
-    values = {ENCODED: encoded, FORMAT: kind.encode(), TEXT: folder.encode(), FILENAME: filename.encode()}
+def encode_example(encoded: bytes, image_format: str, label: int, folder: str, filename: str) -> bytes:
+    """Serialise one record deterministically.
+
+    Args:
+        encoded: the image file's bytes.
+        image_format: `jpeg` or `png`.
+        label: class index.
+        folder: name of the class folder.
+        filename: path of the file in the class folder.
+    """
+    values = {ENCODED: encoded, FORMAT: image_format.encode(), TEXT: folder.encode(), FILENAME: filename.encode()}
     features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for name, value in values.items()}
     features[LABEL] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
     message = tf.train.Example(features=tf.train.Features(feature=features))
     return bytes(message.SerializeToString(deterministic=True))
 
 
-def _records(shard: Path) -> Iterator[Record]:
+def _records(shard: Path) -> Iterator[TFRecordImage]:
     for number, (end, payload) in enumerate(_payloads(shard)):
         try:
             features = tf.train.Example.FromString(payload).features.feature
@@ -92,18 +103,14 @@ def _records(shard: Path) -> Iterator[Record]:
             filename = _text(features, FILENAME) or f"{shard.name}-{number:06}"
         except Exception as error:  # protobuf's own errors, IndexError, UnicodeDecodeError
             raise DatasetError(
-                f"Record {number} of {shard} is no labelled image: {ENCODED} and {LABEL} or {TEXT} are needed."
+                f"Record {number} of {shard} is not a labelled image. It needs {ENCODED}, and {LABEL} or {TEXT}."
             ) from error
-        begin = end - _AFTER - len(payload)
-        yield Record(folder, filename, shard, begin + payload.index(encoded), len(encoded))
-
-
-#: Bytes of the checksum behind the payload of a record.
-_AFTER = 4
+        start = end - _CHECKSUM_BYTES - len(payload)
+        yield TFRecordImage(folder, filename, shard, start + payload.index(encoded), len(encoded))
 
 
 def _payloads(shard: Path) -> Iterator[tuple[int, bytes]]:
-    """Where each record ends, and what is in it."""
+    """Yield the end offset and the payload of each record."""
     reader, end = tf_record_random_reader(str(shard)), 0
     try:
         while end < shard.stat().st_size:
@@ -111,7 +118,7 @@ def _payloads(shard: Path) -> Iterator[tuple[int, bytes]]:
             yield end, payload
     except (tf.errors.DataLossError, IndexError) as error:
         raise DatasetError(
-            f"{shard} is damaged or compressed after byte {end:,}. Fetch or export it again, uncompressed."
+            f"{shard} is damaged or compressed after byte {end:,}. Get or export it again, uncompressed."
         ) from error
     finally:
         reader.close()

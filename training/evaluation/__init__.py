@@ -1,1 +1,1 @@
-"""TODO."""
+"""Measure classifiers on labelled images, and predict unlabelled ones."""

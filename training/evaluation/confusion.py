@@ -1,4 +1,4 @@
-"""Where a set of answers is right and where wrong: by class, and the worst mistakes."""
+"""Which classes are confused: confusion matrix, scores by class, and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.heads import Floats, Integers
+from models.arrays import Floats, Integers
 
 
-class ClassFigures(NamedTuple):
-    """One class: its images, the share of them that is found, and how often its name is right when it is given."""
+class ClassScores(NamedTuple):
+    """Recall and precision of one class; None if there is no image, or no prediction, to measure it on."""
 
     name: str
     images: int
@@ -19,58 +19,60 @@ class ClassFigures(NamedTuple):
     precision: float | None
 
 
-class Confusion(NamedTuple):
-    """So many images of a class were taken for another."""
+class ConfusedPair(NamedTuple):
+    """A class, the class it was taken for, how many images were, and how many the true class has."""
 
-    right: str
-    answered: str
+    true_class: str
+    predicted_class: str
     images: int
-    of: int
+    class_images: int
 
 
 class Mistake(NamedTuple):
-    """A wrong answer: the index of its image, and how sure it was."""
+    """A wrong prediction: indices of the image and of both classes, and the probability of the predicted class."""
 
     image: int
-    right: int
-    answered: int
+    true_class: int
+    predicted_class: int
     probability: float
 
 
 def confusion_matrix(probabilities: Floats, labels: Integers) -> Integers:
-    """int64 [classes, classes]: images of each class (rows) by the class that was answered (columns)."""
-    classes = probabilities.shape[1]
-    cells = labels * classes + probabilities.argmax(axis=1)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+    """Return the number of images by true class (rows) and predicted class (columns): int64 [classes, classes]."""
+    from sklearn import metrics
+
+    predicted, classes = probabilities.argmax(axis=1), range(probabilities.shape[1])
+    matrix: Integers = metrics.confusion_matrix(labels, predicted, labels=classes)
+    return matrix
 
 
-def by_class(confusion: Integers, names: Sequence[str]) -> list[ClassFigures]:
-    """Recall and precision of each class; None where there is no image, or no answer, to measure it on."""
-    right, images, answered = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+def class_scores(confusion: Integers, names: Sequence[str]) -> list[ClassScores]:
+    """Return recall and precision of each class."""
+    correct, images, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     return [
-        ClassFigures(name, int(images[i]), _share(right[i], images[i]), _share(right[i], answered[i]))
+        ClassScores(name, int(images[i]), _share(correct[i], images[i]), _share(correct[i], predicted[i]))
         for i, name in enumerate(names)
     ]
 
 
-def confusions(confusion: Integers, names: Sequence[str], count: int) -> list[Confusion]:
-    """The most frequent confusions, those of most images first."""
+def most_confused_pairs(confusion: Integers, names: Sequence[str], count: int) -> list[ConfusedPair]:
+    """Return up to `count` pairs of classes, those with the most confused images first."""
     wrong = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[:count]
     pairs = [np.unravel_index(cell, wrong.shape) for cell in order]
     return [
-        Confusion(names[right], names[answered], int(wrong[right, answered]), int(confusion[right].sum()))
-        for right, answered in pairs
-        if wrong[right, answered]
+        ConfusedPair(names[true], names[predicted], int(wrong[true, predicted]), int(confusion[true].sum()))
+        for true, predicted in pairs
+        if wrong[true, predicted]
     ]
 
 
-def worst_mistakes(probabilities: Floats, labels: Integers, count: int) -> list[Mistake]:
-    """The wrong answers that were given with most certainty, the surest first."""
-    answered, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(answered != labels)
-    surest = wrong[np.argsort(-certainty[wrong], kind="stable")][:count]
-    return [Mistake(int(i), int(labels[i]), int(answered[i]), float(certainty[i])) for i in surest]
+def most_confident_mistakes(probabilities: Floats, labels: Integers, count: int) -> list[Mistake]:
+    """Return up to `count` wrong predictions, the most confident first."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    most_confident = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    return [Mistake(int(i), int(labels[i]), int(predicted[i]), float(confidence[i])) for i in most_confident]
 
 
 def _share(part: int, whole: int) -> float | None:

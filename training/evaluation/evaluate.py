@@ -1,7 +1,4 @@
-"""A classifier's answers on a labelled set, by the path on which the server answers.
-
-Either in this process, or by HTTP from a running server.
-"""
+"""Predicts a labelled set on the serving path: in this process, or by HTTP on a running server."""
 
 from __future__ import annotations
 
@@ -10,85 +7,90 @@ from pathlib import Path
 
 import numpy as np
 
+from models.arrays import Floats
 from models.classifier import BatchItem, Classifier, classify
 from models.console.progress import ignore
-from models.heads import Floats
 from models.manifests import ClassifierManifest
-from models.offline import client as remote
-from training.data import dataset as datasets
-from training.data.dataset import CACHE_FOLDER, Split, Stored
+from models.offline import client
+from training.data.archives import locate_root
+from training.data.dataset import images_by_class, read_class_names
 from training.data.loader import prepared_batches
+from training.data.split import Split, StoredImage, make_split
 from training.errors import DatasetError, TrainingError
+from training.runtime.folders import CACHE_FOLDER
 
-_CLASSES_SHOWN = 12
+_MAX_CLASSES_SHOWN = 12
 
 Advance = Callable[[int], None]
 
 
-def test_split(manifest: ClassifierManifest) -> str:
-    """The folder of the test set that the classifier's recipe names."""
+def test_split_name(manifest: ClassifierManifest) -> str:
+    """Return the folder of the test set in the classifier's recipe."""
     return str((manifest.recipe.get("data") or {}).get("test") or "test")
 
 
-def labelled_split(
+def load_labelled_split(
     location: Path, split: str, manifest: ClassifierManifest, names: Mapping[str, str], cache: Path = CACHE_FOLDER
 ) -> Split:
-    """A split of a dataset, labelled by a classifier's classes; it may lack some of them.
+    """Read a split of a dataset and label it with a classifier's classes, some of which may have no images.
 
     Args:
-        location: folder or archive.
-        split: its folder below that.
-        manifest: of the classifier whose classes count.
-        names: class folder -> name of the class, where they differ; several folders may be of one class.
+        location: folder or archive of the dataset.
+        split: folder of the split in it.
+        manifest: of the classifier.
+        names: class folder -> class of the classifier, if they differ; several folders may belong to one class.
         cache: where archives are unpacked.
 
     Raises:
-        DatasetError: a class folder has no class of that name.
+        DatasetError: the classifier has no class for a folder.
     """
-    root = datasets.unpacked(location, split, cache)
-    folders = datasets.class_folders(root / split)
+    root = locate_root(location, split, cache)
+    folders = images_by_class(root / split)
     recipe = manifest.recipe.get("data") or {}
-    others = tuple(folder for folder in folders if folder not in names)
-    plain = {**dict(zip(others, datasets.class_names(root, others, recipe.get("names", {})), strict=True)), **names}
-    by_class: dict[str, list[Stored]] = {}
+    not_renamed = tuple(folder for folder in folders if folder not in names)
+    class_of = {
+        **dict(zip(not_renamed, read_class_names(root, not_renamed, recipe.get("names", {})), strict=True)),
+        **names,
+    }
+    by_class: dict[str, list[StoredImage]] = {}
     for folder, files in folders.items():
-        if plain[folder] not in manifest.classes:
+        if class_of[folder] not in manifest.classes:
             raise DatasetError(
-                f"{manifest.name} has no class {plain[folder]!r}. Say which of its classes a folder means with "
-                f"--rename FOLDER=CLASS; its classes are: {_listed(manifest.classes)}."
+                f"{manifest.name} has no class {class_of[folder]!r}. Map the folder to a class with "
+                f"--rename FOLDER=CLASS. The classes are: {_shorten(manifest.classes)}."
             )
-        by_class.setdefault(plain[folder], []).extend(files)
-    return datasets.split(by_class, manifest.classes)
+        by_class.setdefault(class_of[folder], []).extend(files)
+    return make_split(by_class, manifest.classes)
 
 
 def predict(classifier: Classifier, split: Split, advance: Advance = ignore) -> Floats:
-    """Probabilities [images, classes] by this process."""
-    answers = []
-    for _, pixels in prepared_batches(dict(enumerate(split.paths)), classifier.spec):
+    """Predict in this process; return probabilities, float32 [images, classes]."""
+    probabilities: list[Floats] = []
+    for _, pixels in prepared_batches(dict(enumerate(split.images)), classifier.spec):
         rows = [BatchItem(image, (classifier,)) for image in pixels]
-        answers += [row[0] for row in classify(classifier.extractor.engine, rows)]
+        probabilities += [row[0] for row in classify(classifier.extractor.engine, rows)]
         advance(len(rows))
-    return np.stack(answers)
+    return np.stack(probabilities)
 
 
 def predict_by_http(url: str, manifest: ClassifierManifest, split: Split, advance: Advance = ignore) -> Floats:
-    """Probabilities [images, classes] by a running server.
+    """Predict on a running server; return probabilities, float32 [images, classes].
 
     Raises:
-        ServerError, TrainingError: the server cannot be reached, or does not take an image; with its words.
+        ServerError, TrainingError: the server cannot be reached or rejects an image; contains the server's message.
     """
 
-    def refuse(index: int, why: str) -> None:
-        raise TrainingError(f"{split.paths[index]}: {why}")
+    def fail(index: int, reason: str) -> None:
+        raise TrainingError(f"{split.images[index]}: {reason}")
 
-    rows = np.zeros((len(split), len(manifest.classes)), np.float32)
-    images, model = dict(enumerate(split.paths)), f"{manifest.name}@{manifest.version}"
-    for index, predictions in remote.classify(url, images, model, len(manifest.classes), refuse):
-        for _, column, score in predictions:
-            rows[index, column] = score
+    probabilities = np.zeros((len(split), len(manifest.classes)), np.float32)
+    images, model = dict(enumerate(split.images)), f"{manifest.name}@{manifest.version}"
+    for index, predictions in client.classify(url, images, model, len(manifest.classes), fail):
+        for _, class_index, score in predictions:
+            probabilities[index, class_index] = score
         advance(1)
-    return rows
+    return probabilities
 
 
-def _listed(classes: Sequence[str]) -> str:
-    return ", ".join(classes[:_CLASSES_SHOWN]) + (" ..." if len(classes) > _CLASSES_SHOWN else "")
+def _shorten(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:_MAX_CLASSES_SHOWN]) + (" ..." if len(classes) > _MAX_CLASSES_SHOWN else "")

@@ -1,4 +1,4 @@
-"""What a set of answers is worth: accuracy, log loss, calibration."""
+"""Metrics of predicted probabilities: accuracy, log loss and calibration."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.heads import Floats, Integers, apply_temperature
+from models.arrays import Floats, Integers
+from models.heads import apply_temperature
 from models.manifests import Metrics
 
+#: Bins of the reliability diagram; 15 as in Guo et al., 2017.
 _BINS = 15
+#: Smallest probability in the log loss, so that a confident mistake costs much but not infinitely much.
+_MIN_PROBABILITY = 1e-7
 
 
-class Bin(NamedTuple):
-    """Answers of about the same certainty: their number, mean certainty, and the share that is right."""
+class ReliabilityBin(NamedTuple):
+    """Predictions of similar confidence: their number, mean confidence and accuracy."""
 
     images: int
     confidence: float
@@ -23,76 +27,87 @@ class Bin(NamedTuple):
 
 
 def measure(probabilities: Floats, labels: Integers, classes: Sequence[str]) -> Metrics:
-    """All figures of one labelled set.
+    """Compute all metrics of one labelled set.
 
     Args:
-        probabilities: [images, classes], rows that sum to 1.
-        labels: [images], indices of classes.
-        classes: names, in the order of the columns.
+        probabilities: [images, classes], rows sum to 1.
+        labels: [images], indices of `classes`.
+        classes: names in the order of the columns.
     """
-    right = probabilities.argmax(axis=1) == labels
-    by_class = {
-        name: float(right[labels == index].mean()) for index, name in enumerate(classes) if (labels == index).any()
+    correct = probabilities.argmax(axis=1) == labels
+    accuracy_by_class = {
+        name: float(correct[labels == index].mean()) for index, name in enumerate(classes) if (labels == index).any()
     }
     return Metrics(
         images=len(labels),
-        accuracy=float(right.mean()),
-        accuracy_interval=wilson_interval(int(right.sum()), len(labels)),
+        accuracy=float(correct.mean()),
+        accuracy_interval=wilson_interval(int(correct.sum()), len(labels)),
         top5_accuracy=top_k_accuracy(probabilities, labels, 5),
         log_loss=log_loss(probabilities, labels),
         expected_calibration_error=expected_calibration_error(probabilities, labels),
-        accuracy_by_class=by_class,
+        accuracy_by_class=accuracy_by_class,
         most_frequent=float(np.bincount(labels).max() / len(labels)),
     )
 
 
 def top_k_accuracy(probabilities: Floats, labels: Integers, k: int) -> float:
-    """Share of images whose class is among the `k` likeliest."""
-    likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float((likeliest == labels[:, None]).any(axis=1).mean())
+    """Return the share of images whose class is among the `k` most probable; ties count for the first class.
+
+    scikit-learn's `top_k_accuracy_score` prefers the last class of a tie, warns if `k` is not less than the number of
+    classes, and needs another shape for two classes.
+    """
+    top_k = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((top_k == labels[:, None]).any(axis=1).mean())
 
 
 def log_loss(probabilities: Floats, labels: Integers) -> float:
-    """Mean negative log of the probability given to the right class, in nats (no less than 1e-7)."""
-    right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(right, 1e-7)).mean())
+    """Return the mean negative logarithm of the true class's probability, in nats."""
+    of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(of_true_class, _MIN_PROBABILITY)).mean())
 
 
 def expected_calibration_error(probabilities: Floats, labels: Integers, bins: int = _BINS) -> float:
-    """Mean distance between confidence and accuracy over equally wide bins (Guo et al., 2017, arXiv:1706.04599)."""
-    gaps = [each.images * abs(each.confidence - each.accuracy) for each in reliability(probabilities, labels, bins)]
+    """Return the mean distance between confidence and accuracy over equally wide bins.
+
+    Source: Guo et al., 2017, arXiv:1706.04599.
+    """
+    gaps = [
+        members.images * abs(members.confidence - members.accuracy)
+        for members in reliability_bins(probabilities, labels, bins)
+    ]
     return float(sum(gaps) / len(labels))
 
 
-def reliability(probabilities: Floats, labels: Integers, bins: int = _BINS) -> list[Bin]:
-    """Equally wide bins of certainty that hold any answers, the least certain first."""
+def reliability_bins(probabilities: Floats, labels: Integers, bins: int = _BINS) -> list[ReliabilityBin]:
+    """Return the equally wide bins of confidence that contain any predictions, least confident first."""
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
+    correct = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    members = (bin_of == b for b in np.unique(bin_of))
-    return [Bin(int(m.sum()), float(confidence[m].mean()), float(right[m].mean())) for m in members]
+    members = (bin_of == index for index in np.unique(bin_of))
+    return [ReliabilityBin(int(m.sum()), float(confidence[m].mean()), float(correct[m].mean())) for m in members]
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927)."""
-    z = 1.959964
-    share, denominator = successes / trials, 1 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / denominator
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / denominator
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    """Return the 95 % confidence interval of a proportion (Wilson, 1927)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def fit_temperature(probabilities: Floats, labels: Integers) -> float:
-    """The temperature with the least log loss on held-out images (Guo et al., 2017).
+    """Return the temperature, between 0.1 and 10, with the lowest log loss on held-out images.
 
-    One doubling or halving is thought as likely as not, which counts where the images are few: without that, a
-    handful of right answers would make a head as sure of itself as it can be.
+    The logarithm of the temperature has a standard normal prior. It matters if there are few images: without it, a
+    handful of correct predictions would give the most extreme temperature.
+
+    Source: Guo et al., 2017, arXiv:1706.04599.
     """
     from scipy.optimize import minimize_scalar
 
-    def loss(log_temperature: float) -> float:
-        of_images = len(labels) * log_loss(apply_temperature(probabilities, math.exp(log_temperature)), labels)
-        return of_images + log_temperature**2 / 2
+    def penalised_loss(log_temperature: float) -> float:
+        loss = len(labels) * log_loss(apply_temperature(probabilities, math.exp(log_temperature)), labels)
+        return loss + log_temperature**2 / 2
 
-    best = minimize_scalar(loss, bounds=(math.log(0.1), math.log(10.0)), method="bounded")
+    best = minimize_scalar(penalised_loss, bounds=(math.log(0.1), math.log(10.0)), method="bounded")
     return float(math.exp(best.x))

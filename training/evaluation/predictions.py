@@ -1,4 +1,4 @@
-"""A classifier's answers on pictures without labels: a table, and a picture of some of them."""
+"""Predictions for unlabelled images: a table, and a plot of some of the images."""
 
 from __future__ import annotations
 
@@ -11,97 +11,99 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from models.arrays import Floats
 from models.classifier import Classifier
 from models.console.progress import Advance, ignore
-from models.heads import Floats
 from models.offline.predict import classify_files, find_images
 from models.preprocess import PreprocessSpec, prepare
-from training.data import dataset as datasets
+from training.data.archives import locate_root
 from training.errors import DatasetError
 
-_ACROSS = 5
+_COLUMNS = 5
+_MAX_PLOTTED = 25
 _THUMBNAIL = PreprocessSpec(size=160)
 _SEED = 0
 
 
-class Files(NamedTuple):
-    """What `predict` writes: results.csv and predictions.png."""
+class PredictionFiles(NamedTuple):
+    """The files that `write_predictions` writes: results.csv and predictions.png."""
 
     table: Path
-    grid: Path
+    plot: Path
 
 
-def unlabelled(location: Path, cache: Path) -> dict[str, Path]:
-    """The pictures below a folder or in an archive, by their path in it, with slashes.
+def find_unlabelled_images(location: Path, cache: Path) -> dict[str, Path]:
+    """Return the images in a folder or an archive by their path in it, with slashes.
 
     Raises:
-        DatasetError: there are none.
+        DatasetError: there are no images.
     """
-    root = datasets.unpacked(location, "", cache) if location.is_file() else location
+    root = locate_root(location, "", cache) if location.is_file() else location
     files = find_images([str(root)]).values() if root.is_dir() else ()
     if not files:
-        raise DatasetError(f"There are no pictures in {location}. Name a folder or an archive of pictures.")
+        raise DatasetError(f"There are no images in {location}. Give a folder or an archive of images.")
     return {file.relative_to(root).as_posix(): file for file in files}
 
 
-def meaning(classifier: Classifier) -> str:
-    """What the column `Predictions` holds."""
+def column_meaning(classifier: Classifier) -> str:
+    """Describe the column `Predictions` of the table."""
     if len(classifier.classes) == 2:
         return f"probability of {classifier.classes[1]}"
-    return "the likeliest class"
+    return "the most likely class"
 
 
-def predict(
+def write_predictions(
     classifier: Classifier,
     images: Mapping[str, Path],
     folder: Path,
-    failed: Callable[[str, str], None],
+    on_failure: Callable[[str, str], None],
     advance: Advance = ignore,
-) -> Files:
-    """Answer for every picture, in order.
+) -> PredictionFiles:
+    """Predict every image, in order, and write the results to a folder.
 
     Args:
-        classifier: of two classes, the probability of the second is written; of more, the name of the likeliest.
-        images: where each lies, by the name that it has in the table.
-        folder: for results.csv (`Filename,Predictions`) and predictions.png (25 pictures at most, drawn by lot, always
-            the same ones); made if it is not there.
-        failed: is told of each picture that cannot be read, and why; it is in neither.
-        advance: is told of pictures done.
+        classifier: if it has two classes, the probability of the second is written, else the most likely class.
+        images: files by their name in the table.
+        folder: for results.csv (`Filename,Predictions`) and predictions.png (up to 25 random images, always the same
+            ones); created if it is missing.
+        on_failure: called with the name of each unreadable image and the reason; it is left out of both files.
+        advance: called with the number of images done since the last call.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = Files(folder / "results.csv", folder / "predictions.png")
-    drawn = _lot(list(images), _ACROSS**2)
+    files = PredictionFiles(folder / "results.csv", folder / "predictions.png")
+    plotted = _draw_names(list(images), _MAX_PLOTTED)
     captions: dict[str, str] = {}
     with files.table.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["Filename", "Predictions"])
-        for name, probabilities in classify_files(classifier, images, failed):
-            rows.writerow([name, _prediction(classifier, probabilities)])
-            if name in drawn:
+        for name, probabilities in classify_files(classifier, images, on_failure):
+            rows.writerow([name, _prediction_cell(classifier, probabilities)])
+            if name in plotted:
                 label, _, score = classifier.top(probabilities, 1)[0]
                 captions[name] = f"{label} {score:.0%}"
             advance(1)
-    grid([(images[name], caption) for name, caption in captions.items()]).savefig(files.grid)
+    plot_grid([(images[name], caption) for name, caption in captions.items()]).savefig(files.plot)
     return files
 
 
-def grid(samples: list[tuple[Path, str]]) -> Figure:
-    """Pictures with their captions, five in a row."""
-    figure = Figure(figsize=(10, 2.2 * math.ceil(len(samples) / _ACROSS) + 0.2), layout="constrained")
-    for place, (path, caption) in enumerate(samples, 1):
-        axes = figure.add_subplot(math.ceil(len(samples) / _ACROSS), _ACROSS, place)
+def plot_grid(samples: list[tuple[Path, str]]) -> Figure:
+    """Plot images with their captions, five in a row."""
+    rows = math.ceil(len(samples) / _COLUMNS)
+    figure = Figure(figsize=(10, 2.2 * rows + 0.2), layout="constrained")
+    for position, (path, caption) in enumerate(samples, 1):
+        axes = figure.add_subplot(rows, _COLUMNS, position)
         axes.imshow(prepare(path.read_bytes(), [_THUMBNAIL])[_THUMBNAIL])
         axes.set_title(caption, fontsize=9, parse_math=False)
         axes.set_axis_off()
     return figure
 
 
-def _prediction(classifier: Classifier, probabilities: Floats) -> str:
+def _prediction_cell(classifier: Classifier, probabilities: Floats) -> str:
     if len(probabilities) == 2:
         return f"{probabilities[1]:.6f}"
     return classifier.classes[int(probabilities.argmax())]
 
 
-def _lot(names: list[str], count: int) -> set[str]:
+def _draw_names(names: list[str], count: int) -> set[str]:
     chosen = np.random.default_rng(_SEED).choice(len(names), min(count, len(names)), replace=False)
     return {names[index] for index in chosen}

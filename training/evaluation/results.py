@@ -1,20 +1,20 @@
-"""What a classifier answered on labelled images, as a report tells it."""
+"""A classifier's predictions on labelled images, as input of its report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from models.heads import Floats
+from models.arrays import Floats
 from models.manifests import ClassifierManifest, ExtractorManifest
-from training.data.dataset import Split
+from training.data.split import Split
 
-#: The set that a report is about, where there are several: the first of these.
-_FOREMOST = ("test", "valid", "holdout")
+#: A report is about the first of these sets that was measured.
+_SETS_BY_PRIORITY = ("test", "valid", "holdout")
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class LabelledPredictions:
     """The images of a labelled set, and a classifier's probabilities for them, float32 [images, classes]."""
 
     split: Split
@@ -23,28 +23,28 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class ClassifierResults:
-    """A classifier, what it stands on, and what it answered.
+    """A classifier, its extractor, and its predictions.
 
     Attributes:
-        answers: by the name of the set; one at least.
-        left_out: files that were not used, a line for each.
+        predictions: by name of the labelled set; at least one.
+        excluded_files: one line for each file that was not used.
     """
 
     manifest: ClassifierManifest
     extractor: ExtractorManifest
-    answers: Mapping[str, Predictions]
-    left_out: Sequence[str] = ()
+    predictions: Mapping[str, LabelledPredictions]
+    excluded_files: Sequence[str] = ()
 
     @property
-    def foremost(self) -> tuple[str, Predictions]:
-        """The set that says most of unseen images: the test set where there is one."""
-        name = next((name for name in _FOREMOST if name in self.answers), next(iter(self.answers)))
-        return name, self.answers[name]
+    def primary_set(self) -> tuple[str, LabelledPredictions]:
+        """Name and predictions of the set that the report is about: the test set if there is one."""
+        name = next((name for name in _SETS_BY_PRIORITY if name in self.predictions), next(iter(self.predictions)))
+        return name, self.predictions[name]
 
 
-#: Is given what was found; writes a report, or does nothing.
+#: Receives the results of a run, for example to write a report.
 Report = Callable[[ClassifierResults], None]
 
 
-def unreported(findings: ClassifierResults) -> None:
-    """A `Report` that writes nothing."""
+def do_not_report(results: ClassifierResults) -> None:
+    """Do nothing: a `Report` for runs without one."""

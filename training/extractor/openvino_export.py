@@ -1,4 +1,4 @@
-"""An extractor as OpenVINO's own file, as it is or with 8-bit weights and activations."""
+"""Exports an extractor to OpenVINO's file format, with float weights or quantised to 8 bits."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ from models.engines.tensorflow import TensorFlowEngine
 from models.manifests import OPENVINO_FLOAT, OPENVINO_INT8
 
 
-def convert(reference: TensorFlowEngine) -> ov.Model:
-    """The graph of a TensorFlow engine: uint8 [n, size, size, 3] -> the extractor's outputs."""
+def convert_graph(reference: TensorFlowEngine) -> ov.Model:
+    """Convert the graph of a TensorFlow engine: uint8 [n, size, size, 3] -> the extractor's outputs."""
     return ov.convert_model(reference.graph)
 
 
-def int8(network: ov.Model, samples: Pixels) -> dict[str, bytes]:
-    """A network's files after post-training quantisation by NNCF: symmetric ranges and corrected biases, from samples.
+def export_int8(graph: ov.Model, samples: Pixels) -> dict[str, bytes]:
+    """Quantise weights and activations to 8 bits (NNCF's post-training quantisation) and return the model's files.
+
+    Ranges are symmetric, and biases are corrected.
 
     Args:
-        network: from `convert`; stays as it is.
-        samples: some hundred images as the network gets them, uint8 [n, size, size, 3].
+        graph: from `convert_graph`; it is not changed.
+        samples: a few hundred images as the network receives them, uint8 [n, size, size, 3].
     """
     nncf.set_log_level(logging.ERROR)
     quantised = nncf.quantize(
-        network,
+        graph,
         nncf.Dataset([image[None] for image in samples]),
         preset=nncf.QuantizationPreset.PERFORMANCE,
-        fast_bias_correction=False,  # the fast one costs InceptionV3 0.3 to 0.5 points on Tiny-ImageNet
+        fast_bias_correction=False,  # the fast variant costs InceptionV3 0.3 to 0.5 points on Tiny-ImageNet
         subset_size=len(samples),
     )
-    return _written(quantised, OPENVINO_INT8)
+    return _serialise(quantised, OPENVINO_INT8)
 
 
-def float16(network: ov.Model) -> dict[str, bytes]:
-    """A network's files with weights as float16, as they are in the weights file."""
-    return _written(network, OPENVINO_FLOAT)
+def export_float16(graph: ov.Model) -> dict[str, bytes]:
+    """Return the model's files with float16 weights, the precision of the weights file."""
+    return _serialise(graph, OPENVINO_FLOAT)
 
 
-def _written(network: ov.Model, names: tuple[str, str]) -> dict[str, bytes]:
+def _serialise(graph: ov.Model, names: tuple[str, str]) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        ov.save_model(network, Path(folder) / names[0], compress_to_fp16=True)
+        ov.save_model(graph, Path(folder) / names[0], compress_to_fp16=True)
         return {name: (Path(folder) / name).read_bytes() for name in names}

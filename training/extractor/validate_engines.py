@@ -1,64 +1,70 @@
-"""What an extractor can run on: its files for OpenVINO, and how closely and how well each engine repeats it.
+"""Makes an extractor's files for every engine, and measures how closely each engine repeats the reference.
 
-The reference is TensorFlow in float32. OpenVINO gets the network in 8 bits where the tops lose next to nothing by it on
-held-out images, and otherwise as it is, for bfloat16 and float32.
+The reference is TensorFlow in float32. OpenVINO gets the network in 8 bits if its tops lose next to no accuracy on
+held-out images, and otherwise the float network, for bfloat16 and float32.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from models.arrays import Pixels
+from models.arrays import Integers, Pixels
 from models.artifacts import golden
 from models.console.progress import Track
 from models.cpu import has_bfloat16
 from models.engines.base import Engine
 from models.engines.selection import create
 from models.engines.tensorflow import TensorFlowEngine, gpus
-from models.heads import Integers
 from models.manifests import GOLDEN_FILE, WEIGHTS_FILE, Agreement, ExtractorManifest
 from models.preprocess import PreprocessSpec
-from training.data import dataset as datasets
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset
 from training.data.loader import prepared_batches
-from training.extractor import openvino_export as openvino_files
+from training.data.split import Split, holdout_indices
+from training.extractor import openvino_export
 from training.runtime.context import RunContext
 
 REFERENCE = "tensorflow:float32"
+_INT8 = "openvino:int8"
 
-#: What another processor or another batch size may change, with room to spare.
-_EXACT = Agreement(min_cosine=0.9999, min_top1=0.98)
-_HALF = Agreement(min_cosine=0.99, min_top1=0.9)
-#: Processors without instructions for 8 bits round otherwise: half as far again from the reference.
-_ROOM = 1.5
-HARMLESS = 0.003
-"""Of accuracy on held-out images: more, and 8 bits are too few."""
+#: Required agreement with the reference. It leaves room for other processors and other batch sizes, which round
+#: differently.
+_FLOAT32_AGREEMENT = Agreement(min_cosine=0.9999, min_top1=0.98)
+_FLOAT16_AGREEMENT = Agreement(min_cosine=0.99, min_top1=0.9)
+#: In 8 bits the distance from the reference may be this many times the measured one, because processors without 8-bit
+#: instructions round differently.
+_INT8_DISTANCE_FACTOR = 1.5
+#: Largest loss of accuracy on held-out images at which 8 bits are used.
+MAX_INT8_ACCURACY_LOSS = 0.003
 
-_SAMPLES = 300
-_SEED = 20_230_807
+#: Images to calibrate 8 bits with; NNCF's default for its subset.
+_CALIBRATION_IMAGES = 300
+_CALIBRATION_SEED = 20_230_807
+
+#: Labelled images by top, and how they are preprocessed.
+_LabelledSets = Mapping[str, tuple[Split, PreprocessSpec]]
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """The dataset that a top was fitted on, and how its images are preprocessed."""
+class LabelledTop:
+    """The dataset that a top was fitted on, and the preprocessing of its images."""
 
     top: str
-    data: Dataset
-    spec: PreprocessSpec
+    dataset: Dataset
+    preprocess: PreprocessSpec
 
     @property
     def held_out(self) -> Split:
-        """Images that it was not fitted on, and that are no test images."""
-        return self.data.train.take(datasets.holdout(self.data.train))
+        """Images that the top was not fitted on, other than test images."""
+        return self.dataset.train.take(holdout_indices(self.dataset.train))
 
 
 @dataclass(frozen=True, eq=False)
 class EngineFiles:
-    """An extractor's files, what they run on (`engine:precision`), and its outputs' widths."""
+    """An extractor's files, the required agreement of each `engine:precision`, and the width of each output."""
 
     files: Mapping[str, bytes]
     engines: Mapping[str, Agreement]
@@ -68,20 +74,20 @@ class EngineFiles:
 def validate_engines(
     draft: ExtractorManifest,
     weights: bytes,
-    labelled: Sequence[Labelled],
+    labelled: Sequence[LabelledTop],
     samples: Pixels | None,
-    at: RunContext,
-    may_cost: float = HARMLESS,
+    ctx: RunContext,
+    max_int8_loss: float = MAX_INT8_ACCURACY_LOSS,
 ) -> EngineFiles:
-    """Make an extractor's files for every engine, and measure those that run here.
+    """Make an extractor's files for every engine, and measure the engines that run on this machine.
 
     Args:
-        draft: its manifest so far.
-        weights: the bytes of its weights file.
-        labelled: the datasets of its tops.
-        samples: images to calibrate 8 bits with, uint8 [n, size, size, 3]; without any it stays as it is.
-        at: shows progress, and is told what 8 bits cost.
-        may_cost: how much accuracy of a top on its held-out images 8 bits may cost.
+        draft: its manifest without engines and files.
+        weights: contents of its weights file.
+        labelled: datasets of its tops.
+        samples: images to calibrate 8 bits with, uint8 [n, size, size, 3]; None: no 8-bit network.
+        ctx: shows progress; its log receives the accuracy loss in 8 bits.
+        max_int8_loss: largest accepted loss of accuracy of any top on its held-out images.
 
     Raises:
         DatasetError: images cannot be read.
@@ -90,90 +96,95 @@ def validate_engines(
     reference = create(REFERENCE, draft, files.__getitem__)
     assert isinstance(reference, TensorFlowEngine)
     files[GOLDEN_FILE] = golden.record_extractor(reference, draft.input_size)
-    engines = {REFERENCE: _EXACT, "tensorflow:bfloat16": _HALF, "tensorflow:float16": _HALF}
-    network = openvino_files.convert(reference)
-    int8 = {} if samples is None else openvino_files.int8(network, samples)
-    if int8 and _cost(int8, draft, reference, labelled, at) <= may_cost:
-        files |= int8
-        found = golden.measure_agreement(files[GOLDEN_FILE], create("openvino:int8", draft, files.__getitem__))
-        engines["openvino:int8"] = tolerance(found)
-    else:
-        files |= openvino_files.float16(network)
-        engines |= {"openvino:bfloat16": _HALF, "openvino:float32": _EXACT}
-    others = [create(name, draft, files.__getitem__) for name in engines if name != REFERENCE and _runs_here(name)]
-    for name, accuracy in _accuracies([reference, *others], _test_sets(labelled), at.track).items():
-        engines[name] = engines[name].model_copy(update={"accuracy": accuracy})
-    widths = {
-        name: values.shape[1] for name, values in reference.run(golden.synthetic_images(draft.input_size, 1)).items()
+    engines = {
+        REFERENCE: _FLOAT32_AGREEMENT,
+        "tensorflow:bfloat16": _FLOAT16_AGREEMENT,
+        "tensorflow:float16": _FLOAT16_AGREEMENT,
     }
-    return EngineFiles(files, engines, widths)
+    graph = openvino_export.convert_graph(reference)
+    int8_files = {} if samples is None else openvino_export.export_int8(graph, samples)
+    if int8_files and _int8_accuracy_loss(int8_files, draft, reference, labelled, ctx) <= max_int8_loss:
+        files |= int8_files
+        measured = golden.measure_agreement(files[GOLDEN_FILE], create(_INT8, draft, files.__getitem__))
+        engines[_INT8] = int8_tolerance(measured)
+    else:
+        files |= openvino_export.export_float16(graph)
+        engines |= {"openvino:bfloat16": _FLOAT16_AGREEMENT, "openvino:float32": _FLOAT32_AGREEMENT}
+    others = [create(name, draft, files.__getitem__) for name in engines if name != REFERENCE and _runs_here(name)]
+    for name, accuracies in _measure_accuracies([reference, *others], _test_sets(labelled), ctx.track).items():
+        engines[name] = engines[name].model_copy(update={"accuracy": accuracies})
+    return EngineFiles(files, engines, _output_widths(reference, draft.input_size))
 
 
-def samples(train: Split, fitted: Integers, spec: PreprocessSpec) -> Pixels:
-    """Some of the images that a network was fitted on, always the same, as it gets them."""
-    chosen = np.random.default_rng(_SEED).permutation(fitted)[:_SAMPLES]
-    return np.concatenate(list(_pixels(train.take(chosen), spec)))
+def calibration_samples(train: Split, fit_indices: Integers, spec: PreprocessSpec) -> Pixels:
+    """Return random training images as the network receives them, always the same: uint8 [n, size, size, 3]."""
+    chosen = np.random.default_rng(_CALIBRATION_SEED).permutation(fit_indices)[:_CALIBRATION_IMAGES]
+    images = train.take(chosen).images
+    return np.concatenate([pixels for _, pixels in prepared_batches(dict(enumerate(images)), spec)])
 
 
-def _cost(
-    int8: Mapping[str, bytes], draft: ExtractorManifest, reference: Engine, labelled: Sequence[Labelled], at: RunContext
-) -> float:
-    """What 8 bits cost of accuracy on held-out images, where it is most."""
-    if not labelled:
-        return 0.0
-    quantised = create("openvino:int8", draft, int8.__getitem__)
-    held_out = {each.top: (each.held_out, each.spec) for each in labelled}
-    found = _accuracies([reference, quantised], held_out, at.track)
-    cost = {top: found[reference.name][top] - found[quantised.name][top] for top in held_out}
-    told = ", ".join(f"{top} {points:+.2%}" for top, points in cost.items())
-    at.log(f"8 bits cost of accuracy on held-out images: {told}")
-    return max(cost.values())
+def int8_tolerance(measured: Agreement) -> Agreement:
+    """Return the agreement that is required of an engine in 8 bits, always less than the measured one.
 
-
-def tolerance(found: Agreement) -> Agreement:
-    """What is asked of an engine in 8 bits, which may be off on single drawn pictures, and not on all together.
-
-    Always less than was found, since another processor rounds in another order.
+    Other processors round in another order. Single images may differ more than the mean over all of them.
     """
 
-    def room(value: float, most: float) -> float:
-        return max(0.0, min(most, math.floor(1000 * (1 - _ROOM * (1 - value))) / 1000))
+    def required(value: float, upper_limit: float) -> float:
+        tolerated = math.floor(1000 * (1 - _INT8_DISTANCE_FACTOR * (1 - value))) / 1000
+        return max(0.0, min(upper_limit, tolerated))
 
     return Agreement(
-        min_cosine=room(found.min_cosine, _EXACT.min_cosine),
-        mean_cosine=room(found.mean_cosine, _EXACT.min_cosine),
-        min_top1=room(found.min_top1, _EXACT.min_top1),
+        min_cosine=required(measured.min_cosine, _FLOAT32_AGREEMENT.min_cosine),
+        mean_cosine=required(measured.mean_cosine, _FLOAT32_AGREEMENT.min_cosine),
+        min_top1=required(measured.min_top1, _FLOAT32_AGREEMENT.min_top1),
     )
 
 
-def _runs_here(name: str) -> bool:
-    precision = name.partition(":")[2]
-    return {"bfloat16": has_bfloat16(), "float16": bool(gpus())}.get(precision, True)
+def _int8_accuracy_loss(
+    int8_files: Mapping[str, bytes],
+    draft: ExtractorManifest,
+    reference: Engine,
+    labelled: Sequence[LabelledTop],
+    ctx: RunContext,
+) -> float:
+    """Return the largest loss of accuracy of any top on its held-out images."""
+    if not labelled:
+        return 0.0
+    quantised = create(_INT8, draft, int8_files.__getitem__)
+    held_out = {top.top: (top.held_out, top.preprocess) for top in labelled}
+    accuracies = _measure_accuracies([reference, quantised], held_out, ctx.track)
+    losses = {top: accuracies[reference.name][top] - accuracies[quantised.name][top] for top in held_out}
+    listed = ", ".join(f"{top} {loss:+.2%}" for top, loss in losses.items())
+    ctx.log(f"loss of accuracy in 8 bits on held-out images: {listed}")
+    return max(losses.values())
 
 
-_Sets = Mapping[str, tuple[Split, PreprocessSpec]]
-
-
-def _test_sets(labelled: Sequence[Labelled]) -> _Sets:
-    return {each.top: (each.data.test, each.spec) for each in labelled if each.data.test is not None}
-
-
-def _accuracies(engines: Sequence[Engine], sets: _Sets, track: Track) -> dict[str, dict[str, float]]:
-    """Engine -> top -> share of its images that the top names rightly; each image is decoded once for all engines."""
+def _measure_accuracies(engines: Sequence[Engine], sets: _LabelledSets, track: Track) -> dict[str, dict[str, float]]:
+    """Return engine -> top -> accuracy; each image is decoded once for all engines."""
     accuracies: dict[str, dict[str, float]] = {engine.name: {} for engine in engines}
     for top, (split, spec) in sets.items():
-        right = dict.fromkeys(accuracies, 0)
-        with track(f"{top} by {', '.join(right)}", len(split)) as advance:
-            for indices, pixels in prepared_batches(dict(enumerate(split.paths)), spec):
+        correct = dict.fromkeys(accuracies, 0)
+        with track(f"{top} by {', '.join(correct)}", len(split)) as advance:
+            for indices, pixels in prepared_batches(dict(enumerate(split.images)), spec):
                 for engine in engines:
-                    found = engine.run(pixels)[top].argmax(axis=1)
-                    right[engine.name] += int((found == split.labels[indices]).sum())
+                    predicted = engine.run(pixels)[top].argmax(axis=1)
+                    correct[engine.name] += int((predicted == split.labels[indices]).sum())
                 advance(len(indices))
-        for name, count in right.items():
+        for name, count in correct.items():
             accuracies[name][top] = count / len(split)
     return accuracies
 
 
-def _pixels(split: Split, spec: PreprocessSpec) -> Iterator[Pixels]:
-    for _, pixels in prepared_batches(dict(enumerate(split.paths)), spec):
-        yield pixels
+def _test_sets(labelled: Sequence[LabelledTop]) -> _LabelledSets:
+    return {top.top: (top.dataset.test, top.preprocess) for top in labelled if top.dataset.test is not None}
+
+
+def _output_widths(engine: Engine, size: int) -> dict[str, int]:
+    outputs = engine.run(golden.synthetic_images(size, 1))
+    return {name: values.shape[1] for name, values in outputs.items()}
+
+
+def _runs_here(name: str) -> bool:
+    """Return whether this machine can run an engine by its name with precision."""
+    precision = name.partition(":")[2]
+    return {"bfloat16": has_bfloat16(), "float16": bool(gpus())}.get(precision, True)

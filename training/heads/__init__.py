@@ -1,1 +1,1 @@
-"""TODO."""
+"""Fit, tune, compare and save the heads of classifiers on cached features."""

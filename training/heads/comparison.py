@@ -1,7 +1,4 @@
-"""Several heads on the same cached features: cross-validated on the training images, then asked for the test set.
-
-A test set that a recipe looks at once (`test_once`) is left alone: here each head would look at it, and one be chosen.
-"""
+"""Compares several heads on the same cached features, by cross-validation and on the test set."""
 
 from __future__ import annotations
 
@@ -12,47 +9,43 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from models.heads import Floats, Integers
+from models.arrays import Floats, Integers
+from models.heads import Head
 from models.manifests import ExtractorManifest, Metrics
-from training.data.dataset import Dataset, Split
-from training.estimators.heads import FITTED_KINDS
+from training.data.dataset import Dataset
+from training.data.split import Split
+from training.estimators.kinds import FITTED_KINDS
 from training.evaluation import metrics
+from training.evaluation.test_once import SKIPPED_NOTE, without_reserved_test_set
 from training.heads.cross_validation import cross_validate
 from training.heads.fit import fit_head
-from training.heads.inputs import Inputs
+from training.heads.inputs import HeadInputs
 from training.recipes.schema import Recipe
-from training.runtime.versions import versions
+from training.runtime.versions import library_versions
 
-_LEFT_ALONE = "The test set was left alone: this recipe looks at it once (test_once), by training run."
-
-
-@dataclass(frozen=True, eq=False)
-class _Tested:
-    """Features of the test images, float32 [images, width], and their labels."""
-
-    rows: Floats
-    labels: Integers
+#: Training images that the prediction time is measured on if there is no test set.
+_MAX_TIMED_IMAGES = 1000
 
 
-class _Record(BaseModel):
+class HeadResult(BaseModel):
+    """One head: its parameters, metrics and times."""
+
     model_config = ConfigDict(frozen=True)
-
-
-class HeadResult(_Record):
-    """One head: its parameters, what it was worth, and what it took."""
 
     kind: str
     parameters: dict[str, Any]
     cross_validated: Metrics
     test: Metrics | None
     fit_seconds: float
-    """For the head that the test set is answered by, its calibration included."""
+    """Fit of the head that predicts the test set, including its calibration."""
     answer_ms: float
-    """For one image among many, on one core."""
+    """Prediction time per image in a large batch on one core."""
 
 
-class Comparison(_Record):
-    """Heads beside each other, and what they were compared on."""
+class HeadComparison(BaseModel):
+    """The results of several heads, and what they were compared on."""
+
+    model_config = ConfigDict(frozen=True)
 
     recipe: str
     dataset: str
@@ -64,15 +57,15 @@ class Comparison(_Record):
     folds: int
     seed: int
     optimistic: str = ""
-    """Why cross-validation says too much, where the extractor was fitted on these images."""
+    """Why the cross-validated metrics are too good, if the extractor was fitted on these images."""
     untested: str = ""
-    """Why there are no figures on the test set, where there is one."""
+    """Why there are no test metrics although there is a test set."""
     heads: tuple[HeadResult, ...]
     libraries: dict[str, str]
 
     @property
     def notes(self) -> list[str]:
-        """The best heads by name, and what to bear in mind."""
+        """The best heads by name, and reservations about the metrics."""
         best = max(self.heads, key=lambda head: head.cross_validated.accuracy)
         lines = [f"Best by cross-validation: {best.kind}, {best.cross_validated.accuracy:.4f}"]
         tested = [(head.test.accuracy, head.kind) for head in self.heads if head.test]
@@ -82,88 +75,104 @@ class Comparison(_Record):
         return [*lines, *filter(None, (self.untested, self.optimistic))]
 
 
-def compare(recipe: Recipe, given: Inputs, kinds: Sequence[str] = tuple(FITTED_KINDS), folds: int = 5) -> Comparison:
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """Features of a split, float32 [images, width], and its labels."""
+
+    rows: Floats
+    labels: Integers
+
+
+def compare_heads(
+    recipe: Recipe, inputs: HeadInputs, kinds: Sequence[str] = tuple(FITTED_KINDS), folds: int = 5
+) -> HeadComparison:
     """Fit heads of several kinds on the features of one recipe.
 
     Args:
-        recipe: its own head keeps its parameters, the others have the posts'.
-        given: the recipe's dataset and features.
+        recipe: its own head keeps its parameters, the others have their defaults.
+        inputs: the recipe's dataset and features.
         kinds: of heads.
         folds: of the cross-validation.
 
     Raises:
-        DatasetError: images cannot be read, or a class has fewer than there are folds.
-        RecipeError: there is no such kind.
+        DatasetError: images cannot be read, or a class has fewer images than there are folds.
+        RecipeError: there is no such kind of head.
     """
-    data, manifest = given.data, given.extractor.manifest
+    manifest = inputs.extractor.manifest
     recipes = [recipe.with_head(kind) for kind in kinds]
-    rows = given.features(data.train, "training images")
-    left_alone = recipe.data is not None and recipe.data.test_once
-    test = None if left_alone else data.test
-    tested = None if test is None else _Tested(given.features(test, "test set"), test.labels)
-    return Comparison(
+    has_test_set = inputs.dataset.test is not None
+    dataset = inputs.dataset if recipe.data is None else without_reserved_test_set(inputs.dataset, recipe.data)
+    train = _Features(inputs.extract(dataset.train, "training images"), dataset.train.labels)
+    test = None if dataset.test is None else _Features(inputs.extract(dataset.test, "test set"), dataset.test.labels)
+    return HeadComparison(
         recipe=recipe.name,
-        dataset=data.root.name,
-        digest=data.digest,
-        training_images=len(data.train),
-        test_images=0 if tested is None else len(tested.labels),
+        dataset=dataset.root.name,
+        digest=inputs.dataset.digest,
+        training_images=len(train.labels),
+        test_images=0 if test is None else len(test.labels),
         extractor=f"{manifest.name}@{manifest.version}",
-        output=given.output,
+        output=inputs.output,
         folds=folds,
         seed=recipe.seed,
-        optimistic=seen_by(manifest, data, recipe),
-        untested=_LEFT_ALONE if left_alone and data.test is not None else "",
-        heads=tuple(_contender(own, given, rows, tested, folds) for own in recipes),
-        libraries=versions(),
+        optimistic=overlap_warning(manifest, inputs.dataset, recipe),
+        untested=SKIPPED_NOTE if has_test_set and test is None else "",
+        heads=tuple(_measure_head(with_head, inputs, train, test, folds) for with_head in recipes),
+        libraries=library_versions(),
     )
 
 
-def seen_by(manifest: ExtractorManifest, data: Dataset, recipe: Recipe) -> str:
-    """A sentence that says so where an extractor was fitted on the images of a dataset; else nothing."""
+def overlap_warning(manifest: ExtractorManifest, dataset: Dataset, recipe: Recipe) -> str:
+    """Return a warning if an extractor was fitted on the training images of a dataset, else an empty string."""
     label, name = f"{manifest.name}@{manifest.version}", recipe.data.path if recipe.data else ""
-    sets = [each for each in manifest.fitted_on.values() if isinstance(each, dict) and "digest" in each]
-    if any(each["digest"] == data.digest for each in sets):
-        which = "these training images"
-    elif any(each["dataset"] == name for each in sets):
-        which = f"a dataset of the same name, {name}"
+    fitted_datasets = [value for value in manifest.fitted_on.values() if isinstance(value, dict) and "digest" in value]
+    if any(fitted["digest"] == dataset.digest for fitted in fitted_datasets):
+        images = "these training images"
+    elif any(fitted["dataset"] == name for fitted in fitted_datasets):
+        images = f"a dataset of the same name, {name}"
     else:
         return ""
-    return f"Cross-validation is optimistic here: {label} was fitted on {which}. The test set is not."
+    return f"Cross-validation is optimistic here: {label} was fitted on {images}. The test set is not affected."
 
 
-def _contender(recipe: Recipe, given: Inputs, rows: Floats, tested: _Tested | None, folds: int) -> HeadResult:
-    head, data, at = recipe.head, given.data, given.at
+def _measure_head(
+    recipe: Recipe, inputs: HeadInputs, train: _Features, test: _Features | None, folds: int
+) -> HeadResult:
+    head, dataset = recipe.head, inputs.dataset
     assert head is not None
     assert head.kind != "softmax"
-    with at.track(f"{head.kind}: {folds} folds", folds, "folds") as advance:
+    with inputs.ctx.track(f"{head.kind}: {folds} folds", folds, "folds") as advance:
         cross_validated = cross_validate(
             head,
-            rows,
-            data.train.labels,
-            data.names,
+            train.rows,
+            train.labels,
+            dataset.class_names,
             folds=folds,
             seed=recipe.seed,
             calibrate=recipe.calibrate,
             advance=advance,
         )
-    place = {digest: index for index, digest in enumerate(data.train.digests)}
-
-    def from_memory(split: Split, what: str) -> Floats:  # noqa: ARG001 -- nothing to show a bar for
-        return rows[[place[digest] for digest in split.digests]]
-
-    began = time.perf_counter()
-    fitted, _ = fit_head(recipe, data, given.extractor, from_memory, at.log)
-    fit_seconds = time.perf_counter() - began
-    answered = rows[:1000] if tested is None else tested.rows
-    began = time.perf_counter()
-    probabilities = fitted.predict_proba(answered)
-    answer_ms = 1000 * (time.perf_counter() - began) / len(answered)
-    test = None if tested is None else metrics.measure(probabilities, tested.labels, data.names)
+    fitted, fit_seconds = _timed_fit(recipe, inputs, train.rows)
+    to_predict = train.rows[:_MAX_TIMED_IMAGES] if test is None else test.rows
+    started = time.perf_counter()
+    probabilities = fitted.predict_proba(to_predict)
+    predict_seconds = time.perf_counter() - started
     return HeadResult(
         kind=head.kind,
         parameters=head.model_dump(mode="json", exclude={"kind"}),
         cross_validated=cross_validated,
-        test=test,
+        test=None if test is None else metrics.measure(probabilities, test.labels, dataset.class_names),
         fit_seconds=fit_seconds,
-        answer_ms=answer_ms,
+        answer_ms=1000 * predict_seconds / len(to_predict),
     )
+
+
+def _timed_fit(recipe: Recipe, inputs: HeadInputs, train_rows: Floats) -> tuple[Head, float]:
+    """Fit the recipe's head on features in memory; return it and the seconds that the fit took."""
+    row_of = {digest: index for index, digest in enumerate(inputs.dataset.train.digests)}
+
+    def extract(split: Split, title: str) -> Floats:  # noqa: ARG001 -- no progress bar is needed
+        return train_rows[[row_of[digest] for digest in split.digests]]
+
+    started = time.perf_counter()
+    head, _ = fit_head(recipe, inputs.dataset, inputs.extractor, extract, inputs.ctx.log)
+    return head, time.perf_counter() - started

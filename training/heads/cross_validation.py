@@ -1,4 +1,4 @@
-"""Cross-validation: each training image is answered by a head that has not seen it."""
+"""Cross-validation: each training image is predicted by a head that was not fitted on it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from models.arrays import Floats, Integers
 from models.console.progress import Advance, ignore
-from models.heads import Floats, Head, Integers
+from models.heads import Head
 from models.manifests import Metrics
-from training.data.dataset import HOLDOUT_SHARE
+from training.data.split import HOLDOUT_SHARE
 from training.errors import DatasetError
-from training.estimators.heads import FittedHead
+from training.estimators.kinds import FittedHead
 from training.evaluation import metrics
-from training.heads.fit import calibrated
-from training.sampling import share_of_each, spread
+from training.heads.fit import calibrate_head
+from training.sampling import assign_folds, sample_per_class
 
 
 def cross_validate(
     head: FittedHead,
-    rows: Floats,
+    features: Floats,
     labels: Integers,
     classes: Sequence[str],
     *,
@@ -28,46 +29,41 @@ def cross_validate(
     calibrate: bool = True,
     advance: Advance = ignore,
 ) -> Metrics:
-    """Fit a head on all folds but one and answer that one, for each; every class is spread evenly over the folds.
+    """Predict each fold with a head fitted on all others, and measure all predictions; folds are stratified.
 
-    As for a classifier, 5 % of what a head is fitted on is set aside for its temperature; so the fold that measures it
-    has no part in that either.
+    As for a classifier, 5 % of the images to fit on are held out for the temperature, so the measured fold does not
+    influence that either.
 
     Args:
         head: its parameters.
-        rows: features, float32 [images, width].
+        features: float32 [images, width].
         labels: [images], indices of `classes`.
         classes: names.
-        folds: number of parts.
+        folds: number of folds.
         seed: of the folds and of each fit.
-        calibrate: whether a temperature is fitted.
-        advance: is told of each fold done.
+        calibrate: whether to fit a temperature.
+        advance: called with the number of folds done since the last call.
 
     Raises:
         DatasetError: a class has fewer images than there are folds.
     """
     from sklearn.model_selection import StratifiedKFold
 
-    counts = np.bincount(labels, minlength=len(classes)).tolist()
-    fewest = min(counts)
-    if fewest < folds:
-        raise DatasetError(
-            f"{classes[counts.index(fewest)]!r} has {fewest} training images, too few for {folds} folds. "
-            "Add images, or ask for fewer folds."
-        )
+    _check_class_sizes(labels, classes, folds)
     probabilities = np.zeros((len(labels), len(classes)), np.float32)
     for others, fold in StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels):
-        held = others[share_of_each(labels[others], HOLDOUT_SHARE, np.random.default_rng(seed))]
-        fitted = np.setdiff1d(others, held)
-        estimator = head.fit(rows[fitted], labels[fitted], seed)
-        probabilities[fold] = calibrated(estimator, rows[held], labels[held], calibrate).predict_proba(rows[fold])
+        holdout = others[sample_per_class(labels[others], HOLDOUT_SHARE, np.random.default_rng(seed))]
+        to_fit = np.setdiff1d(others, holdout)
+        estimator = head.fit(features[to_fit], labels[to_fit], seed)
+        calibrated = calibrate_head(estimator, features[holdout], labels[holdout], calibrate)
+        probabilities[fold] = calibrated.predict_proba(features[fold])
         advance(1)
     return metrics.measure(probabilities, labels, classes)
 
 
-def out_of_fold(
+def out_of_fold_probabilities(
     head: FittedHead,
-    rows: Floats,
+    features: Floats,
     labels: Integers,
     groups: Integers,
     *,
@@ -75,26 +71,36 @@ def out_of_fold(
     seed: int,
     advance: Advance = ignore,
 ) -> Floats:
-    """Probabilities of each image by a head that has seen neither it nor any of its group; no temperature is fitted.
+    """Predict each image with a head that was fitted on neither it nor any image of its group, without temperature.
 
     Args:
         head: its parameters.
-        rows: features, float32 [images, width].
-        labels: [images]; every class leads two groups at least (`training.sampling.spread`).
+        features: float32 [images, width].
+        labels: [images]; every class leads at least two groups (see `training.sampling.assign_folds`).
         groups: [images], such as near duplicates, which stay in one fold.
-        folds: number of parts at most.
+        folds: maximum number of folds.
         seed: of the folds and of each fit.
-        advance: is told of each fold done.
+        advance: called with the number of folds done since the last call.
 
     Returns:
-        float32 [images, classes].
+        Probabilities, float32 [images, classes].
     """
-    fold_of = spread(labels, groups, folds, np.random.default_rng(seed))
+    fold_of = assign_folds(labels, groups, folds, np.random.default_rng(seed))
     probabilities = np.zeros((len(labels), labels.max() + 1), np.float32)
     for fold in range(folds):
-        answered = fold_of == fold
-        if answered.any():
-            estimator = head.fit(rows[~answered], labels[~answered], seed)
-            probabilities[answered] = Head(estimator).predict_proba(rows[answered])
+        in_fold = fold_of == fold
+        if in_fold.any():
+            estimator = head.fit(features[~in_fold], labels[~in_fold], seed)
+            probabilities[in_fold] = Head(estimator).predict_proba(features[in_fold])
         advance(1)
     return probabilities
+
+
+def _check_class_sizes(labels: Integers, classes: Sequence[str], folds: int) -> None:
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    smallest = min(counts)
+    if smallest < folds:
+        raise DatasetError(
+            f"{classes[counts.index(smallest)]!r} has {smallest} training images, too few for {folds} folds. "
+            "Add images, or use fewer folds."
+        )

@@ -1,192 +1,126 @@
-"""Images -> features, streamed through the serving path and cached on disk.
+"""Extracts features of images on the serving path, and caches them on disk.
 
-A cache belongs to one engine (by the digest of the files that it reads), output and preprocess spec, and holds
-one row for each image by the digest of its bytes; so a row is never used for anything else. Rows are appended as
-they come: after a kill, the next run goes on behind the last whole row. A second run on the same cache waits for the
-first, since rows and index have to grow in the same order.
+A cache belongs to one engine (by the digests of the files that it reads), output and preprocess spec, and has one row
+for each image, by the digest of its bytes. So a row is never used for anything else.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from threading import BoundedSemaphore
-from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 
+from models.arrays import Floats
 from models.classifier import Extractor
-from models.console.progress import ignore
+from models.console.progress import Advance, ignore
 from models.cpu import available_cores
 from models.engines.base import Engine
-from models.heads import Floats
 from models.manifests import engine_files
 from models.mirroring import run_with_mirroring
-from models.offline.loader import prepared
+from models.offline.loader import prepare_each
 from models.preprocess import PreprocessSpec
-from training.data.dataset import Split, Stored
-from training.data.loader import all_readable
+from training.data.loader import raise_for_unreadable
+from training.data.split import Split, StoredImage
+from training.heads.feature_cache import FeatureCache
 from training.runtime.thread_map import stream_map
 
-#: Images that one run of the network takes; a thread has the network for itself for so long.
-BATCH = 32
-_DIGEST_BYTES = 32
+#: Images per run of the network.
+BATCH_SIZE = 32
 
 
-class FeatureCache:
-    """Rows of float32 features by the digest of their image, in two files that only grow."""
-
-    def __init__(self, folder: Path, width: int) -> None:
-        """Open or begin a cache; half a row that a killed run left is cut off."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._width = width
-        self._index_file = (folder / "index.sha256").open("a+b")
-        self._rows_file = (folder / "rows.float32").open("a+b")
-        fcntl.flock(self._index_file, fcntl.LOCK_EX)
-        self._index_file.seek(0, os.SEEK_END)
-        self._rows_file.seek(0, os.SEEK_END)
-        rows = min(self._index_file.tell() // _DIGEST_BYTES, self._rows_file.tell() // (4 * width))
-        self._index_file.truncate(rows * _DIGEST_BYTES)
-        self._rows_file.truncate(rows * 4 * width)
-        self._index_file.seek(0)
-        keys = self._index_file.read()
-        self._rows = {keys[i * _DIGEST_BYTES : (i + 1) * _DIGEST_BYTES].hex(): i for i in range(rows)}
-
-    def __enter__(self) -> FeatureCache:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._index_file.close()
-        self._rows_file.close()
-
-    def __contains__(self, digest: str) -> bool:
-        return digest in self._rows
-
-    def append(self, digests: Iterable[str], features: Floats) -> None:
-        """Add rows, features first: an index entry without its row cannot come to be."""
-        digests = list(digests)
-        self._rows_file.write(np.ascontiguousarray(features, dtype=np.float32).tobytes())
-        self._rows_file.flush()
-        self._index_file.write(b"".join(bytes.fromhex(digest) for digest in digests))
-        self._index_file.flush()
-        for digest in digests:
-            self._rows[digest] = len(self._rows)
-
-    def read(self, digests: Iterable[str]) -> Floats:
-        """The rows of these images, float32 [images, width]."""
-        indices = [self._rows[digest] for digest in digests]
-        if not indices:
-            return np.empty((0, self._width), np.float32)
-        rows = np.memmap(self._rows_file.name, np.float32, "r", shape=(len(self._rows), self._width))
-        return np.array(rows[indices])
-
-
-def extract(
-    split: Split,
-    extractor: Extractor,
-    output: str,
-    spec: PreprocessSpec,
-    cache: Path,
-    advance: Callable[[int], None] = ignore,
+def extract_features(
+    split: Split, extractor: Extractor, output: str, spec: PreprocessSpec, cache: Path, advance: Advance = ignore
 ) -> Floats:
-    """Features of all images of a split, in their order.
+    """Return the features of all images of a split, in their order; only those that are not cached are computed.
 
     Args:
         split: the images.
-        extractor: the network as saved and loaded again.
-        output: which of its outputs.
-        spec: the preprocessing before it.
-        cache: folder of all feature caches.
-        advance: is told of images done, for a progress bar; cached ones at once.
+        extractor: the extractor, loaded from the store.
+        output: name of the extractor's output.
+        spec: preprocessing of the images.
+        cache: parent folder of all feature caches.
+        advance: called with the number of images done since the last call, cached ones first.
 
     Returns:
         float32 [images, width].
 
     Raises:
-        DatasetError: images cannot be read; lists them.
+        DatasetError: images cannot be read; the message lists them.
     """
-    with _opened(extractor, output, spec, cache) as rows:
-        _fill(rows, split, extractor, output, spec, advance)
+    with _open_cache(extractor, output, spec, cache) as rows:
+        _compute_missing(rows, split, extractor, output, spec, advance)
         return rows.read(split.digests)
 
 
-def fill(
-    split: Split,
-    extractor: Extractor,
-    output: str,
-    spec: PreprocessSpec,
-    cache: Path,
-    advance: Callable[[int], None] = ignore,
+def fill_cache(
+    split: Split, extractor: Extractor, output: str, spec: PreprocessSpec, cache: Path, advance: Advance = ignore
 ) -> None:
-    """The same into the cache alone: memory does not grow with the images."""
-    with _opened(extractor, output, spec, cache) as rows:
-        _fill(rows, split, extractor, output, spec, advance)
+    """Do the same as `extract_features`, but only cache the features, so that memory does not grow with the images."""
+    with _open_cache(extractor, output, spec, cache) as rows:
+        _compute_missing(rows, split, extractor, output, spec, advance)
 
 
-def _opened(extractor: Extractor, output: str, spec: PreprocessSpec, cache: Path) -> FeatureCache:
+def _open_cache(extractor: Extractor, output: str, spec: PreprocessSpec, cache: Path) -> FeatureCache:
     return FeatureCache(cache / _key(extractor, output, spec), extractor.manifest.outputs[output])
 
 
-def _fill(
-    rows: FeatureCache,
-    split: Split,
-    extractor: Extractor,
-    output: str,
-    spec: PreprocessSpec,
-    advance: Callable[[int], None],
+def _compute_missing(
+    rows: FeatureCache, split: Split, extractor: Extractor, output: str, spec: PreprocessSpec, advance: Advance
 ) -> None:
-    missing: dict[str, list[Stored]] = {}
-    for digest, image in zip(split.digests, split.paths, strict=True):
+    """Append the features of all images that the cache does not have yet; equal images are computed once."""
+    missing: dict[str, list[StoredImage]] = {}
+    for digest, image in zip(split.digests, split.images, strict=True):
         if digest not in rows:
             missing.setdefault(digest, []).append(image)
     advance(len(split) - len(missing))
-    first = {digest: images[0] for digest, images in missing.items()}
+    distinct = {digest: images[0] for digest, images in missing.items()}
     copies = {digest: images[1:] for digest, images in missing.items() if images[1:]}
-    with all_readable(first, copies) as failed:
-        for part in _parts(first, extractor.engine, output, spec):
-            rows.append(part.digests, part.features)
-            for digest, why in part.broken:
-                failed(digest, why)
-            advance(len(part.digests))
+    with raise_for_unreadable(distinct, copies) as on_failure:
+        for batch in _run_batches(distinct, extractor.engine, output, spec):
+            rows.append(batch.digests, batch.features)
+            for digest, reason in batch.failures:
+                on_failure(digest, reason)
+            advance(len(batch.digests))
 
 
-class _Part(NamedTuple):
-    """Some images that one thread has gone through."""
+class _FeatureBatch(NamedTuple):
+    """Digests and features of some images, and digest and reason of each one that cannot be read."""
 
     digests: list[str]
     features: Floats
-    broken: list[tuple[str, str]]
-    """Digests of those that cannot be read, and why."""
+    failures: list[tuple[str, str]]
 
 
-def _parts(images: Mapping[str, Stored], engine: Engine, output: str, spec: PreprocessSpec) -> Iterator[_Part]:
-    """The features of images in their order.
+def _run_batches(
+    images: Mapping[str, StoredImage], engine: Engine, output: str, spec: PreprocessSpec
+) -> Iterator[_FeatureBatch]:
+    """Yield the features of images in their order.
 
-    A thread decodes a batch of its own and then runs the network on it, so that nothing is handed from thread to
-    thread: there is one for each core, and another that decodes while all of these are in the network.
+    Each thread decodes a batch and then runs the network on it, so that no pixels pass between threads. There is one
+    thread per core, and additional ones that decode while those are in the network.
     """
-    turn = BoundedSemaphore(engine.max_concurrent_runs)
+    engine_slots = BoundedSemaphore(engine.max_concurrent_runs)
 
-    def part(some: Sequence[tuple[str, Stored]]) -> _Part:
-        broken: list[tuple[str, str]] = []
-        found = dict(prepared(some, spec, lambda digest, why: broken.append((digest, why))))
-        if not found:
-            return _Part([], np.empty((0, 0), np.float32), broken)
-        pixels = np.stack(list(found.values()))
+    def run_batch(batch: Sequence[tuple[str, StoredImage]]) -> _FeatureBatch:
+        failures: list[tuple[str, str]] = []
+        prepared = dict(prepare_each(batch, spec, lambda digest, reason: failures.append((digest, reason))))
+        if not prepared:
+            return _FeatureBatch([], np.empty((0, 0), np.float32), failures)
+        pixels = np.stack(list(prepared.values()))
         mirrored = np.arange(len(pixels) if spec.mirror else 0)
-        with turn:
-            return _Part(list(found), run_with_mirroring(engine.concurrent, pixels, mirrored)[output], broken)
+        with engine_slots:
+            features = run_with_mirroring(engine.concurrent, pixels, mirrored)[output]
+        return _FeatureBatch(list(prepared), features, failures)
 
-    todo = iter(images.items())
-    batches = iter(lambda: tuple(islice(todo, BATCH)), ())
-    return stream_map(part, batches, available_cores() + (1 if engine.shares_cores else engine.max_concurrent_runs))
+    remaining = iter(images.items())
+    batches = iter(lambda: tuple(islice(remaining, BATCH_SIZE)), ())
+    decoding_threads = 1 if engine.shares_cores else engine.max_concurrent_runs
+    return stream_map(run_batch, batches, available_cores() + decoding_threads)
 
 
 def _key(extractor: Extractor, output: str, spec: PreprocessSpec) -> str:

@@ -1,80 +1,100 @@
-"""What a head is fitted and measured on: a dataset, and the features that an extractor makes of its images."""
+"""Inputs of a head: a dataset, and the features that an extractor computes of its images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.artifacts.catalog import load_extractor
+from models.arrays import Floats
+from models.artifacts import catalog
 from models.artifacts.store import ExtractorArtifact
 from models.classifier import Extractor
 from models.console.tensorflow_logs import hide_startup_messages
-from models.heads import Floats
 from models.preprocess import PreprocessSpec
-from training.data import dataset as datasets
-from training.data.dataset import Dataset, Split
+from training.data.dataset import Dataset, load_dataset
+from training.data.split import Split
 from training.errors import RecipeError
-from training.estimators.heads import Softmax
+from training.estimators.kinds import Softmax
 from training.heads import features
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
-    """A dataset and its features, extracted once and cached."""
+class HeadInputs:
+    """A dataset and the features of its images, which are extracted once and cached.
 
-    data: Dataset
+    Attributes:
+        output: name of the extractor's output that is used as features.
+    """
+
+    dataset: Dataset
     extractor: Extractor
     output: str
-    spec: PreprocessSpec
-    at: RunContext
+    preprocess: PreprocessSpec
+    ctx: RunContext
 
-    def features(self, split: Split, what: str) -> Floats:
-        """Features of these images, float32 [images, width]; the bar says `what` they are."""
-        with self.at.track(f"features of {what}", len(split)) as advance:
-            return features.extract(split, self.extractor, self.output, self.spec, self.at.cache, advance)
+    def extract(self, split: Split, title: str) -> Floats:
+        """Return the features of images, float32 [images, width]; the progress bar shows the title."""
+        with self.ctx.track(f"features of {title}", len(split)) as advance:
+            return features.extract_features(
+                split, self.extractor, self.output, self.preprocess, self.ctx.cache, advance
+            )
 
     def fill_cache(self) -> None:
-        """Extract the features of all images."""
-        data = self.data
-        for name, split in (("training images", data.train), ("validation set", data.valid), ("test set", data.test)):
+        """Extract the features of all images into the cache."""
+        dataset = self.dataset
+        for title, split in (
+            ("training images", dataset.train),
+            ("validation set", dataset.valid),
+            ("test set", dataset.test),
+        ):
             if split is not None:
-                with self.at.track(f"features of {name}", len(split)) as advance:
-                    features.fill(split, self.extractor, self.output, self.spec, self.at.cache, advance)
+                with self.ctx.track(f"features of {title}", len(split)) as advance:
+                    features.fill_cache(split, self.extractor, self.output, self.preprocess, self.ctx.cache, advance)
 
 
-def stored(recipe: Recipe, at: RunContext) -> Inputs:
-    """The recipe's dataset, on its extractor as it lies in the store; raises what `opened` does, and ModelNotFound."""
-    return opened(recipe, at.store.extractor(recipe.extractor.name, recipe.extractor.version), at)
-
-
-def opened(recipe: Recipe, made: ExtractorArtifact, at: RunContext) -> Inputs:
-    """The recipe's dataset, on an extractor.
+def open_with_stored_extractor(recipe: Recipe, ctx: RunContext) -> HeadInputs:
+    """Open the recipe's dataset with its extractor from the store.
 
     Raises:
+        ModelNotFound: the extractor is not in the store.
         RecipeError: the recipe has no [data] or [preprocess], or does not fit the extractor.
-        DatasetError, ModelsError: one of them cannot be opened.
+        DatasetError, ModelsError: the dataset or the extractor cannot be opened.
     """
     if recipe.data is None or recipe.preprocess is None:
-        raise RecipeError(f"{recipe.name} has no images to make features of: it needs [data] and [preprocess].")
-    check(recipe, recipe.preprocess, made)
-    data = datasets.load(recipe.data, at.location, cache=at.cache)
-    return Inputs(data, load(made), recipe.extractor.output, recipe.preprocess, at)
+        raise RecipeError(f"{recipe.name} has no images to extract features of: it needs [data] and [preprocess].")
+    artifact = ctx.store.extractor(recipe.extractor.name, recipe.extractor.version)
+    check_extractor(recipe, recipe.preprocess, artifact)
+    dataset = load_dataset(recipe.data, ctx.data_path, cache=ctx.cache)
+    return HeadInputs(dataset, load_extractor(artifact), recipe.extractor.output, recipe.preprocess, ctx)
 
 
-def load(made: ExtractorArtifact) -> Extractor:
-    """The extractor, ready to run; its engine may be the first to import TensorFlow. Raises ArtifactError."""
+def load_extractor(artifact: ExtractorArtifact) -> Extractor:
+    """Load an extractor for inference, without TensorFlow's startup messages.
+
+    Raises:
+        ArtifactError: a file was changed, or no engine repeats the golden outputs.
+    """
     with hide_startup_messages():
-        return load_extractor(made)
+        return catalog.load_extractor(artifact)
 
 
-def check(recipe: Recipe, spec: PreprocessSpec, made: ExtractorArtifact) -> None:
-    """Raise RecipeError where a recipe does not fit an extractor."""
-    manifest, output = made.manifest, recipe.extractor.output
+def check_extractor(recipe: Recipe, preprocess: PreprocessSpec, artifact: ExtractorArtifact) -> None:
+    """Raise RecipeError if the extractor lacks the recipe's output or top, or takes another image size."""
+    manifest, output = artifact.manifest, recipe.extractor.output
     if output not in manifest.outputs:
-        raise RecipeError(f"{made.label} has no output {output!r}; it has {', '.join(manifest.outputs)}.")
+        raise RecipeError(f"{artifact.label} has no output {output!r}; it has {', '.join(manifest.outputs)}.")
     if isinstance(recipe.head, Softmax) and output not in manifest.tops:
-        there = ", ".join(manifest.tops) or "none"
-        raise RecipeError(f"A softmax head needs a top of {made.label}, which {output!r} is not; it has {there}.")
-    if spec.size != manifest.input_size:
-        raise RecipeError(f"{made.label} takes {manifest.input_size} px, but preprocess.size is {spec.size}.")
+        tops = ", ".join(manifest.tops) or "none"
+        raise RecipeError(f"A softmax head needs a top of {artifact.label}; {output!r} is not one. Its tops: {tops}.")
+    if preprocess.size != manifest.input_size:
+        raise RecipeError(f"{artifact.label} takes {manifest.input_size} px, but preprocess.size is {preprocess.size}.")
+
+
+def check_top_classes(recipe: Recipe, dataset: Dataset, tops: dict[str, tuple[str, ...]]) -> None:
+    """Raise RecipeError if the top that a softmax head uses has other classes than the dataset."""
+    if isinstance(recipe.head, Softmax) and set(dataset.class_ids) != set(tops.get(recipe.extractor.output, ())):
+        raise RecipeError(
+            f"The top {recipe.extractor.output!r} of {recipe.extractor.name} has other classes than "
+            f"{dataset.root.name}. Use a top that was fitted on this dataset."
+        )

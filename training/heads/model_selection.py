@@ -1,60 +1,70 @@
-"""The head and the preprocessing that suit a dataset, chosen by cross-validation on its training images alone."""
+"""Chooses the head and the preprocessing for a dataset, by cross-validation on its training images only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from models.arrays import Floats, Integers
 from models.console.progress import Track, silent
-from models.heads import Floats, Head, Integers, apply_temperature
+from models.heads import Head, apply_temperature
 from models.manifests import Metrics
 from models.preprocess import PreprocessSpec
-from training.estimators.heads import FittedHead, Logistic, Ridge, XGBoost
+from training.estimators.boosted_trees import XGBoost
+from training.estimators.kinds import FittedHead
+from training.estimators.linear import Logistic, Ridge
 from training.evaluation import metrics
-from training.heads.cross_validation import out_of_fold
+from training.heads.cross_validation import out_of_fold_probabilities
 
 FOLDS = 5
 
-#: By the first of them the preprocessing is chosen, then the others have their turn on it.
-_FIRST: FittedHead = Logistic(C=0.001)
-_OTHERS: tuple[FittedHead, ...] = (Logistic(C=0.0001), Logistic(C=0.01), Ridge(alpha=30), Ridge(alpha=300))
-#: Each answer costs twice as much where mirror images are averaged: so much of the log loss may be left at most.
-MIRROR_BRINGS = 0.98
-#: Trees take minutes where there are more images times classes than this.
-_TREES_UP_TO = 8_000
+#: The preprocessing is chosen with this head. The other heads are then tried on the chosen preprocessing.
+_FIRST_HEAD: FittedHead = Logistic(C=0.001)
+_OTHER_HEADS: tuple[FittedHead, ...] = (Logistic(C=0.0001), Logistic(C=0.01), Ridge(alpha=30), Ridge(alpha=300))
+#: Averaging with mirror images doubles the cost of a prediction, so it has to reduce the log loss at least to this
+#: share of the loss without it.
+MAX_MIRROR_LOSS_RATIO = 0.98
+#: Largest product of images and classes for which boosted trees are tried; above it they take minutes.
+_MAX_IMAGES_TIMES_CLASSES_FOR_TREES = 8_000
 
 #: spec -> features of the training images, float32 [images, width]
-Extract = Callable[[PreprocessSpec], Floats]
+ExtractFunction = Callable[[PreprocessSpec], Floats]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A head on images prepared in one way, and what it is worth on images that it has not seen.
+    """A head on one kind of preprocessing, and its cross-validated metrics.
 
     Attributes:
-        temperature: fitted on all answers out of their folds.
-        measured: the same answers with that temperature; one number fitted on them all flatters it next to nothing.
+        temperature: fitted on all out-of-fold predictions.
+        metrics: of the same predictions with that temperature. One number fitted on all of them makes the metrics
+            hardly optimistic.
     """
 
-    spec: PreprocessSpec
+    preprocess: PreprocessSpec
     head: FittedHead
     temperature: float
-    measured: Metrics
+    metrics: Metrics
+
+    @property
+    def log_loss(self) -> float:
+        """The measure by which candidates are chosen."""
+        return self.metrics.log_loss
 
 
-def specs(spec: PreprocessSpec) -> tuple[PreprocessSpec, ...]:
-    """The spec at three source sides: all of the network's input, two thirds of it, and a third."""
+def candidate_specs(spec: PreprocessSpec) -> tuple[PreprocessSpec, ...]:
+    """Return the spec with three source sides: the network's input size, and two and one thirds of it."""
     return tuple(spec.model_copy(update={"source": spec.size * thirds // 3}) for thirds in (3, 2, 1))
 
 
-def heads(images: int, classes: int) -> tuple[FittedHead, ...]:
-    """What is tried beside the first, for so many training images and classes."""
-    return (*_OTHERS, XGBoost()) if images * classes <= _TREES_UP_TO else _OTHERS
+def candidate_heads(images: int, classes: int) -> tuple[FittedHead, ...]:
+    """Return the heads to try in addition to the first one, for a number of training images and classes."""
+    return (*_OTHER_HEADS, XGBoost()) if images * classes <= _MAX_IMAGES_TIMES_CLASSES_FOR_TREES else _OTHER_HEADS
 
 
 def select_model(
-    extract: Extract,
+    extract: ExtractFunction,
     spec: PreprocessSpec,
     labels: Integers,
     groups: Integers,
@@ -62,62 +72,90 @@ def select_model(
     seed: int,
     track: Track = silent,
 ) -> tuple[Candidate, dict[str, Any]]:
-    """The candidate with the least cross-validated log loss, and a record of all for the manifest.
+    """Choose the candidate with the lowest cross-validated log loss.
 
-    First how large pictures are made; then whether they are averaged with their mirror images, which costs twice the
-    work for each answer and so has to bring something; then the head.
+    First the source side is chosen, then whether to average with mirror images, then the head.
 
     Args:
-        extract: features of the training images for a spec, float32 [images, width].
-        spec: of which sides and mirror images are varied.
+        extract: computes the features of the training images for a spec, float32 [images, width].
+        spec: its source side and mirroring are varied.
         labels: [images].
-        groups: [images], near duplicates, which are never on both sides of a fold.
+        groups: [images], near duplicates, which stay in one fold.
         classes: names.
         seed: of folds and fits.
         track: shows progress.
+
+    Returns:
+        The candidate, and a record of all candidates for the manifest.
     """
-    candidates: list[Candidate] = []
-
-    def consider(what: str, trials: Sequence[tuple[PreprocessSpec, FittedHead]]) -> None:
-        with track(f"choosing {what}", FOLDS * len(trials), "fits") as advance:
-            for each, head in trials:
-                raw = out_of_fold(head, rows[each], labels, groups, folds=FOLDS, seed=seed, advance=advance)
-                temperature = metrics.fit_temperature(raw, labels)
-                measured = metrics.measure(apply_temperature(raw, temperature), labels, classes)
-                candidates.append(Candidate(each, head, temperature, measured))
-
-    rows = {each: extract(each) for each in specs(spec)}
-    consider("a size", [(each, _FIRST) for each in rows])
-    plain = min(candidates, key=_log_loss)
-    mirrored = plain.spec.model_copy(update={"mirror": True})
-    rows[mirrored] = extract(mirrored)
-    consider("whether to mirror", [(mirrored, _FIRST)])
-    brings_something = _log_loss(candidates[-1]) <= MIRROR_BRINGS * _log_loss(plain)
-    suited = mirrored if brings_something else plain.spec
-    consider("a head", [(suited, head) for head in heads(len(labels), len(classes))])
-    best = min((each for each in candidates if each.spec.mirror == brings_something), key=_log_loss)
-    record = {"folds": FOLDS, "best": candidates.index(best), "trials": [_trial(each) for each in candidates]}
-    return best, record
+    search = _Search(extract, labels, groups, classes, seed, track)
+    without_mirror = min(
+        search.cross_validate("the image size", [(candidate, _FIRST_HEAD) for candidate in candidate_specs(spec)]),
+        key=_log_loss,
+    )
+    mirrored = without_mirror.preprocess.model_copy(update={"mirror": True})
+    (with_mirror,) = search.cross_validate("mirroring", [(mirrored, _FIRST_HEAD)])
+    mirror = with_mirror.log_loss <= MAX_MIRROR_LOSS_RATIO * without_mirror.log_loss
+    chosen_spec = mirrored if mirror else without_mirror.preprocess
+    search.cross_validate("the head", [(chosen_spec, head) for head in candidate_heads(len(labels), len(classes))])
+    best = min((candidate for candidate in search.candidates if candidate.preprocess.mirror == mirror), key=_log_loss)
+    return best, search.record(best)
 
 
-def fitted(chosen: Candidate, rows: Floats, labels: Integers, seed: int) -> Head:
-    """The chosen head, fitted on all training images."""
-    return Head(chosen.head.fit(rows, labels, seed), chosen.temperature)
+def fit_candidate(candidate: Candidate, features: Floats, labels: Integers, seed: int) -> Head:
+    """Return the candidate's head, fitted on all training images, with its temperature."""
+    return Head(candidate.head.fit(features, labels, seed), candidate.temperature)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Cross-validates candidates on the same images and keeps them."""
+
+    extract: ExtractFunction
+    labels: Integers
+    groups: Integers
+    classes: Sequence[str]
+    seed: int
+    track: Track
+    candidates: list[Candidate] = field(default_factory=list)
+    features: dict[PreprocessSpec, Floats] = field(default_factory=dict)
+
+    def cross_validate(self, choice: str, trials: Sequence[tuple[PreprocessSpec, FittedHead]]) -> list[Candidate]:
+        """Return a candidate for each preprocessing and head; the progress bar shows what is chosen."""
+        for spec, _ in trials:
+            if spec not in self.features:
+                self.features[spec] = self.extract(spec)
+        tried = []
+        with self.track(f"choosing {choice}", FOLDS * len(trials), "fits") as advance:
+            for spec, head in trials:
+                raw = out_of_fold_probabilities(
+                    head, self.features[spec], self.labels, self.groups, folds=FOLDS, seed=self.seed, advance=advance
+                )
+                temperature = metrics.fit_temperature(raw, self.labels)
+                measured = metrics.measure(apply_temperature(raw, temperature), self.labels, self.classes)
+                tried.append(Candidate(spec, head, temperature, measured))
+        self.candidates.extend(tried)
+        return tried
+
+    def record(self, best: Candidate) -> dict[str, Any]:
+        """Return all candidates as a manifest stores them."""
+        trials = [_describe(candidate) for candidate in self.candidates]
+        return {"folds": FOLDS, "best": self.candidates.index(best), "trials": trials}
 
 
 def _log_loss(candidate: Candidate) -> float:
-    return candidate.measured.log_loss
+    return candidate.log_loss
 
 
-def _trial(candidate: Candidate) -> dict[str, Any]:
+def _describe(candidate: Candidate) -> dict[str, Any]:
     parameters = candidate.head.model_dump(mode="json", exclude={"kind", "max_iter"})
     return {
         "parameters": {
-            "source": candidate.spec.source_side,
-            "mirror": candidate.spec.mirror,
+            "source": candidate.preprocess.source_side,
+            "mirror": candidate.preprocess.mirror,
             "head": candidate.head.kind,
             **parameters,
         },
-        "log_loss": candidate.measured.log_loss,
-        "accuracy": candidate.measured.accuracy,
+        "log_loss": candidate.metrics.log_loss,
+        "accuracy": candidate.metrics.accuracy,
     }

@@ -1,4 +1,4 @@
-"""Makes a classifier of a fitted head and saves it, with its golden outputs and its card."""
+"""Saves a trained head as a classifier, with its golden outputs and its model card."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models import heads
+from models.arrays import Floats, Integers
 from models.artifacts import golden
 from models.artifacts.store import ClassifierArtifact, Store
 from models.classifier import Extractor
-from models.heads import Head, Integers
+from models.heads import Head
 from models.manifests import (
-    CARD_FILE,
     GOLDEN_FILE,
     HEAD_FILE,
     HOLDOUT_FILE,
@@ -28,77 +29,91 @@ from models.manifests import (
     sha256,
 )
 from models.preprocess import PreprocessSpec
-from training import model_card as card
-from training.evaluation.results import Predictions
+from training.evaluation.results import LabelledPredictions
+from training.model_card import add_model_card
 from training.recipes.schema import Recipe
-from training.runtime.versions import versions
+from training.runtime.versions import library_versions
 
 _GOLDEN_ROWS = 32
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A head with all that its manifest says of it."""
+class TrainedHead:
+    """A fitted head with everything that its manifest records.
+
+    Attributes:
+        classes: names in the order of the probabilities.
+        metrics: by name of the labelled set.
+        data: description of the dataset.
+        holdout_indices: held-out images among the training images.
+        tuning: record of all candidates, if the head was chosen among several.
+        predictions: by name of the labelled set; they are reported, but not part of the manifest.
+    """
 
     head: Head
     classes: tuple[str, ...]
     metrics: dict[str, Metrics]
     data: dict[str, Any]
-    holdout: Integers
+    holdout_indices: Integers
     tuning: dict[str, Any] = field(default_factory=dict)
-    answers: Mapping[str, Predictions] = field(default_factory=dict)
-    """By which it was measured; no part of the manifest."""
+    predictions: Mapping[str, LabelledPredictions] = field(default_factory=dict)
 
 
-def save(
-    recipe: Recipe, spec: PreprocessSpec, extractor: Extractor, fitted: Fitted, store: Store
+def save_classifier(
+    recipe: Recipe, spec: PreprocessSpec, extractor: Extractor, trained: TrainedHead, store: Store
 ) -> ClassifierArtifact:
-    """Write the next version of the recipe's classifier; raises ArtifactError for a name that is none."""
-    pickled = heads.save(fitted.head.estimator)
+    """Save the next version of the recipe's classifier.
+
+    Raises:
+        ArtifactError: the recipe's name is not valid for an artifact.
+    """
+    pickled = heads.save(trained.head.estimator)
     files = {
         HEAD_FILE: pickled,
-        GOLDEN_FILE: golden.record_head(fitted.head, _golden_features(extractor, recipe.extractor.output)),
-        HOLDOUT_FILE: _npy(fitted.holdout.astype(np.int32)),
+        GOLDEN_FILE: golden.record_head(trained.head, _golden_features(extractor, recipe.extractor.output)),
+        HOLDOUT_FILE: _to_npy(trained.holdout_indices.astype(np.int32)),
     }
-
-    def build(version: int) -> tuple[ClassifierManifest, Mapping[str, bytes]]:
-        draft = ClassifierManifest(
-            name=recipe.name,
-            version=version,
-            created=datetime.now(UTC).date().isoformat(),
-            classes=fitted.classes,
-            preprocess=spec,
-            extractor=ExtractorReference(
-                name=extractor.manifest.name,
-                weights_sha256=extractor.manifest.weights_sha256,
-                output=recipe.extractor.output,
-            ),
-            head=HeadReference(
-                kind=recipe.head.kind if recipe.head else "none",
-                sha256=sha256(pickled),
-                temperature=fitted.head.temperature,
-            ),
-            metrics=fitted.metrics,
-            recipe=recipe.record(),
-            data=fitted.data,
-            tuning=fitted.tuning,
-            seed=recipe.seed,
-            libraries=versions(),
-            files={},
-        )
-        complete = {**files, CARD_FILE: card.classifier(draft, recipe.card).encode()}
-        digests = {name: sha256(content) for name, content in complete.items()}
-        return draft.model_copy(update={"files": digests}), complete
-
-    return store.add(build, ClassifierManifest, recipe.name)
+    head = HeadReference(
+        kind=recipe.head.kind if recipe.head else "none",
+        sha256=sha256(pickled),
+        temperature=trained.head.temperature,
+    )
+    draft = _draft_manifest(recipe, spec, extractor, trained, head)
+    return store.add(ClassifierManifest, recipe.name, partial(add_model_card, draft, files))
 
 
-def _golden_features(extractor: Extractor, output: str) -> npt.NDArray[np.float32]:
-    pictures = golden.synthetic_images(extractor.manifest.input_size, _GOLDEN_ROWS)
-    return np.asarray(extractor.engine.run(pictures)[output])
+def _draft_manifest(
+    recipe: Recipe, spec: PreprocessSpec, extractor: Extractor, trained: TrainedHead, head: HeadReference
+) -> ClassifierManifest:
+    """Return the manifest without what the store adds: version and files."""
+    return ClassifierManifest(
+        name=recipe.name,
+        version=1,
+        created=datetime.now(UTC).date().isoformat(),
+        classes=trained.classes,
+        preprocess=spec,
+        extractor=ExtractorReference(
+            name=extractor.manifest.name,
+            weights_sha256=extractor.manifest.weights_sha256,
+            output=recipe.extractor.output,
+        ),
+        head=head,
+        metrics=trained.metrics,
+        recipe=recipe.as_record(),
+        data=trained.data,
+        tuning=trained.tuning,
+        seed=recipe.seed,
+        libraries=library_versions(),
+        files={},
+    )
 
 
-def _npy(array: npt.NDArray[Any]) -> bytes:
+def _golden_features(extractor: Extractor, output: str) -> Floats:
+    images = golden.synthetic_images(extractor.manifest.input_size, _GOLDEN_ROWS)
+    return np.asarray(extractor.engine.run(images)[output])
+
+
+def _to_npy(array: npt.NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()

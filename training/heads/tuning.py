@@ -1,7 +1,7 @@
-"""Parameters of a head, chosen by cross-validation with optuna (Akiba et al., 2019, arXiv:1907.10902).
+"""Tunes the parameters of a head by cross-validation with optuna (Akiba et al., 2019, arXiv:1907.10902).
 
-Only images that the head is fitted on are looked at: neither the held-out ones nor the test set. Trials are kept in the
-cache as they come, so a killed run goes on, and its outcome is that of a run which was not killed.
+Only images that the head is fitted on are used, neither the held-out ones nor the test set. Each trial is saved in the
+cache, so that an interrupted run resumes and ends with the same result as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict
 
+from models.arrays import Floats, Integers
 from models.console.progress import Advance, ignore
-from models.heads import Floats, Integers
 from models.manifests import Metrics
-from training.data import dataset as datasets
+from training.data.split import fit_indices
 from training.errors import RecipeError
-from training.estimators.heads import FittedHead, Softmax
+from training.estimators.kinds import FittedHead, Softmax
 from training.heads.cross_validation import cross_validate
-from training.heads.inputs import Inputs
+from training.heads.inputs import HeadInputs
 from training.recipes.schema import Recipe, Tune
 
+#: Kind of head -> its tuned parameters and their ranges.
 SPACES: dict[str, dict[str, BaseDistribution]] = {
     "ridge": {"alpha": FloatDistribution(1e-6, 1e6, log=True)},
     "dense": {
@@ -45,12 +46,12 @@ SPACES: dict[str, dict[str, BaseDistribution]] = {
     "logistic": {"C": FloatDistribution(1e-6, 10.0, log=True)},
 }
 
-#: parameters -> what a cross-validation makes of them
-Measure = Callable[[FittedHead], Metrics]
+#: parameters of a head -> its cross-validated metrics
+MeasureFunction = Callable[[FittedHead], Metrics]
 
 
 class Trial(BaseModel):
-    """One set of parameters and its cross-validated figures."""
+    """One set of parameters and its cross-validated metrics."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,107 +60,120 @@ class Trial(BaseModel):
     accuracy: float
 
 
-class Tuning(BaseModel):
-    """All that was tried, and the head that did best."""
+class TuningRecord(BaseModel):
+    """All trials, and which of them is the best."""
 
     model_config = ConfigDict(frozen=True)
 
     trials: tuple[Trial, ...]
     folds: int
     best: int
-    """Index of the trial with the least log loss."""
+    """Index of the trial with the lowest log loss."""
 
 
-def tuned(recipe: Recipe, given: Inputs) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with the best parameters for its head, and a record of all that was tried.
+def tune_recipe(recipe: Recipe, inputs: HeadInputs) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe with the best parameters for its head, and a record of all trials for the manifest.
 
-    The recipe that comes back asks for no tuning: run again, it fits the same head at once.
+    The returned recipe has no [tune], so that a run of it fits the same head without tuning.
+
+    Raises:
+        RecipeError: the recipe has no fitted head, or no [tune].
     """
-    head, asked = recipe.head, recipe.tune
-    if head is None or isinstance(head, Softmax) or asked is None:
-        raise RecipeError(f"{recipe.name} has no head to tune.")
-    images = given.data.train.take(datasets.fitting(given.data.train))
-    rows, labels = given.features(images, "training images"), images.labels
+    head, settings = recipe.head, recipe.tune
+    if head is None or isinstance(head, Softmax) or settings is None:
+        raise RecipeError(f"{recipe.name} has no head to tune: it needs a [head] that is fitted, and [tune].")
+    images = inputs.dataset.train.take(fit_indices(inputs.dataset.train))
+    features, labels = inputs.extract(images, "training images"), images.labels
 
     def measure(candidate: FittedHead) -> Metrics:
-        names, folds = given.data.names, asked.folds
-        return cross_validate(candidate, rows, labels, names, folds=folds, seed=recipe.seed, calibrate=recipe.calibrate)
+        return cross_validate(
+            candidate,
+            features,
+            labels,
+            inputs.dataset.class_names,
+            folds=settings.folds,
+            seed=recipe.seed,
+            calibrate=recipe.calibrate,
+        )
 
-    storage = given.at.cache / "tuning" / f"{_key(head, asked, recipe, rows, labels)}.sqlite"
-    with given.at.track(f"tuning the {head.kind} head", asked.trials, "trials") as advance:
-        best, tuning = tune(head, asked, measure, storage, seed=recipe.seed, advance=advance)
-    found = tuning.trials[tuning.best]
-    given.at.log(f"best of {asked.trials} trials: {found.parameters}, cross-validated log loss {found.log_loss:.4f}")
-    return recipe.model_copy(update={"head": best, "tune": None}), tuning.model_dump(mode="json")
+    storage = inputs.ctx.cache / "tuning" / f"{_key(head, settings, recipe, features, labels)}.sqlite"
+    with inputs.ctx.track(f"tuning the {head.kind} head", settings.trials, "trials") as advance:
+        best_head, record = tune_head(head, settings, measure, storage, seed=recipe.seed, advance=advance)
+    best = record.trials[record.best]
+    inputs.ctx.log(f"best of {settings.trials} trials: {best.parameters}, cross-validated log loss {best.log_loss:.4f}")
+    return recipe.model_copy(update={"head": best_head, "tune": None}), record.model_dump(mode="json")
 
 
-def tune(
+def tune_head(
     head: FittedHead,
-    asked: Tune,
-    measure: Measure,
+    settings: Tune,
+    measure: MeasureFunction,
     storage: Path,
     *,
     seed: int,
     advance: Advance = ignore,
-) -> tuple[FittedHead, Tuning]:
-    """Try sets of parameters and take the one with the least cross-validated log loss.
+) -> tuple[FittedHead, TuningRecord]:
+    """Try sets of parameters and return the head with the lowest cross-validated log loss.
 
     Args:
         head: the recipe's own, which is tried first.
-        asked: how many trials; those in `storage` count.
+        settings: number of trials, including those in `storage`.
         measure: cross-validates a head; called once for each trial that is not stored yet.
-        storage: file of the trials, for these features, labels and settings alone.
+        storage: file of the trials, for these features, labels and settings only.
         seed: of the search.
-        advance: is told of trials done; stored ones at once.
+        advance: called with the number of trials done since the last call, stored ones first.
     """
-    study, space = _study(storage), SPACES[head.kind]
-    done = _completed(study)
-    advance(min(len(done), asked.trials))
-    while len(done) < asked.trials:
-        # A sampler for each trial: its choice depends on the trials before alone, and not on a kill between them.
-        study.sampler = TPESampler(seed=seed + len(done))
-        trial = _asked(study, head, space, first=not done)
-        measured = measure(head.model_copy(update=trial.params))
-        trial.set_user_attr("accuracy", measured.accuracy)
-        study.tell(trial, measured.log_loss)
-        done = _completed(study)
+    study, space = _open_study(storage), SPACES[head.kind]
+    completed = _completed_trials(study)
+    advance(min(len(completed), settings.trials))
+    while len(completed) < settings.trials:
+        # A new sampler for each trial: its choice depends on the trials before it only, not on a restart.
+        study.sampler = TPESampler(seed=seed + len(completed))
+        trial = _next_trial(study, head, space, is_first=not completed)
+        metrics = measure(head.model_copy(update=trial.params))
+        trial.set_user_attr("accuracy", metrics.accuracy)
+        study.tell(trial, metrics.log_loss)
+        completed = _completed_trials(study)
         advance(1)
-    trials = tuple(_trial(each) for each in done[: asked.trials])
+    trials = tuple(_to_trial(trial) for trial in completed[: settings.trials])
     best = min(range(len(trials)), key=lambda index: trials[index].log_loss)
-    return head.model_copy(update=trials[best].parameters), Tuning(trials=trials, folds=asked.folds, best=best)
+    record = TuningRecord(trials=trials, folds=settings.folds, best=best)
+    return head.model_copy(update=trials[best].parameters), record
 
 
-def _key(head: FittedHead, asked: Tune, recipe: Recipe, rows: Floats, labels: Integers) -> str:
-    """Digest of all that decides what a trial is worth: trials of other features, labels or folds do not count."""
-    settings = f"{head.model_dump_json()} {asked.folds} {recipe.seed} {recipe.calibrate} {rows.shape} {labels.tolist()}"
-    digest = hashlib.sha256(settings.encode())
-    digest.update(np.ascontiguousarray(rows).data)
+def _key(head: FittedHead, settings: Tune, recipe: Recipe, features: Floats, labels: Integers) -> str:
+    """Digest of everything that determines the metrics of a trial."""
+    texts = (head.model_dump_json(), settings.folds, recipe.seed, recipe.calibrate, features.shape, labels.tolist())
+    digest = hashlib.sha256(" ".join(map(str, texts)).encode())
+    digest.update(np.ascontiguousarray(features).data)
     return digest.hexdigest()[:24]
 
 
-def _study(storage: Path) -> optuna.Study:
+def _open_study(storage: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=RDBStorage(f"sqlite:///{storage}"), study_name="head", direction="minimize", load_if_exists=True
     )
-    for left in study.get_trials(states=(TrialState.RUNNING,)):  # by a killed run
-        study.tell(left.number, state=TrialState.FAIL)
+    for unfinished in study.get_trials(states=(TrialState.RUNNING,)):  # by a killed run
+        study.tell(unfinished.number, state=TrialState.FAIL)
     return study
 
 
-def _asked(study: optuna.Study, head: FittedHead, space: dict[str, BaseDistribution], first: bool) -> optuna.Trial:
-    if first and not study.get_trials(states=(TrialState.WAITING,)):
+def _next_trial(
+    study: optuna.Study, head: FittedHead, space: dict[str, BaseDistribution], is_first: bool
+) -> optuna.Trial:
+    if is_first and not study.get_trials(states=(TrialState.WAITING,)):
         study.enqueue_trial({name: getattr(head, name) for name in space})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Fixed parameter .* is out of range")  # the recipe's own may be
         return study.ask(space)
 
 
-def _completed(study: optuna.Study) -> list[FrozenTrial]:
+def _completed_trials(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(states=(TrialState.COMPLETE,))
 
 
-def _trial(trial: FrozenTrial) -> Trial:
+def _to_trial(trial: FrozenTrial) -> Trial:
     assert trial.value is not None
     return Trial(parameters=trial.params, log_loss=trial.value, accuracy=trial.user_attrs["accuracy"])

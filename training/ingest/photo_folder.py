@@ -1,11 +1,11 @@
-"""Somebody's own photographs -> a dataset: checked, near duplicates found, a part held back to measure with.
+"""Import of a user's own class folders: files are checked, near duplicates grouped, test images held back.
 
-    folder ──find──▶ files ──check, settle──▶ pictures ──group──▶ near duplicates ──divide──▶ train, test
-                                     │                                       │
-                                     no image, duplicate                     leaks, classes too small    ──▶ left out
+    folder ──find──▶ files ──check, resolve duplicates──▶ images ──group──▶ near duplicates ──split──▶ train, test
+                                     │                                            │
+                                     not an image, duplicate                      leaks, classes too small ──▶ left out
 
-Where the folder has splits of its own (`train` beside `test` or `valid`), they are taken as they are, and pictures to
-learn from that look like one to measure with are left out.
+If the folder has its own splits (`train` with `test` or `valid`), they are kept, and training images that look like
+one of the test or validation images are left out.
 """
 
 from __future__ import annotations
@@ -16,155 +16,178 @@ from pathlib import Path
 
 import numpy as np
 
+from models.arrays import Integers
 from models.console.progress import Track
-from models.heads import Integers
-from training.data import dataset as datasets
-from training.data import near_duplicates as lookalikes
-from training.data.dataset import Dataset, Split
+from training.data.archives import locate_root
+from training.data.dataset import Dataset, read_class_names
 from training.data.layout import CLASSES_FILE, ImageFile, detect_layout
+from training.data.near_duplicates import group_near_duplicates
+from training.data.split import Split
 from training.errors import DatasetError
-from training.ingest.class_folders import Checked, check, resolve_duplicates, shown
-from training.ingest.report import REJECTED_FILE, Rejected
-from training.sampling import spread
+from training.ingest.class_folders import (
+    OUTSIDE_CLASS_FOLDERS,
+    CheckedFile,
+    check_files,
+    printable_path,
+    resolve_duplicates,
+)
+from training.ingest.report import REJECTED_FILE, RejectedFile
+from training.sampling import assign_folds
 
-_TEST_PARTS = 5
-"""One of so many is held back."""
+#: Folds of which one becomes the test set: a fifth of the images, as in five-fold cross-validation.
+_TEST_FOLDS = 5
+#: Fixed, so that the same images give the same test set.
 _SEED = 0
-_ABOUT = (CLASSES_FILE, REJECTED_FILE)
+#: Images that a class needs: one to fit on and one for cross-validation, and one to test on if there is no test set.
+_MIN_TRAINING_IMAGES = 2
+_MIN_IMAGES_TO_SPLIT = 3
+#: Files beside the class folders that are not reported as left out.
+_METADATA_FILES = (CLASSES_FILE, REJECTED_FILE)
 
 
 @dataclass(frozen=True, eq=False)
-class Photographs:
-    """A dataset, which of its training images look alike, and what is not in it.
+class PhotoFolder:
+    """A dataset made of a user's folder.
 
     Attributes:
-        groups: int64 [training images], the number of the group of near duplicates that each is in.
-        left_out: files that are not used, a line for each.
-        notes: what else to know, a line each.
+        groups: int64 [training images], number of the group of near duplicates that each image belongs to.
+        left_out: files that are not used, one line each.
+        notes: remarks on the dataset, one line each.
     """
 
-    data: Dataset
+    dataset: Dataset
     groups: Integers
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """A usable file, with what checking it has found."""
+class _Image:
+    """A usable file with its SHA-256 and its dHash."""
 
     file: ImageFile
     digest: str
     dhash: int
 
 
-def gather(location: Path, cache: Path, track: Track) -> Photographs:
+def read_photo_folder(location: Path, cache: Path, track: Track) -> PhotoFolder:
     """Read a folder or an archive of class folders.
 
     Raises:
-        DatasetError: it has no class folders, or fewer than two classes with enough usable pictures.
+        DatasetError: there are no class folders, or fewer than two classes with enough usable images.
     """
-    layout = detect_layout(datasets.unpacked(location, "train", cache))
-    checked = {item.file: item for item in check(layout.files, track)}
+    layout = detect_layout(locate_root(location, "train", cache))
+    checked = {item.file: item for item in check_files(layout.files, track)}
     kept, rejected = resolve_duplicates(list(checked.values()), layout.root)
-    strays = (*layout.strays, *(path for path in layout.loose if path.name not in _ABOUT))
-    rejected += [Rejected(shown(path, layout.root), "lies in no class folder") for path in strays]
-    pictures = _sorted(kept, checked)
-    groups = lookalikes.groups([picture.dhash for picture in pictures])
-    divided = {picture.file.split for picture in pictures} - {"train"}
-    if divided:
-        stays = _without_leaks(pictures, groups, layout.root, rejected)
-        pictures, groups = [pictures[i] for i in stays], groups[stays]
-    pictures, groups, notes = _enough_of_each(pictures, groups, 2 if divided else 3)
-    ids = tuple(sorted({picture.file.label for picture in pictures}))
-    if len(ids) < 2:
-        raise DatasetError(_too_small(location, ids, rejected, notes))
-    split_of = _split_of(pictures, groups, ids)
-    names = datasets.class_names(layout.root, ids, {})
-    train, valid, test = (_split(pictures, split_of, name, ids) for name in ("train", "valid", "test"))
+    strays = (*layout.strays, *(path for path in layout.loose if path.name not in _METADATA_FILES))
+    rejected += [RejectedFile(printable_path(path, layout.root), OUTSIDE_CLASS_FOLDERS) for path in strays]
+    images = _sorted(kept, checked)
+    groups = group_near_duplicates([image.dhash for image in images])
+    has_splits = any(image.file.split != "train" for image in images)
+    if has_splits:
+        indices, leaks = _without_leaks(images, groups, layout.root)
+        images, groups = [images[i] for i in indices], groups[indices]
+        rejected += leaks
+    images, groups, notes = _drop_small_classes(
+        images, groups, _MIN_TRAINING_IMAGES if has_splits else _MIN_IMAGES_TO_SPLIT
+    )
+    class_ids = tuple(sorted({image.file.label for image in images}))
+    if len(class_ids) < 2:
+        raise DatasetError(_too_few_classes(location, class_ids, rejected, notes))
+    split_of = _split_of(images, groups, class_ids)
+    class_names = read_class_names(layout.root, class_ids, {})
+    train, valid, test = (_make_split(images, split_of, name, class_ids) for name in ("train", "valid", "test"))
     assert train is not None
-    lines = tuple(f"{item.path}: {item.reason}" for item in rejected)
-    return Photographs(
-        Dataset(layout.root, ids, names, train, test, valid, holds_out=False),
+    return PhotoFolder(
+        Dataset(layout.root, class_ids, class_names, train, test, valid, has_holdout=False),
         groups[split_of == "train"],
-        lines,
-        (*notes, *_two_labels(pictures, groups, layout.root)),
+        tuple(f"{item.path}: {item.reason}" for item in rejected),
+        (*notes, *_conflicting_labels(images, groups, layout.root)),
     )
 
 
-def _sorted(kept: Sequence[ImageFile], checked: dict[ImageFile, Checked]) -> list[_Picture]:
-    """By class and path, whatever split they are in."""
+def _sorted(kept: Sequence[ImageFile], checked: dict[ImageFile, CheckedFile]) -> list[_Image]:
+    """Sort images by class and path, independent of their split."""
     order = sorted(kept, key=lambda file: (file.label, file.path.parts))
-    return [_Picture(file, checked[file].digest, checked[file].dhash) for file in order]
+    return [_Image(file, checked[file].digest, checked[file].dhash) for file in order]
 
 
-def _without_leaks(pictures: Sequence[_Picture], groups: Integers, root: Path, rejected: list[Rejected]) -> list[int]:
-    """Indices of all but the training pictures that look like one to measure with; those are told."""
-    grouped = list(zip(pictures, groups.tolist(), strict=True))
-    measured = {group: picture.file for picture, group in grouped if picture.file.split != "train"}
-    stays = []
-    for index, (picture, group) in enumerate(grouped):
-        if picture.file.split != "train" or group not in measured:
-            stays.append(index)
+def _without_leaks(images: Sequence[_Image], groups: Integers, root: Path) -> tuple[list[int], list[RejectedFile]]:
+    """Reject training images that look like a test or validation image; return the indices of the others."""
+    grouped = list(zip(images, groups.tolist(), strict=True))
+    measured = {group: image.file for image, group in grouped if image.file.split != "train"}
+    indices, leaks = [], []
+    for index, (image, group) in enumerate(grouped):
+        if image.file.split != "train" or group not in measured:
+            indices.append(index)
         else:
-            twin = shown(measured[group].path, root)
-            rejected.append(Rejected(shown(picture.file.path, root), f"looks like {twin}, which it is measured with"))
-    return stays
+            twin = measured[group]
+            reason = f"looks like {printable_path(twin.path, root)} in the {twin.split} split"
+            leaks.append(RejectedFile(printable_path(image.file.path, root), reason))
+    return indices, leaks
 
 
-def _enough_of_each(
-    pictures: list[_Picture], groups: Integers, fewest: int
-) -> tuple[list[_Picture], Integers, list[str]]:
-    """Only the classes that have `fewest` training pictures; where those look alike, they are parted all the same."""
+def _drop_small_classes(
+    images: list[_Image], groups: Integers, min_images: int
+) -> tuple[list[_Image], Integers, list[str]]:
+    """Drop classes with fewer than `min_images` training images, and note each of them.
+
+    If a class has enough images but too few groups of near duplicates to split, its images get a group each.
+    """
     notes, groups = [], groups.copy()
-    labels = np.array([picture.file.label for picture in pictures])
-    training = np.array([picture.file.split == "train" for picture in pictures], dtype=bool)
-    stays = np.ones(len(pictures), dtype=bool)
+    labels = np.array([image.file.label for image in images])
+    is_train = np.array([image.file.split == "train" for image in images], dtype=bool)
+    keep = np.ones(len(images), dtype=bool)
     for label in np.unique(labels):
-        own = np.flatnonzero((labels == label) & training)
-        _, led = np.unique(groups[training], return_index=True)
-        distinct = np.count_nonzero(labels[training][led] == label)
-        if len(own) < fewest:
-            stays &= labels != label
-            notes.append(f"{label}: left out, it has {len(own)} usable pictures to learn from and needs {fewest}")
-        elif distinct < fewest:
-            groups[own] = groups.max() + 1 + np.arange(len(own))
-            notes.append(f"{label}: its {len(own)} pictures look alike, so what is measured on them is too good")
-    return [pictures[i] for i in np.flatnonzero(stays)], groups[stays], notes
+        members = np.flatnonzero((labels == label) & is_train)
+        # A group counts for the class of its first image, as in `assign_folds`.
+        _, first = np.unique(groups[is_train], return_index=True)
+        group_count = np.count_nonzero(labels[is_train][first] == label)
+        if len(members) < min_images:
+            keep &= labels != label
+            notes.append(
+                f"class {label} is left out: it has {len(members)} usable training images and needs {min_images}"
+            )
+        elif group_count < min_images:
+            groups[members] = groups.max() + 1 + np.arange(len(members))
+            notes.append(f"class {label}: its {len(members)} images look alike, so its measured accuracy is too high")
+    return [images[i] for i in np.flatnonzero(keep)], groups[keep], notes
 
 
-def _split_of(pictures: Sequence[_Picture], groups: Integers, ids: tuple[str, ...]) -> np.ndarray:
-    """The split of each picture: its own, or where all are for training, one in five for testing."""
-    given = np.array(["valid" if picture.file.split == "val" else picture.file.split for picture in pictures])
-    if set(given) != {"train"}:
-        return given
-    labels = np.array([ids.index(picture.file.label) for picture in pictures])
-    part_of = spread(labels, groups, _TEST_PARTS, np.random.default_rng(_SEED))
-    return np.where(part_of == 0, "test", "train")
+def _split_of(images: Sequence[_Image], groups: Integers, class_ids: tuple[str, ...]) -> np.ndarray:
+    """Return the split of each image: the folder's own, or, if all are for training, test for one in five."""
+    own_splits = np.array(["valid" if image.file.split == "val" else image.file.split for image in images])
+    if set(own_splits) != {"train"}:
+        return own_splits
+    labels = np.array([class_ids.index(image.file.label) for image in images])
+    fold_of = assign_folds(labels, groups, _TEST_FOLDS, np.random.default_rng(_SEED))
+    return np.where(fold_of == 0, "test", "train")
 
 
-def _split(pictures: Sequence[_Picture], split_of: np.ndarray, name: str, ids: tuple[str, ...]) -> Split | None:
-    chosen = [picture for picture, split in zip(pictures, split_of, strict=True) if split == name]
-    if not chosen:
+def _make_split(images: Sequence[_Image], split_of: np.ndarray, name: str, class_ids: tuple[str, ...]) -> Split | None:
+    members = [image for image, split in zip(images, split_of, strict=True) if split == name]
+    if not members:
         return None
-    labels = np.array([ids.index(picture.file.label) for picture in chosen], dtype=np.int64)
-    return Split(tuple(picture.file.path for picture in chosen), labels, tuple(picture.digest for picture in chosen))
+    labels = np.array([class_ids.index(image.file.label) for image in members], dtype=np.int64)
+    return Split(tuple(image.file.path for image in members), labels, tuple(image.digest for image in members))
 
 
-def _two_labels(pictures: Sequence[_Picture], groups: Integers, root: Path) -> list[str]:
-    """A line for each group of near duplicates under several labels: people may have made a mistake there."""
-    first: dict[int, _Picture] = {}
-    told: dict[int, str] = {}
-    for picture, group in zip(pictures, groups.tolist(), strict=True):
-        leader = first.setdefault(group, picture)
-        if leader.file.label != picture.file.label:
-            one, other = shown(leader.file.path, root), shown(picture.file.path, root)
-            told.setdefault(group, f"{one} and {other} look alike, under two labels; both are used")
-    return list(told.values())
+def _conflicting_labels(images: Sequence[_Image], groups: Integers, root: Path) -> list[str]:
+    """Note each group of near duplicates with several labels, since one of the labels may be wrong."""
+    first_of: dict[int, _Image] = {}
+    notes: dict[int, str] = {}
+    for image, group in zip(images, groups.tolist(), strict=True):
+        first = first_of.setdefault(group, image)
+        if first.file.label != image.file.label:
+            paths = f"{printable_path(first.file.path, root)} and {printable_path(image.file.path, root)}"
+            notes.setdefault(group, f"{paths} look alike but have different labels; both are used")
+    return list(notes.values())
 
 
-def _too_small(location: Path, ids: Sequence[str], rejected: Sequence[Rejected], notes: Sequence[str]) -> str:
-    found = f"only {ids[0]!r}" if ids else "none"
+def _too_few_classes(
+    location: Path, class_ids: Sequence[str], rejected: Sequence[RejectedFile], notes: Sequence[str]
+) -> str:
+    usable = f"only {class_ids[0]!r}" if class_ids else "none"
     reasons = [*notes, *(f"{item.path}: {item.reason}" for item in rejected)]
-    why = f" The first reason: {reasons[0]}." if reasons else ""
-    return f"{location} has too few classes with usable pictures: {found}, two are needed, each a folder.{why}"
+    first_reason = f" First problem: {reasons[0]}." if reasons else ""
+    return f"{location} needs at least two class folders with enough usable images, but has {usable}.{first_reason}"

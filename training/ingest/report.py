@@ -1,4 +1,4 @@
-"""What an import did, and how that is shown."""
+"""The result of an import: what is in the new dataset, what was rejected, and how both are shown."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from rich.text import Text
 
 REJECTED_FILE = "rejected.csv"
 
-_ROWS_SHOWN = 40
+#: Rows of the table of rejected files; the file lists all of them.
+_MAX_ROWS = 40
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """A file that was left out, by its path in the source."""
+class RejectedFile:
+    """A file that was not imported, by its path in the source."""
 
     path: str
     reason: str
@@ -26,38 +27,40 @@ class Rejected:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What lies in the new dataset and what does not."""
+    """The contents of the new dataset and the rejected files.
+
+    Attributes:
+        images: split -> class -> number of images.
+        notes: remarks on the dataset as a whole, one line each.
+    """
 
     folder: Path
     images: Mapping[str, Mapping[str, int]]
-    """Split -> class -> number of images."""
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedFile, ...] = ()
     notes: tuple[str, ...] = ()
-    """What a user should know of the dataset as a whole."""
 
     @property
     def total(self) -> int:
-        """Images in all splits."""
+        """Number of images in all splits."""
         return sum(sum(classes.values()) for classes in self.images.values())
 
     def summary(self) -> RenderableType:
-        """For `rich`: what was rejected, what is there, what to look at."""
+        """Return tables and lines for `rich`: rejected files, imported images, notes."""
         parts: list[RenderableType] = []
         if self.rejected:
-            parts.append(rejection_table(self.rejected))
+            parts.append(_rejection_table(self.rejected))
         parts.append(self._split_table())
         parts += [Text(f"Note: {note}", style="yellow") for note in self.notes]
         if self.rejected:
-            listing = self.folder / REJECTED_FILE
-            line = f"Warning: {len(self.rejected):,} rejected; all are listed in {listing}"
+            line = f"Warning: {len(self.rejected):,} files rejected; see {self.folder / REJECTED_FILE}"
             parts.append(Text(line, style="yellow"))
-        parts.append(Text(f"{self.total:,} images are in {self.folder}", style="bold"))
+        parts.append(Text(f"Imported {self.total:,} images to {self.folder}", style="bold"))
         return Group(*parts)
 
     def _split_table(self) -> Table:
         table = Table(title="Imported", title_justify="left")
         table.add_column("Split")
-        for heading in ("Classes", "Images", "Fewest in a class", "Most"):
+        for heading in ("Classes", "Images", "Smallest class", "Largest class"):
             table.add_column(heading, justify="right")
         for split, classes in self.images.items():
             counts = classes.values()
@@ -66,20 +69,20 @@ class ImportReport:
         return table
 
 
-def rejection_table(rejected: Sequence[Rejected]) -> Table:
-    """The first of the rejected files, with the reason of each."""
-    hidden = len(rejected) - _ROWS_SHOWN
+def _rejection_table(rejected: Sequence[RejectedFile]) -> Table:
+    """Build a table of the first rejected files and their reasons."""
+    hidden = len(rejected) - _MAX_ROWS
     table = Table(title=f"Rejected: {len(rejected):,}", title_justify="left")
     table.caption = f"and {hidden:,} more" if hidden > 0 else None
     table.add_column("File", overflow="fold")
     table.add_column("Reason", overflow="fold")
-    for item in rejected[:_ROWS_SHOWN]:
+    for item in rejected[:_MAX_ROWS]:
         table.add_row(Text(item.path), Text(item.reason))
     return table
 
 
-def write_rejected(rejected: Sequence[Rejected], folder: Path) -> None:
-    """Write rejected.csv (path, reason) into a dataset's folder, if there is anything to write."""
+def write_rejected(rejected: Sequence[RejectedFile], folder: Path) -> None:
+    """Write rejected.csv (path, reason) to a dataset's folder, unless nothing was rejected."""
     if not rejected:
         return
     with (folder / REJECTED_FILE).open("w", encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""A dataset is built beside its place and renamed into it: it is there whole, or not at all."""
+"""Atomic creation of a dataset: it is built in a staging folder and then renamed, so it is complete or absent."""
 
 from __future__ import annotations
 
@@ -14,68 +14,72 @@ from training.errors import DatasetError
 
 
 class Staging(NamedTuple):
-    """Two empty folders: what is built in `dataset` stays, `scratch` goes."""
+    """Two empty folders: `dataset` becomes the dataset, `scratch` is deleted."""
 
     dataset: Path
     scratch: Path
 
 
-def folder_in(parent: Path, name: str) -> Path:
-    """The folder `name` right below `parent`; raises DatasetError if that is no plain name."""
+def child_folder(parent: Path, name: str) -> Path:
+    """Return the folder `name` directly below `parent`.
+
+    Raises:
+        DatasetError: the name is not a plain folder name.
+    """
     if not name or name.startswith(".") or "/" in name or not name.isprintable():
         raise DatasetError(
-            f"{name!r} cannot name a folder here: leave out / and control characters, begin with no dot."
+            f"{name!r} cannot name a folder. Use a name without / and control characters that begins with no dot."
         )
     return parent / name
 
 
 @contextmanager
-def staged(destination: Path, *, replace: bool = False) -> Iterator[Staging]:
-    """Folders to build a dataset in. It becomes `destination` when the block ends without an error.
+def stage_dataset(destination: Path, *, replace: bool = False) -> Iterator[Staging]:
+    """Provide folders to build a dataset in; `Staging.dataset` becomes `destination` if the block succeeds.
 
-    Whatever goes wrong, nothing is left behind and a dataset that was there stays.
+    If the block fails, nothing is left behind and an existing dataset stays.
 
     Args:
-        destination: the dataset's place.
-        replace: put it in the place of the dataset that is there.
+        destination: folder of the new dataset.
+        replace: replace an existing dataset.
 
     Raises:
-        DatasetError: there is a dataset already, another import of it is under way, or the disk refuses.
+        DatasetError: the dataset exists, another import of it is running, or the disk reports an error.
     """
     if destination.exists() and not replace:
-        raise DatasetError(f"{destination} exists already. Choose another name, or replace it with --replace.")
-    workshop = destination.with_name(f".importing-{destination.name}")
-    staging = Staging(workshop / "dataset", workshop / "scratch")
+        raise DatasetError(f"{destination} already exists. Choose another name, or replace it with --replace.")
+    parent = destination.with_name(f".importing-{destination.name}")
+    staging = Staging(parent / "dataset", parent / "scratch")
     try:
-        workshop.mkdir(parents=True, exist_ok=True)
-        with _only_import(workshop, destination):
+        parent.mkdir(parents=True, exist_ok=True)
+        with _exclusive_import(parent, destination):
             try:
                 for folder in staging:
-                    shutil.rmtree(folder, ignore_errors=True)  # what a killed import left
+                    shutil.rmtree(folder, ignore_errors=True)  # left by an import that was killed
                     folder.mkdir()
                 yield staging
-                _exchange(staging.dataset, destination)
+                _move_into_place(staging.dataset, destination)
             finally:
-                shutil.rmtree(workshop, ignore_errors=True)
+                shutil.rmtree(parent, ignore_errors=True)
     except OSError as error:
-        raise DatasetError(f"The import to {destination} stopped, nothing was changed: {error}.") from error
+        raise DatasetError(f"The import to {destination} failed and changed nothing: {error}.") from error
 
 
 @contextmanager
-def _only_import(workshop: Path, destination: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends."""
-    descriptor = os.open(workshop, os.O_RDONLY)
+def _exclusive_import(folder: Path, destination: Path) -> Iterator[None]:
+    """Hold a lock on the staging folder. The system releases it when the process ends, even if it is killed."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise DatasetError(f"Another import to {destination} is under way. Wait for its end.") from error
+        raise DatasetError(f"Another import to {destination} is running. Wait until it ends.") from error
     else:
         yield
     finally:
         os.close(descriptor)
 
 
-def _exchange(new: Path, destination: Path) -> None:
+def _move_into_place(new: Path, destination: Path) -> None:
     if not destination.exists():
         new.rename(destination)
         return

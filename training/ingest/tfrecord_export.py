@@ -1,4 +1,4 @@
-"""Class folders -> TFRecord shards, which other programs read as well.
+"""Export of class folders as TFRecord shards, which other programs can read.
 
 folder ──find──▶ files ──shuffle──▶ shards ──encode──▶ TO/SPLIT/SPLIT-00000-of-00008.tfrecord
 """
@@ -15,20 +15,22 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from models.arrays import decode_array
 from models.console.progress import Advance, Track, silent
 from models.cpu import available_cores
 from models.decoding.image import sniff
 from models.errors import ImageError
+from models.preprocess import decode_array
 from training.data import tfrecords
-from training.data.dataset import CACHE_FOLDER, unpacked
+from training.data.archives import locate_root
 from training.data.layout import CLASSES_FILE, ImageFile, detect_layout
 from training.errors import DatasetError
-from training.ingest.staging import staged
+from training.ingest.staging import stage_dataset
+from training.runtime.folders import CACHE_FOLDER
 
+#: Fixed, so that the same images give the same shards.
 _SHUFFLE_SEED = 0
-#: What every reader of TFRecords decodes; the bytes of these stay as they are.
-_KEPT = {"JPEG", "PNG"}
+#: Formats that every TFRecord reader can decode; their bytes are stored unchanged.
+_UNCHANGED_FORMATS = {"JPEG", "PNG"}
 
 
 def export(
@@ -40,31 +42,32 @@ def export(
     cache: Path = CACHE_FOLDER,
     track: Track = silent,
 ) -> dict[str, int]:
-    """Write a dataset as TFRecord shards; memory does not grow with it.
+    """Write a dataset as TFRecord shards. Memory use does not grow with the dataset.
 
-    JPEG and PNG files are stored byte for byte, other formats as PNG without loss. Labels count from 0 in the order of
-    the training classes' names. Images are shuffled, always in the same way, since many programs read shards in order.
+    JPEG and PNG files are stored byte for byte, other formats as lossless PNG. Labels are numbered from 0 in the order
+    of the training classes' names. Images are shuffled, always in the same way, because many readers take shards in
+    order.
 
     Args:
-        source: a folder or an archive that `training.data.layout` understands.
-        to: the new folder.
-        shards: of each split, or as many as it has images.
-        replace: put it in the place of a dataset that is there.
+        source: a folder or an archive in a layout that `training.data.layout` detects.
+        to: the folder to create.
+        shards: files per split; a split never has more files than images.
+        replace: replace an existing dataset.
         cache: where archives are unpacked.
         track: shows progress.
 
     Returns:
-        split -> number of images.
+        Split -> number of images.
 
     Raises:
-        DatasetError: no dataset is there, a file is no image, or there is something at `to` already.
+        DatasetError: there is no dataset, a file is not an image, or `to` already exists.
     """
-    layout = detect_layout(unpacked(source, "train", cache))
-    labels = _labels(layout.files)
+    layout = detect_layout(locate_root(source, "train", cache))
+    labels = _label_classes(layout.files)
     splits: dict[str, list[ImageFile]] = {}
     for file in layout.files:
         splits.setdefault(file.split, []).append(file)
-    with staged(to, replace=replace) as staging:
+    with stage_dataset(to, replace=replace) as staging:
         for split, files in splits.items():
             with track(f"Writing {split}", len(files)) as advance:
                 _write_split(staging.dataset / split, files, labels, shards, advance)
@@ -73,8 +76,8 @@ def export(
     return {split: len(files) for split, files in splits.items()}
 
 
-def _labels(files: Sequence[ImageFile]) -> dict[str, int]:
-    """Classes that only other splits have come behind those of the training split."""
+def _label_classes(files: Sequence[ImageFile]) -> dict[str, int]:
+    """Number the classes; those without training images come last."""
     trained = {file.label for file in files if file.split == "train"}
     names = sorted({file.label for file in files}, key=lambda name: (name not in trained, name))
     return {name: label for label, name in enumerate(names)}
@@ -87,27 +90,27 @@ def _write_split(
     order = np.random.default_rng(_SHUFFLE_SEED).permutation(len(files))
     count = min(shards, len(files))
 
-    def write(number: int) -> None:
+    def write_shard(number: int) -> None:
         path = folder / f"{folder.name}-{number:05}-of-{count:05}.tfrecord"
         with tf.io.TFRecordWriter(str(path)) as writer:
             for index in order[number::count]:
                 file = files[index]
-                encoded, kind = _encoded(file.path)
+                encoded, image_format = _encode(file.path)
                 filename = file.path.relative_to(file.folder).as_posix()
-                writer.write(tfrecords.example(encoded, kind, labels[file.label], file.label, filename))
+                writer.write(tfrecords.encode_example(encoded, image_format, labels[file.label], file.label, filename))
                 advance(1)
 
     with ThreadPoolExecutor(available_cores()) as pool:
-        list(pool.map(write, range(count)))
+        list(pool.map(write_shard, range(count)))
 
 
-def _encoded(path: Path) -> tuple[bytes, str]:
-    """The bytes to store and their format."""
+def _encode(path: Path) -> tuple[bytes, str]:
+    """Return the bytes to store and their format."""
     content = path.read_bytes()
     try:
-        kind = sniff(content)
-        if kind in _KEPT:
-            return content, kind.lower()
+        image_format = sniff(content)
+        if image_format in _UNCHANGED_FORMATS:
+            return content, image_format.lower()
         png = io.BytesIO()
         Image.fromarray(decode_array(content)).save(png, "PNG")
         return png.getvalue(), "png"

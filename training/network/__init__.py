@@ -1,1 +1,1 @@
-"""TODO."""
+"""Fit one network jointly on the datasets of its tasks."""

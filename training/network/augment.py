@@ -1,45 +1,31 @@
-"""Random variants of training images, made at the size the images have at their source.
+"""Augmentation of training images at their source size.
 
-Everything here takes the random generator it draws from, so that a variant can be made again.
+Every function takes its random generator as an argument, so that the same variants can be produced again.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from models.arrays import Pixels
 from models.decoding.resize import Box
+from training.recipes.network import Warp
 
 Matrix = npt.NDArray[np.float64]
-
-
-class Warp(BaseModel):
-    """A random affine map: the ranges of Keras's ImageDataGenerator, in its units and in its order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rotation: float = Field(0, ge=0, description="up to so many degrees, either way")
-    shift: float = Field(0, ge=0, lt=1, description="up to this share of the side, either way, on both axes")
-    shear: float = Field(0, ge=0, description="up to so many degrees, either way; 0.2 is next to nothing, in Keras too")
-    zoom: float = Field(0, ge=0, lt=1, description="each axis apart, by a factor within 1 - zoom and 1 + zoom")
-    fill: Literal["nearest", "reflect"] = Field("nearest", description="what is seen beyond the edge")
 
 
 def augment(
     images: Pixels, random: np.random.Generator, *, crop_border: int, flip: bool, warp: Warp | None = None
 ) -> Pixels:
-    """Warp, shift and mirror each image by chance.
+    """Warp, crop and flip each image randomly.
 
     Args:
         images: uint8 [n, side, side, 3].
-        random: where chance comes from.
-        crop_border: px of reflected border around the image, out of which a square of its size is cut (He et
-            al., 2015, arXiv:1512.03385, section 4.2; reflected instead of black); 0 for none.
-        flip: mirror every second image, on average, from left to right.
+        random: random generator.
+        crop_border: px of reflected border around the image, from which a square of the image's size is cropped (He et
+            al., 2015, arXiv:1512.03385, section 4.2; reflected instead of black); 0: no crop.
+        flip: mirror each image left to right with probability 1/2.
         warp: ranges of a random affine map.
 
     Returns:
@@ -51,18 +37,20 @@ def augment(
 
 
 def random_boxes(count: int, side: int, random: np.random.Generator, smallest_area: float) -> list[Box] | list[None]:
-    """Parts of square images, each to be enlarged to the network's input (Szegedy et al., 2014, arXiv:1409.4842).
+    """Draw random crops of square images, to be resized to the network's input.
 
     Args:
-        count: of boxes.
+        count: number of boxes.
         side: of the images, px.
-        random: where chance comes from.
-        smallest_area: share of the image that a box covers at least; 1 for all of it, always. Areas are drawn
-            uniformly, and so is the logarithm of width to height between 3/4 and 4/3; an edge that is then longer
-            than the image is cut to it, which makes boxes above three quarters of the area smaller at times.
+        random: random generator.
+        smallest_area: lower bound of the uniformly drawn area, as a share of the image; 1: always the whole image. The
+            logarithm of the aspect ratio is drawn uniformly between 3/4 and 4/3. An edge longer than the image is
+            cut, so a box may become smaller than the drawn area.
 
     Returns:
-        A box within the image for each; None means all of it.
+        One box per image, within the image; None means the whole image.
+
+    Source: Szegedy et al., 2014, arXiv:1409.4842.
     """
     if smallest_area == 1:
         return [None] * count
@@ -76,14 +64,14 @@ def random_boxes(count: int, side: int, random: np.random.Generator, smallest_ar
 
 
 def affine(image: Pixels, matrix: Matrix, shift: Matrix, fill: str) -> Pixels:
-    """Look at an image through an affine map about its centre, bilinearly.
+    """Apply an affine map about the centre of an image, with bilinear interpolation.
 
     Args:
         image: uint8 [side, side, 3].
-        matrix: [2, 2], from a place in the result to the place in the image that is seen there, both (right, down) from
-            the centre.
-        shift: [2], px, is added to it.
-        fill: what is seen beyond the edge, a mode of scipy.ndimage.
+        matrix: [2, 2], maps a position in the result to its position in the image; both are (right, down) from the
+            centre.
+        shift: [2], px, added to the mapped position.
+        fill: how pixels beyond the edge are filled: a mode of scipy.ndimage.
 
     Returns:
         uint8 [side, side, 3].
@@ -103,31 +91,31 @@ def affine(image: Pixels, matrix: Matrix, shift: Matrix, fill: str) -> Pixels:
 def affine_map(
     rotation: float, shift: tuple[float, float], shear: float, zoom: tuple[float, float]
 ) -> tuple[Matrix, Matrix]:
-    """The matrix [2, 2] and the shift [2] of `affine`, composed as Keras's apply_affine_transform does.
+    """Return the matrix [2, 2] and the shift [2] of `affine`, composed as Keras's apply_affine_transform does.
 
     Args:
         rotation: degrees.
         shift: px.
-        shear: degrees; what is one px down moves by its sine to the right and shrinks by its cosine.
-        zoom: factor of each axis; above 1, things become smaller.
+        shear: degrees; a point one px down moves right by its sine, and down by its cosine instead of by 1.
+        zoom: factor of each axis; above 1 the content becomes smaller.
     """
-    turn, lean = np.deg2rad(rotation), np.deg2rad(shear)
-    rotate = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    slant = np.array([[1, -np.sin(lean)], [0, np.cos(lean)]])
+    angle, shear_angle = np.deg2rad(rotation), np.deg2rad(shear)
+    rotate = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    slant = np.array([[1, -np.sin(shear_angle)], [0, np.cos(shear_angle)]])
     return rotate @ slant @ np.diag(zoom), rotate @ np.array(shift)
 
 
 def _warp(images: Pixels, random: np.random.Generator, warp: Warp) -> Pixels:
-    reach = warp.shift * images.shape[1]
+    max_shift = warp.shift * images.shape[1]
 
-    def one(image: Pixels) -> Pixels:
+    def warp_image(image: Pixels) -> Pixels:
         rotation = random.uniform(-warp.rotation, warp.rotation)
-        right, down = random.uniform(-reach, reach, 2)
+        right, down = random.uniform(-max_shift, max_shift, 2)
         shear = random.uniform(-warp.shear, warp.shear)
         across, along = random.uniform(1 - warp.zoom, 1 + warp.zoom, 2)
         return affine(image, *affine_map(rotation, (right, down), shear, (across, along)), warp.fill)
 
-    return np.stack([one(image) for image in images])
+    return np.stack([warp_image(image) for image in images])
 
 
 def _crop(images: Pixels, random: np.random.Generator, border: int) -> Pixels:

@@ -1,7 +1,6 @@
 """Batches that mix several datasets.
 
-What is in the batch of a step depends on the seed and on the step alone, so a fit that goes on from a
-checkpoint sees exactly what it would have seen.
+A batch depends only on the seed and on the step, so a fit that resumes from a checkpoint gets the same batches.
 """
 
 from __future__ import annotations
@@ -15,28 +14,31 @@ from typing import TypeVar
 
 import numpy as np
 
-from models.arrays import Pixels
+from models.arrays import Integers, Pixels
 from models.decoding.resize import Box
-from models.heads import Integers
 from models.preprocess import PreprocessSpec, to_input
-from training.network.augment import Warp, augment, random_boxes
+from training.network.augment import augment, random_boxes
+from training.recipes.network import Warp
 
-#: Batches made ahead of the step that needs them; one would do, a second evens out a slow disk.
-_AHEAD = 2
+#: Batches that are prepared ahead of the fit. One keeps it busy, a second evens out a slow disk.
+_PREFETCHED = 2
+
+# Part of the seed of each random generator, so that no two of them draw the same numbers.
+_SHUFFLE, _AUGMENT = 0, 1
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """Some of the labelled images of a source, and how they become the network's input.
+class LabelledImages:
+    """Decoded images with labels, a selection of them, and how they become the network's input.
 
     Attributes:
-        pixels: uint8 [all, source, source, 3]; may lie on disk, only what is needed is read.
-        labels: int64 [all].
-        indices: which of all are meant, int64 [images].
-        spec: its second step is applied to images as they are used.
+        pixels: uint8 [all images, source, source, 3]; if memory-mapped, only the needed images are read.
+        labels: int64 [all images].
+        indices: selected images, int64 [images].
+        spec: its second step is applied when images are used.
     """
 
     pixels: Pixels
@@ -45,9 +47,9 @@ class Images:
     spec: PreprocessSpec
 
     def chunks(self, size: int) -> Iterator[tuple[Pixels, Integers]]:
-        """All of them in order, as they are: (uint8 [n, side, side, 3], int64 [n]) of up to `size` images."""
+        """Yield the selected images in order, not augmented: (uint8 [n, side, side, 3], int64 [n]), n <= size."""
         starts = range(0, len(self.indices), size)
-        return ahead(lambda start: self._chunk(self.indices[start : start + size]), starts)
+        return prefetch(lambda start: self._chunk(self.indices[start : start + size]), starts)
 
     def _chunk(self, indices: Integers) -> tuple[Pixels, Integers]:
         return _to_inputs(self.pixels[indices], self.spec, [None] * len(indices)), self.labels[indices]
@@ -55,69 +57,67 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class DatasetShare:
-    """A dataset's part in every batch: how many of its images, and how they are varied."""
+    """The share of one dataset in every batch: the number of its images, and how they are augmented."""
 
-    images: Images
+    images: LabelledImages
     batch: int
     crop_border: int
     flip: bool
     smallest_area: float = 1
     warp: Warp | None = None
 
-    def at(self, step: int, seed: Sequence[int], size: int | None = None) -> tuple[Pixels, Integers]:
-        """Its images in the batch of `step`, counted from 0: (uint8 [batch, size, size, 3], int64 [batch])."""
-        indices = self.images.indices[shuffled(len(self.images.indices), self.batch, step, seed)]
+    def images_at(self, step: int, seed: Sequence[int], size: int | None = None) -> tuple[Pixels, Integers]:
+        """Return its images in the batch of `step`, counted from 0: (uint8 [batch, size, size, 3], int64 [batch])."""
+        indices = self.images.indices[shuffled_positions(len(self.images.indices), self.batch, step, seed)]
         random = np.random.default_rng([*seed, _AUGMENT, step])
-        varied = augment(
+        augmented = augment(
             self.images.pixels[indices], random, crop_border=self.crop_border, flip=self.flip, warp=self.warp
         )
-        boxes = random_boxes(len(varied), varied.shape[1], random, self.smallest_area)
+        boxes = random_boxes(len(augmented), augmented.shape[1], random, self.smallest_area)
         spec = self.images.spec.model_copy(update={"size": size or self.images.spec.size})
-        return _to_inputs(varied, spec, boxes), self.images.labels[indices]
+        return _to_inputs(augmented, spec, boxes), self.images.labels[indices]
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """One step's images, dataset after dataset: uint8 [images, size, size, 3]; int64 labels of each dataset."""
+class TrainingBatch:
+    """The images of one step, dataset after dataset: uint8 [images, size, size, 3]; int64 labels of each dataset."""
 
     pixels: Pixels
     labels: tuple[Integers, ...]
 
 
-def mixed(shares: Sequence[DatasetShare], seed: int, size_at: Callable[[int], int | None], step: int) -> Batch:
-    """The batch of a step, counted from 0, with images of `size_at(step)` px where that says any."""
-    parts = [share.at(step, (seed, number), size_at(step)) for number, share in enumerate(shares)]
-    return Batch(np.concatenate([pixels for pixels, _ in parts]), tuple(labels for _, labels in parts))
+def make_batch(
+    shares: Sequence[DatasetShare], seed: int, size_at: Callable[[int], int | None], step: int
+) -> TrainingBatch:
+    """Return the batch of a step, counted from 0; `size_at(step)` is the side of its images in px, if not None."""
+    parts = [share.images_at(step, (seed, number), size_at(step)) for number, share in enumerate(shares)]
+    return TrainingBatch(np.concatenate([pixels for pixels, _ in parts]), tuple(labels for _, labels in parts))
 
 
-# What a random generator is for is part of its seed, so that no two of them draw the same numbers.
-_SHUFFLE, _AUGMENT = 0, 1
-
-
-def shuffled(count: int, batch: int, step: int, seed: Sequence[int]) -> Integers:
-    """The places of `step` in an endless row of passes over `count` images, each pass in a new order.
+def shuffled_positions(count: int, batch: int, step: int, seed: Sequence[int]) -> Integers:
+    """Return the positions of `step` in an endless sequence of passes over `count` images, each in a new order.
 
     Returns:
-        int64 [batch], each at least 0 and below `count`.
+        int64 [batch], from 0 to `count` - 1.
     """
-    passes, places = np.divmod(np.arange(step * batch, (step + 1) * batch, dtype=np.int64), count)
-    order = {number: _order(count, number, seed) for number in np.unique(passes)}
-    return np.array([order[number][place] for number, place in zip(passes, places, strict=True)])
+    passes, positions = np.divmod(np.arange(step * batch, (step + 1) * batch, dtype=np.int64), count)
+    orders = {number: _order_of_pass(count, number, seed) for number in np.unique(passes)}
+    return np.array([orders[number][position] for number, position in zip(passes, positions, strict=True)])
 
 
-def _order(count: int, number: int, seed: Sequence[int]) -> Integers:
+def _order_of_pass(count: int, number: int, seed: Sequence[int]) -> Integers:
     return np.random.default_rng([*seed, _SHUFFLE, number]).permutation(count)
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """Make things in order, in a thread beside their user, never more than a few before their time."""
+def prefetch(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `function(item)` in order, computed in a thread a few items ahead of the caller."""
     with ThreadPoolExecutor(1) as thread:
-        todo = iter(items)
-        window: deque[Future[Made]] = deque(thread.submit(make, item) for item in islice(todo, _AHEAD))
+        remaining = iter(items)
+        window: deque[Future[Result]] = deque(thread.submit(function, item) for item in islice(remaining, _PREFETCHED))
         while window:
-            made = window.popleft().result()
-            window.extend(thread.submit(make, item) for item in islice(todo, 1))
-            yield made
+            result = window.popleft().result()
+            window.extend(thread.submit(function, item) for item in islice(remaining, 1))
+            yield result
 
 
 def _to_inputs(sources: Pixels, spec: PreprocessSpec, boxes: Sequence[Box | None]) -> Pixels:

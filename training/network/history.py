@@ -1,4 +1,4 @@
-"""How a fit went: a line of JSON for each stretch of steps, and a picture of them all."""
+"""History of a fit: one line of JSON per interval of steps, and a plot of the learning curves."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 HISTORY_FILE = "history.jsonl"
 CURVE_FILE = "learning_curve.png"
-#: In an extractor's `fitted_on`: the records at which held-out images were measured.
-FITTED_HISTORY = "history"
+#: Key in an extractor's `fitted_on` of the records that have held-out metrics.
+HISTORY_KEY = "history"
 
 
-class _Data(BaseModel):
+class TopMetrics(BaseModel):
+    """Metrics of one top on images that are not fitted on, without dropout, augmentation or label smoothing."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Figures(_Data):
-    """What a top is worth on images that are not fitted on, without dropout, augmentation or smoothing."""
 
     images: int
     accuracy: float
     log_loss: float
 
 
-class HistoryRecord(_Data):
-    """The steps since the record before, and where a pass ended, the held-out or the validation images.
+class HistoryRecord(BaseModel):
+    """The steps since the previous record and, at the end of a pass, metrics on the held-out or validation images.
 
     Attributes:
         step: steps done so far.
-        passes: the same, in passes over the dataset that needs most steps.
+        passes: the same in passes (epochs) over the dataset that needs most steps.
         learning_rate: of the next step.
-        loss: mean over the stretch for each top; cross-entropy with the recipe's label smoothing.
-        images_per_second: fitted in this stretch, of all datasets together.
-        holdout: figures for each top.
+        loss: mean over the interval for each top: cross-entropy with the recipe's label smoothing.
+        images_per_second: throughput of the interval over all datasets.
+        holdout: metrics of each top.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int
     passes: float
     learning_rate: float
     loss: dict[str, float] = {}
     images_per_second: float | None = None
-    holdout: dict[str, Figures] | None = None
+    holdout: dict[str, TopMetrics] | None = None
 
 
 class History:
-    """The records of a fit: in memory, in a file that only grows, and as a picture beside it."""
+    """The records of a fit: in memory, in a file that only grows, and as a plot next to it."""
 
     def __init__(self, folder: Path, resumed_at: int | None) -> None:
         """Open a history.
 
         Args:
-            folder: where its file lies.
-            resumed_at: step of the checkpoint that the fit goes on from: records after it are cut off, since those
-                steps are taken again; None for a fit that begins, and a history that begins with it.
+            folder: for the file and the plot.
+            resumed_at: step of the checkpoint from which the fit resumes. Later records are dropped, because those
+                steps are repeated. None starts a new history.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / HISTORY_FILE
@@ -68,34 +68,34 @@ class History:
         self._write()
 
     def append(self, record: HistoryRecord) -> None:
-        """Add a record; it is in the file when this returns, and in the picture where it has held-out figures."""
+        """Add a record to the file; update the plot if the record has held-out metrics."""
         self.records.append(record)
         with self._path.open("a") as file:
-            file.write(_line(record))
+            file.write(_json_line(record))
         if record.holdout:
-            self._draw()
+            self._plot()
 
-    def correct(self, holdout: dict[str, Figures]) -> None:
-        """Put other held-out figures into the last record: the network was changed without a step."""
+    def replace_last_holdout(self, holdout: dict[str, TopMetrics]) -> None:
+        """Replace the held-out metrics of the last record, after the network was changed without a step."""
         self.records[-1] = self.records[-1].model_copy(update={"holdout": holdout})
         self._write()
-        self._draw()
+        self._plot()
 
-    def _draw(self) -> None:
-        curves(self.records).savefig(self._curve, dpi=120, format="png")
+    def _plot(self) -> None:
+        plot_learning_curves(self.records).savefig(self._curve, dpi=120, format="png")
 
     def _write(self) -> None:
         staging = self._path.with_suffix(".writing")
-        staging.write_text("".join(map(_line, self.records)))
+        staging.write_text("".join(map(_json_line, self.records)))
         staging.rename(self._path)
 
 
-def _line(record: HistoryRecord) -> str:
+def _json_line(record: HistoryRecord) -> str:
     return record.model_dump_json(exclude_none=True) + "\n"
 
 
 def _read(path: Path) -> Iterator[HistoryRecord]:
-    """All whole lines; a killed run may have left half of one at the end."""
+    """Yield the records of all complete lines; a killed run may have left half a line at the end."""
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
             yield HistoryRecord.model_validate_json(line)
@@ -103,29 +103,29 @@ def _read(path: Path) -> Iterator[HistoryRecord]:
             return
 
 
-def of_extractor(fitted_on: Mapping[str, Any]) -> list[HistoryRecord]:
-    """How an extractor was fitted, as its manifest tells; empty where nothing was measured on the way."""
-    return [HistoryRecord.model_validate(record) for record in fitted_on.get(FITTED_HISTORY, ())]
+def extractor_history(fitted_on: Mapping[str, Any]) -> list[HistoryRecord]:
+    """Return the records in an extractor's manifest; empty if nothing was measured during its fit."""
+    return [HistoryRecord.model_validate(record) for record in fitted_on.get(HISTORY_KEY, ())]
 
 
-def curves(records: Sequence[HistoryRecord]) -> Figure:
-    """Losses and held-out accuracies over the passes."""
+def plot_learning_curves(records: Sequence[HistoryRecord]) -> Figure:
+    """Plot losses and held-out accuracies over the passes."""
     fitted = [record for record in records if record.loss]
     measured = [record for record in records if record.holdout]
     figure = Figure(figsize=(9, 4), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
-    _plot(losses, fitted, lambda record: record.loss)
+    _plot_tops(losses, fitted, lambda record: record.loss)
     losses.set(title="Loss on the fitted images", xlabel="passes", ylabel="cross-entropy, smoothed labels")
-    _plot(accuracies, measured, _accuracies, "o-")
-    accuracies.set(title="Accuracy on held-out images", xlabel="passes", ylabel="share named rightly")
+    _plot_tops(accuracies, measured, _accuracies, "o-")
+    accuracies.set(title="Accuracy on held-out images", xlabel="passes", ylabel="accuracy")
     return figure
 
 
 def _accuracies(record: HistoryRecord) -> dict[str, float]:
-    return {top: figures.accuracy for top, figures in (record.holdout or {}).items()}
+    return {top: metrics.accuracy for top, metrics in (record.holdout or {}).items()}
 
 
-def _plot(
+def _plot_tops(
     axes: Axes, records: Sequence[HistoryRecord], values: Callable[[HistoryRecord], dict[str, float]], style: str = "-"
 ) -> None:
     passes = [record.passes for record in records]
@@ -133,4 +133,4 @@ def _plot(
         axes.plot(passes, [values(record)[top] for record in records], style, label=top)
     axes.grid(alpha=0.3)
     if records:
-        axes.legend(loc="center right")  # "best" takes long, and warns of it, on a busy machine
+        axes.legend(loc="center right")  # "best" is slow and warns about it on a busy machine

@@ -1,4 +1,4 @@
-"""What turns gradients into new weights, and at which rate."""
+"""Optimizers and learning rate schedules of a fit."""
 
 from __future__ import annotations
 
@@ -6,39 +6,45 @@ from typing import Any
 
 import keras
 
-from training.recipes.schema import Fit
+from training.recipes.network import Fit
 
 
 def learning_rate(fit: Fit, steps: int) -> Any:
-    """The rate of each step, for Keras: in a line up to the learning rate, then constant or down to 0.
+    """Return Keras's schedule of the learning rate: linear warm-up, then constant or cosine decay to 0.
 
-    It falls on a cosine (Loshchilov, Hutter, 2017, arXiv:1608.03983). A fit that is shorter than the recipe thought
-    warms up for half of its steps.
+    A fit with fewer steps than the recipe's warm-up warms up for half of its steps.
+
+    Source: Loshchilov and Hutter, 2017, arXiv:1608.03983.
     """
     warmup = min(fit.warmup_steps, steps // 2)
-    lowest = 1.0 if fit.rate == "constant" else 0.0
+    final_share = 1.0 if fit.rate == "constant" else 0.0
     if not warmup:
-        return keras.optimizers.schedules.CosineDecay(fit.learning_rate, max(1, steps), alpha=lowest)
+        return keras.optimizers.schedules.CosineDecay(fit.learning_rate, max(1, steps), alpha=final_share)
     return keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup, alpha=lowest, warmup_target=fit.learning_rate, warmup_steps=warmup
+        0.0, steps - warmup, alpha=final_share, warmup_target=fit.learning_rate, warmup_steps=warmup
     )
 
 
-def optimizer(fit: Fit, rate: Any, model: keras.Model) -> Any:
-    """The recipe's optimizer, ready for a model: all of its variables are there."""
+def build_optimizer(fit: Fit, rate: Any, model: keras.Model) -> Any:
+    """Return the recipe's optimizer with all of its variables created for a model."""
     clip = {"global_clipnorm": fit.clip_norm or None}
     if fit.optimizer == "sgd":
-        made = keras.optimizers.SGD(rate, momentum=fit.momentum, **clip)
+        optimizer = keras.optimizers.SGD(rate, momentum=fit.momentum, **clip)
     elif fit.optimizer == "adam":
-        made = keras.optimizers.Adam(rate, beta_2=fit.beta_2, **clip)
+        optimizer = keras.optimizers.Adam(rate, beta_2=fit.beta_2, **clip)
     else:
-        made = _adamw(fit, rate, model, **clip)
-    made.build(model.trainable_variables)
-    return made
+        optimizer = _build_adamw(fit, rate, model, **clip)
+    optimizer.build(model.trainable_variables)
+    return optimizer
 
 
-def _adamw(fit: Fit, rate: Any, model: keras.Model, **clip: float | None) -> Any:
-    """AdamW (Loshchilov, Hutter, 2019, arXiv:1711.05101); biases and batch normalisation do not decay."""
-    made = keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay, beta_2=fit.beta_2, **clip)
-    made.exclude_from_weight_decay([variable for variable in model.trainable_variables if len(variable.shape) == 1])
-    return made
+def _build_adamw(fit: Fit, rate: Any, model: keras.Model, **clip: float | None) -> Any:
+    """Return AdamW without weight decay on biases and batch normalisation.
+
+    Source: Loshchilov and Hutter, 2019, arXiv:1711.05101.
+    """
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay, beta_2=fit.beta_2, **clip)
+    optimizer.exclude_from_weight_decay(
+        [variable for variable in model.trainable_variables if len(variable.shape) == 1]
+    )
+    return optimizer

@@ -1,4 +1,4 @@
-"""How long a fit takes, and what happens after which of its steps."""
+"""Schedule of a fit: number of steps, and after which of them something happens."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from training.data.dataset import Dataset
 from training.errors import RecipeError
-from training.recipes.schema import Fit, Network
+from training.recipes.network import Fit, Network
 
-_RECORD_STEPS = 50
+#: Steps between two records of the history.
+_RECORD_INTERVAL_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -17,49 +18,49 @@ class Schedule:
     """The steps of a fit.
 
     Attributes:
-        fit: the recipe's part that it follows.
-        steps: in all.
-        steps_in_pass: seldom a whole number.
-        images_in_step: of all datasets together.
+        fit: the recipe's settings.
+        steps: total number of steps.
+        steps_per_pass: usually not a whole number.
+        images_per_step: sum over all datasets.
     """
 
     fit: Fit
     steps: int
-    steps_in_pass: float
-    images_in_step: int
+    steps_per_pass: float
+    images_per_step: int
 
-    def size(self, step: int) -> int | None:
-        """Side of the input in the step after so many, where it is not yet the network's own."""
+    def image_size(self, step: int) -> int | None:
+        """Return the side of the input in px for a step, counted from 0; None means the network's input size."""
         early = self.fit.early
         return early.size if early and step < early.share * self.steps else None
 
-    def saves(self, step: int) -> bool:
-        """Whether a checkpoint is written after so many steps; where a fit may end early, after each pass."""
-        ends_pass = self.fit.stop is not None and step > 0 and self.measures(step)
+    def saves_checkpoint(self, step: int) -> bool:
+        """Return whether a checkpoint is written after `step` steps; with early stopping, also after each pass."""
+        ends_pass = self.fit.stop is not None and step > 0 and self.evaluates(step)
         return ends_pass or step == self.steps or step % self.fit.checkpoint_steps == 0
 
-    def measures(self, step: int) -> bool:
-        """Whether the held-out images are measured after so many steps: at the start, and after each pass."""
-        passes = round(step / self.steps_in_pass)
-        return step == self.steps or step == round(passes * self.steps_in_pass)
+    def evaluates(self, step: int) -> bool:
+        """Return whether the held-out images are measured after `step` steps: at the start and after each pass."""
+        passes = round(step / self.steps_per_pass)
+        return step == self.steps or step == round(passes * self.steps_per_pass)
 
-    def records(self, step: int) -> bool:
-        """Whether history gets a record. Each checkpoint does, so that no record spans a kill."""
-        return step % _RECORD_STEPS == 0 or self.saves(step) or self.measures(step)
+    def records_history(self, step: int) -> bool:
+        """Return whether the history gets a record. Each checkpoint has one, so that no record spans a restart."""
+        return step % _RECORD_INTERVAL_STEPS == 0 or self.saves_checkpoint(step) or self.evaluates(step)
 
 
-def make_schedule(network: Network, sets: Sequence[Dataset]) -> Schedule:
-    """Count the steps; passes are over the dataset that needs most of them.
+def make_schedule(network: Network, datasets: Sequence[Dataset]) -> Schedule:
+    """Count the steps. A pass is over the dataset that needs most of them.
 
     Args:
-        network: its tasks say how many images of each dataset a step takes, its fit how many passes.
-        sets: the datasets of its tasks, in their order.
+        network: its tasks give the images of each dataset per step, its fit the number of passes.
+        datasets: of the tasks, in their order.
 
     Raises:
-        RecipeError: nothing is to be fitted, or on nothing.
+        RecipeError: the recipe has no fit or no tasks.
     """
     fit, tasks = network.fit, network.tasks
     if fit is None or not tasks:
         raise RecipeError("To fit a network, the recipe needs [network.fit] and at least one [[network.tasks]].")
-    in_pass = max(len(data.fitted) / task.batch for task, data in zip(tasks, sets, strict=True))
-    return Schedule(fit, round(fit.passes * in_pass), in_pass, sum(task.batch for task in tasks))
+    steps_per_pass = max(len(dataset.fit_indices) / task.batch for task, dataset in zip(tasks, datasets, strict=True))
+    return Schedule(fit, round(fit.passes * steps_per_pass), steps_per_pass, sum(task.batch for task in tasks))

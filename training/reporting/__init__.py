@@ -1,1 +1,1 @@
-"""TODO."""
+"""Write reports of classifiers, comparisons of heads and overviews of datasets."""

@@ -1,69 +1,74 @@
-"""A comparison of heads as a table, a picture and JSON."""
+"""A comparison of heads as a table, a plot and JSON."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
 from models.manifests import Metrics
-from training.heads.comparison import Comparison
+from training.heads.comparison import HeadComparison
 
 _COLOURS = {"cross-validated": "#4269d0", "test set": "#efb118"}
 
 
-def write(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write comparison.json and comparison.png into a folder, which is made; returns both."""
+def write_comparison(comparison: HeadComparison, folder: Path) -> list[Path]:
+    """Write comparison.json and comparison.png into a folder, which is created if it is missing; return both paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    figures, picture = folder / "comparison.json", folder / "comparison.png"
-    figures.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    draw(comparison).savefig(picture)
-    return [figures, picture]
+    json_file, plot_file = folder / "comparison.json", folder / "comparison.png"
+    json_file.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    plot_comparison(comparison).savefig(plot_file)
+    return [json_file, plot_file]
 
 
-def table(comparison: Comparison) -> Table:
-    """A row for each head: accuracies with their 95 % intervals, log losses, times."""
-    made = Table("head", title=_title(comparison), title_justify="left")
-    for heading in ("cross-validated", "log loss", "test set", "log loss", "calibration error", "fit", "an image"):
-        made.add_column(heading, justify="right")
+def comparison_table(comparison: HeadComparison) -> Table:
+    """Return a table with one row per head: accuracies with 95 % intervals, log losses, times."""
+    table = Table("head", title=_title(comparison), title_justify="left")
+    for heading in ("cross-validated", "log loss", "test set", "log loss", "calibration error", "fit", "per image"):
+        table.add_column(heading, justify="right")
     for head in comparison.heads:
-        made.add_row(
+        table.add_row(
             head.kind,
             _accuracy(head.cross_validated),
             f"{head.cross_validated.log_loss:.4f}",
-            *_tested(head.test),
+            *_test_cells(head.test),
             f"{head.fit_seconds:,.1f} s",
             f"{head.answer_ms:.3f} ms",
         )
-    return made
+    return table
 
 
-def draw(comparison: Comparison) -> Figure:
-    """Accuracies with their intervals, and how long each head took to fit."""
+def plot_comparison(comparison: HeadComparison) -> Figure:
+    """Plot the accuracies with their intervals, and the time that each fit took."""
     figure = Figure(figsize=(10, 1.6 + 0.6 * len(comparison.heads)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(_title(comparison), fontweight="bold", x=0.01, ha="left")
     accuracies, seconds = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
-    places = range(len(comparison.heads))
+    rows = range(len(comparison.heads))
     measured: dict[str, list[Metrics | None]] = {
         "cross-validated": [head.cross_validated for head in comparison.heads],
         "test set": [head.test for head in comparison.heads],
     }
     for name, shift in (("cross-validated", -0.12), ("test set", 0.12)):
-        known = [(place + shift, found) for place, found in zip(places, measured[name], strict=True) if found]
-        if known:
-            shares = [found.accuracy for _, found in known]
-            below = [found.accuracy - found.accuracy_interval[0] for _, found in known]
-            above = [found.accuracy_interval[1] - found.accuracy for _, found in known]
-            at = [place for place, _ in known]
-            accuracies.errorbar(shares, at, xerr=[below, above], fmt="o", capsize=3, label=name, color=_COLOURS[name])
-    accuracies.set_yticks(places, [head.kind for head in comparison.heads])
+        points = [(row + shift, metrics) for row, metrics in zip(rows, measured[name], strict=True) if metrics]
+        if points:
+            accuracies.errorbar(
+                [metrics.accuracy for _, metrics in points],
+                [height for height, _ in points],
+                xerr=np.transpose([_error_bar(metrics) for _, metrics in points]),
+                fmt="o",
+                capsize=3,
+                label=name,
+                color=_COLOURS[name],
+            )
+    accuracies.set_yticks(rows, [head.kind for head in comparison.heads])
     accuracies.invert_yaxis()
     accuracies.set_xlabel("accuracy, 95 % interval")
     accuracies.legend(frameon=False)
-    seconds.barh(places, [head.fit_seconds for head in comparison.heads], color="#a463f2")
+    seconds.barh(rows, [head.fit_seconds for head in comparison.heads], color="#a463f2")
     seconds.set_xscale("log")
     seconds.set_xlabel("one fit, seconds")
     if comparison.optimistic:
@@ -71,16 +76,22 @@ def draw(comparison: Comparison) -> Figure:
     return figure
 
 
-def _title(comparison: Comparison) -> str:
+def _title(comparison: HeadComparison) -> str:
     return f"Heads on {comparison.output} of {comparison.extractor}: {comparison.dataset}, {comparison.folds} folds"
 
 
-def _accuracy(found: Metrics) -> str:
-    low, high = found.accuracy_interval
-    return f"{found.accuracy:.4f} ({low:.4f} to {high:.4f})"
+def _error_bar(metrics: Metrics) -> tuple[float, float]:
+    """Return the lengths of the error bar below and above the accuracy."""
+    low, high = metrics.accuracy_interval
+    return metrics.accuracy - low, high - metrics.accuracy
 
 
-def _tested(found: Metrics | None) -> tuple[str, str, str]:
-    if found is None:
+def _accuracy(metrics: Metrics) -> str:
+    low, high = metrics.accuracy_interval
+    return f"{metrics.accuracy:.4f} ({low:.4f} to {high:.4f})"
+
+
+def _test_cells(metrics: Metrics | None) -> tuple[str, str, str]:
+    if metrics is None:
         return ("", "", "")
-    return (_accuracy(found), f"{found.log_loss:.4f}", f"{found.expected_calibration_error:.4f}")
+    return (_accuracy(metrics), f"{metrics.log_loss:.4f}", f"{metrics.expected_calibration_error:.4f}")

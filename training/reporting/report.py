@@ -1,6 +1,7 @@
-"""The report of a classifier: report.html, one file with all its pictures in it, and metrics.json with every figure.
+"""The report of a classifier: report.html, one file that contains its plots, and metrics.json with all figures.
 
-It is written for people who do not know the trade: sentences first, then figures and what they mean, then pictures.
+The page is written for readers without a background in machine learning: sentences first, then figures with their
+meaning, then plots.
 """
 
 from __future__ import annotations
@@ -13,16 +14,15 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.manifests import Metrics
-from training.evaluation import confusion as breakdown
-from training.evaluation import metrics
-from training.evaluation.results import ClassifierResults, Predictions
+from training.evaluation import confusion, metrics
+from training.evaluation.results import ClassifierResults, LabelledPredictions
 from training.network import history
-from training.reporting import report_plots as report_pictures
+from training.reporting import report_plots
 
 PAGE, FIGURES = "report.html", "metrics.json"
 
-_MISTAKES = 24
-_CONFUSIONS = 10
+_MAX_MISTAKES = 24
+_MAX_CONFUSED_PAIRS = 10
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -34,81 +34,85 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.1f} %"
 
 
-def write(findings: ClassifierResults, folder: Path) -> Path:
-    """Write both files into a folder, which is made; what lay there is replaced. Returns the page."""
+def write_report(results: ClassifierResults, folder: Path) -> Path:
+    """Write both files into a folder, which is created if it is missing, and return the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    name, answers = findings.foremost
-    figures = measured(findings)
+    name, predictions = results.primary_set
+    figures = report_figures(results)
     (folder / FIGURES).write_text(json.dumps(figures, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     page = _TEMPLATES.get_template(PAGE).render(
         figures=figures,
-        manifest=findings.manifest,
-        extractor=findings.extractor,
+        manifest=results.manifest,
         set=name,
-        most_frequent=findings.manifest.classes[int(np.bincount(answers.split.labels).argmax())],
-        right=int((answers.probabilities.argmax(axis=1) == answers.split.labels).sum()),
-        certainty=float(answers.probabilities.max(axis=1).mean()),
-        mistakes=_mistakes(findings, answers),
-        pictures=_pictures(findings, figures),
-        left_out=findings.left_out,
+        most_frequent=results.manifest.classes[int(np.bincount(predictions.split.labels).argmax())],
+        correct=int((predictions.probabilities.argmax(axis=1) == predictions.split.labels).sum()),
+        confidence=float(predictions.probabilities.max(axis=1).mean()),
+        mistakes=_mistakes(results, predictions),
+        plots=_plots(results, figures),
+        excluded_files=results.excluded_files,
     )
     (folder / PAGE).write_text(page, encoding="utf-8")
     return folder / PAGE
 
 
-def measured(findings: ClassifierResults) -> dict[str, Any]:
-    """Every figure of the foremost set, and the accuracies of the others, as metrics.json holds them."""
-    manifest, (name, answers) = findings.manifest, findings.foremost
-    probabilities, labels = answers.probabilities, answers.split.labels
-    confusion = breakdown.confusion_matrix(probabilities, labels)
+def report_figures(results: ClassifierResults) -> dict[str, Any]:
+    """Return all figures of the primary set, and the metrics of the other sets, as metrics.json stores them."""
+    manifest, (name, primary) = results.manifest, results.primary_set
+    probabilities, labels = primary.probabilities, primary.split.labels
+    matrix = confusion.confusion_matrix(probabilities, labels)
     sets = manifest.metrics | {
-        key: metrics.measure(each.probabilities, each.split.labels, manifest.classes)
-        for key, each in findings.answers.items()
+        key: metrics.measure(predictions.probabilities, predictions.split.labels, manifest.classes)
+        for key, predictions in results.predictions.items()
     }
+    scores = confusion.class_scores(matrix, manifest.classes)
+    pairs = confusion.most_confused_pairs(matrix, manifest.classes, _MAX_CONFUSED_PAIRS)
     return {
         "model": manifest.name,
         "version": manifest.version,
-        "extractor": f"{findings.extractor.name}@{findings.extractor.version}",
+        "extractor": f"{results.extractor.name}@{results.extractor.version}",
         "set": name,
-        **_plain(sets[name]),
-        "classes": [each._asdict() for each in breakdown.by_class(confusion, manifest.classes)],
-        "confusion_matrix": confusion.tolist(),
-        "confusions": [each._asdict() for each in breakdown.confusions(confusion, manifest.classes, _CONFUSIONS)],
-        "reliability": [each._asdict() for each in metrics.reliability(probabilities, labels)],
-        "other_sets": {key: _plain(each) for key, each in sets.items() if key != name},
+        **_without_classes(sets[name]),
+        "classes": [score._asdict() for score in scores],
+        "confusion_matrix": matrix.tolist(),
+        "confusions": [pair._asdict() for pair in pairs],
+        "reliability": [members._asdict() for members in metrics.reliability_bins(probabilities, labels)],
+        "other_sets": {key: _without_classes(measured) for key, measured in sets.items() if key != name},
         "learning": [
             record.model_dump(mode="json", exclude_none=True)
-            for record in history.of_extractor(findings.extractor.fitted_on)
+            for record in history.extractor_history(results.extractor.fitted_on)
         ],
     }
 
 
-def _plain(found: Metrics) -> dict[str, Any]:
-    return found.model_dump(mode="json", exclude={"accuracy_by_class"})
+def _without_classes(measured: Metrics) -> dict[str, Any]:
+    return measured.model_dump(mode="json", exclude={"accuracy_by_class"})
 
 
-def _pictures(findings: ClassifierResults, figures: dict[str, Any]) -> dict[str, str]:
-    _, answers = findings.foremost
-    confusion = np.array(figures["confusion_matrix"])
-    drawn = {
-        "confusions": report_pictures.confusions(confusion, findings.manifest.classes),
-        "reliability": report_pictures.reliability(metrics.reliability(answers.probabilities, answers.split.labels)),
+def _plots(results: ClassifierResults, figures: dict[str, Any]) -> dict[str, str]:
+    """Return the plots as data URLs by name; `learning` only if the extractor has a history."""
+    _, primary = results.primary_set
+    matrix = np.array(figures["confusion_matrix"])
+    bins = metrics.reliability_bins(primary.probabilities, primary.split.labels)
+    plots = {
+        "confusions": report_plots.plot_confusion_matrix(matrix, results.manifest.classes),
+        "reliability": report_plots.plot_reliability(bins),
     }
-    records = history.of_extractor(findings.extractor.fitted_on)
+    records = history.extractor_history(results.extractor.fitted_on)
     if records:
-        drawn["learning"] = history.curves(records)
-    return {name: report_pictures.inline(figure) for name, figure in drawn.items()}
+        plots["learning"] = history.plot_learning_curves(records)
+    return {name: report_plots.to_data_url(figure) for name, figure in plots.items()}
 
 
-def _mistakes(findings: ClassifierResults, answers: Predictions) -> list[dict[str, Any]]:
-    classes, images = findings.manifest.classes, answers.split.paths
+def _mistakes(results: ClassifierResults, predictions: LabelledPredictions) -> list[dict[str, Any]]:
+    classes, images = results.manifest.classes, predictions.split.images
+    mistakes = confusion.most_confident_mistakes(predictions.probabilities, predictions.split.labels, _MAX_MISTAKES)
     return [
         {
-            "picture": report_pictures.thumbnail(images[mistake.image]),
+            "thumbnail": report_plots.thumbnail(images[mistake.image]),
             "file": images[mistake.image].name,
-            "right": classes[mistake.right],
-            "answered": classes[mistake.answered],
+            "true_class": classes[mistake.true_class],
+            "predicted_class": classes[mistake.predicted_class],
             "probability": mistake.probability,
         }
-        for mistake in breakdown.worst_mistakes(answers.probabilities, answers.split.labels, _MISTAKES)
+        for mistake in mistakes
     ]

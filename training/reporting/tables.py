@@ -1,4 +1,4 @@
-"""Metrics as a table in the terminal."""
+"""Tables of metrics and trials for the terminal."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _HEADINGS = ("set", "images", "accuracy", "95 %\ninterval", "baseline", "top 5",
 
 
 def metrics_table(measured: Mapping[str, Metrics]) -> Table:
-    """One row for each set; `baseline` is the accuracy of naming the most frequent class always."""
+    """Return a table with one row per labelled set; `baseline` always predicts the most frequent class."""
     table = Table(box=SIMPLE_HEAD, padding=0)  # narrow: it has to fit into 80 columns
     for heading in _HEADINGS:
         table.add_column(heading, no_wrap=True, justify="left" if heading == "set" else "right")
-    for name, figures in measured.items():
-        low, high = figures.accuracy_interval
+    for name, metrics in measured.items():
+        low, high = metrics.accuracy_interval
         table.add_row(
             name,
-            f"{figures.images:,}",
-            f"{figures.accuracy:.4f}",
+            f"{metrics.images:,}",
+            f"{metrics.accuracy:.4f}",
             f"{low:.3f}–{high:.3f}",
-            "" if figures.most_frequent is None else f"{figures.most_frequent:.4f}",
-            f"{figures.top5_accuracy:.4f}",
-            f"{figures.log_loss:.4f}",
-            f"{figures.expected_calibration_error:.4f}",
+            "" if metrics.most_frequent is None else f"{metrics.most_frequent:.4f}",
+            f"{metrics.top5_accuracy:.4f}",
+            f"{metrics.log_loss:.4f}",
+            f"{metrics.expected_calibration_error:.4f}",
         )
     return table
 
 
 def trials_table(tuning: Mapping[str, Any]) -> Table:
-    """One row for each set of parameters, as a manifest records them, the best of them marked."""
+    """Return a table with one row per trial in a manifest's record; the best trial is marked."""
     table = Table("trial", "parameters", "log loss", "accuracy", title="Cross-validated", title_justify="left")
     for number, trial in enumerate(tuning["trials"]):
         parameters = ", ".join(f"{name} {_short(value)}" for name, value in trial["parameters"].items())

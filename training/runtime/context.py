@@ -1,4 +1,4 @@
-"""Where a run reads and writes, and how it tells of itself."""
+"""Folders and output of one training run."""
 
 from __future__ import annotations
 
@@ -8,30 +8,24 @@ from pathlib import Path
 
 from models.artifacts.store import Store
 from models.console.progress import Track
-from training.data.dataset import CACHE_FOLDER
-from training.evaluation.results import Report, unreported
-from training.extractor.initial_weights import Downloads
+from training.runtime.folders import CACHE_FOLDER
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where a run reads and writes, and how it tells of itself.
+    """Where a run reads and writes, and how it reports progress.
 
     Attributes:
-        store: where extractors are found and results go.
-        track: shows progress.
-        say: is told each step in a line.
-        location: the dataset, a folder or an archive; none means the recipe's path below the project's data
-            folder. For a recipe that fits a network and has no [data] of its own: the folder that holds its datasets.
-        cache: features, checkpoints, unpacked archives.
-        downloads: where ImageNet's files are, if not where Keras has them.
-        report: is given what a classifier answered on the images that it was measured on.
+        store: extractors are read from it and results are written to it.
+        track: shows progress bars.
+        log: receives one line per step.
+        data_path: the dataset, a folder or an archive; None means the recipe's path below `DATA_FOLDER`. For a recipe
+            that fits a network and has no [data], the folder that contains the datasets of its tasks.
+        cache: folder for features, checkpoints, downloads and unpacked archives.
     """
 
     store: Store
     track: Track
     log: Callable[[str], None]
-    location: Path | None = None
+    data_path: Path | None = None
     cache: Path = CACHE_FOLDER
-    downloads: Downloads | None = None
-    report: Report = unreported

@@ -1,10 +1,11 @@
-"""Versions of the libraries that made an artifact; pickles and numbers depend on them."""
+"""Versions of Python and of the libraries that an artifact was made with."""
 
 from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+#: Libraries that a pickled head or the numbers of a fit depend on.
 _LIBRARIES = (
     "numpy",
     "pillow",
@@ -17,12 +18,12 @@ _LIBRARIES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Name -> version of Python and of each library that is installed."""
-    found = {"python": platform.python_version()}
+def library_versions() -> dict[str, str]:
+    """Return name -> version of Python and of each installed library."""
+    versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

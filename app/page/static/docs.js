@@ -1,4 +1,4 @@
-// Swagger UI, told where this server's description lies, and to ask nobody else.
+// Swagger UI with the API document of this server; it contacts no other server.
 SwaggerUIBundle({
   dom_id: "#swagger-ui",
   url: document.currentScript.dataset.openapi,

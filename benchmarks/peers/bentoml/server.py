@@ -1,10 +1,10 @@
-"""BentoML, as its guide to adaptive batching shows, with pictures as files.
+"""BentoML, set up as in its guide to adaptive batching, with images as files.
 
 docs.bentoml.com/en/latest/get-started/adaptive-batching.html and
 docs.bentoml.com/en/latest/build-with-bentoml/iotypes.html
 """
 
-from pathlib import Path  # no future annotations: BentoML reads them itself
+from pathlib import Path  # no future annotations: BentoML evaluates annotations itself
 from typing import Annotated
 
 import bentoml
@@ -15,11 +15,11 @@ from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
 
 @bentoml.service(workers=1, traffic={"timeout": 120})
 class Classifier:
-    """One worker."""
+    """The service, with one worker."""
 
     def __init__(self) -> None:
         self.decode, self.predict = decoder(), predictor()
 
-    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]  # as in the others
+    @bentoml.api(batchable=True, max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]  # not installed for mypy
     def classify(self, images: list[Annotated[Path, ContentType("image/jpeg")]]) -> list[Answer]:
         return self.predict(self.decode([image.read_bytes() for image in images]))

@@ -1,10 +1,10 @@
-"""LitServe, as its own benchmark of an image classifier: decoding in the batch on as many threads as there are cores.
+"""LitServe, set up as in its own benchmark of an image classifier: a batch is decoded on one thread per core.
 
 github.com/Lightning-AI/LitServe, tests/parity_fastapi/ls-server.py (fast queue, 10 ms to gather a batch) and
-lightning.ai/docs/litserve/features/batching; the picture comes as an upload instead of base64 in JSON.
+lightning.ai/docs/litserve/features/batching; the image is an upload instead of base64 in JSON.
 """
 
-import sys  # no future annotations: LitServe reads them itself
+import sys  # no future annotations: LitServe evaluates annotations itself
 
 import litserve
 from fastapi import UploadFile
@@ -13,10 +13,10 @@ from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
 from models.arrays import Pixels
 
 
-class Api(litserve.LitAPI):  # type: ignore[misc]  # not installed where types are checked
-    """One worker."""
+class Api(litserve.LitAPI):  # type: ignore[misc]  # not installed for mypy
+    """The model in LitServe's single worker."""
 
-    def setup(self, device: str) -> None:  # noqa: ARG002 -- there is one, the CPU
+    def setup(self, device: str) -> None:  # noqa: ARG002 -- always the CPU
         self.decode, self.classify = decoder(), predictor()
 
     def decode_request(self, request: UploadFile) -> bytes:

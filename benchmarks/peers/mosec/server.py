@@ -1,6 +1,6 @@
-"""mosec, as its example of an image classifier: decoding in processes of their own, the network in one, batched.
+"""mosec, set up as in its example of an image classifier: one process per core decodes, one classifies batches.
 
-github.com/mosecorg/mosec, examples/resnet50_msgpack/server.py; the body is the picture itself instead of msgpack.
+github.com/mosecorg/mosec, examples/resnet50_msgpack/server.py; the body is the image itself instead of msgpack.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from models.cpu import available_cores
 from models.errors import ImageError
 
 
-class Preprocess(Worker):  # type: ignore[misc]  # not installed where types are checked
-    """Decodes one picture."""
+class Preprocess(Worker):  # type: ignore[misc]  # not installed for mypy
+    """Decode a single image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Preprocess(Worker):  # type: ignore[misc]  # not installed where types are
 
 
 class Inference(Worker):  # type: ignore[misc]
-    """Classifies a batch."""
+    """Classify a batch."""
 
     def __init__(self) -> None:
         super().__init__()

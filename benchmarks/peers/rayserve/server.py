@@ -1,8 +1,8 @@
-"""Ray Serve, as its guide to dynamic request batching and its TensorFlow tutorial show.
+"""Ray Serve, set up as in its guide to dynamic request batching and its TensorFlow tutorial.
 
 docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html, doc/source/serve/doc_code/tutorial_tensorflow.py and
-tutorial_pytorch.py (the picture as the body) in github.com/ray-project/ray. `max_ongoing_requests` is raised as the
-guide says, since its default of 5 would be the largest batch.
+tutorial_pytorch.py (the image as the body) in github.com/ray-project/ray. `max_ongoing_requests` is raised as the guide
+says, since its default of 5 would limit the batch size.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from starlette.requests import Request
 from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
 from models.cpu import available_cores
 
-_MOST_ONGOING = 1024
+_MAX_ONGOING_REQUESTS = 1024
 
 
-# All cores, or Ray would hold the libraries' threads to one.
-@serve.deployment(max_ongoing_requests=_MOST_ONGOING, ray_actor_options={"num_cpus": available_cores()})
+# num_cpus is all cores: otherwise Ray limits the libraries to one thread.
+@serve.deployment(max_ongoing_requests=_MAX_ONGOING_REQUESTS, ray_actor_options={"num_cpus": available_cores()})
 class Classifier:
-    """One replica."""
+    """The deployment, with one replica."""
 
     def __init__(self) -> None:
         self.decode, self.predict = decoder(), predictor()
 
-    @serve.batch(max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]  # not installed where types are checked
+    @serve.batch(max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]  # not installed for mypy
     async def classify(self, images: list[bytes]) -> list[Answer]:
         return self.predict(self.decode(images))
 

@@ -1,4 +1,4 @@
-"""Work for a client that hangs up, and what tells that from the end of the server."""
+"""Work is cancelled when its client disconnects; other cancellations and timeouts are left alone."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ pytestmark = pytest.mark.anyio
 
 
 class Client:
-    """One whose request has been read, and who can hang up."""
+    """A client whose request has been read, and that can disconnect."""
 
     def __init__(self) -> None:
-        self.gone = asyncio.Event()
+        self.disconnected = asyncio.Event()
         self.request = Request({"type": "http"}, self._receive)
 
     async def _receive(self) -> dict[str, Any]:
-        await self.gone.wait()
+        await self.disconnected.wait()
         return {"type": "http.disconnect"}
 
 
-class Work:
-    """What is done for it: nothing, for ever."""
+class EndlessWork:
+    """Work that never finishes."""
 
     def __init__(self) -> None:
         self.began, self.was_cancelled = asyncio.Event(), False
@@ -41,14 +41,14 @@ class Work:
             self.was_cancelled = True
 
 
-async def begun() -> tuple[Client, Work, asyncio.Task[None]]:
-    client, work = Client(), Work()
+async def begin_work() -> tuple[Client, EndlessWork, asyncio.Task[None]]:
+    client, work = Client(), EndlessWork()
     task = asyncio.create_task(cancel_on_disconnect(client.request, work()))
     await work.began.wait()
     return client, work, task
 
 
-async def test_a_result_is_given_and_nothing_goes_on_behind_it() -> None:
+async def test_result_is_returned_and_no_task_remains() -> None:
     async def quick() -> int:
         return 42
 
@@ -58,39 +58,39 @@ async def test_a_result_is_given_and_nothing_goes_on_behind_it() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_who_hangs_up_has_the_work_cancelled() -> None:
-    client, work, task = await begun()
-    client.gone.set()
+async def test_work_is_cancelled_when_the_client_disconnects() -> None:
+    client, work, task = await begin_work()
+    client.disconnected.set()
     with pytest.raises(ClientDisconnect):
         await task
     assert work.was_cancelled
     assert not task.cancelled()
 
 
-def hang_up_first(client: Client, task: asyncio.Task[None]) -> None:
-    client.gone.set()
+def disconnect_then_cancel(client: Client, task: asyncio.Task[None]) -> None:
+    client.disconnected.set()
     task.cancel()
 
 
-def hang_up_last(client: Client, task: asyncio.Task[None]) -> None:
+def cancel_then_disconnect(client: Client, task: asyncio.Task[None]) -> None:
     task.cancel()
-    client.gone.set()
+    client.disconnected.set()
 
 
-@pytest.mark.parametrize("end", [hang_up_first, hang_up_last, lambda _, task: task.cancel()])
-async def test_a_request_that_the_server_ends_is_cancelled_whatever_its_client_does(
+@pytest.mark.parametrize("end", [disconnect_then_cancel, cancel_then_disconnect, lambda _, task: task.cancel()])
+async def test_cancellation_by_the_server_propagates_whatever_the_client_does(
     end: Callable[[Client, asyncio.Task[None]], None],
 ) -> None:
-    client, work, task = await begun()
+    client, work, task = await begin_work()
     end(client, task)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert work.was_cancelled
 
 
-async def test_a_timeout_of_the_work_is_none_of_the_client() -> None:
-    async def slow() -> None:
+async def test_timeout_raised_by_the_work_is_no_disconnect() -> None:
+    async def raise_timeout() -> None:
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        await cancel_on_disconnect(Client().request, slow())
+        await cancel_on_disconnect(Client().request, raise_timeout())

@@ -1,3 +1,5 @@
+"""The file of API keys, and the command that adds keys to it."""
+
 from __future__ import annotations
 
 import hashlib
@@ -11,25 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from app.auth.keys import KeyRing, Role, add, digest_of, parse
+from app.auth.keys import KeyRing, Role, add_key, digest_of, parse
 from app.errors import BadKeysFile
 from tests.support.paths import ROOT
 
 
-def test_a_key_is_found_by_itself_and_by_nothing_near_it(tmp_path: Path) -> None:
+def test_key_is_found_and_similar_keys_are_not(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    laptop, phone = add(path, "laptop", Role.USER), add(path, "phone", Role.ADMIN)
+    laptop, phone = add_key(path, "laptop", Role.USER), add_key(path, "phone", Role.ADMIN)
     ring = KeyRing(path)
-    found = ring.find(phone)
-    assert found is not None
-    assert (found.name, found.role) == ("phone", Role.ADMIN)
-    for near in (laptop[:-1], f"{laptop} ", laptop.swapcase(), "", digest_of(laptop).hex(), "\ud800"):
-        assert ring.find(near) is None
+    match = ring.find(phone)
+    assert match is not None
+    assert (match.name, match.role) == ("phone", Role.ADMIN)
+    for similar in (laptop[:-1], f"{laptop} ", laptop.swapcase(), "", digest_of(laptop).hex(), "\ud800"):
+        assert ring.find(similar) is None
 
 
-def test_the_file_holds_digests_only_and_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_file_holds_only_digests_and_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    key = add(path, "laptop", Role.USER)
+    key = add_key(path, "laptop", Role.USER)
     assert path.read_text() == f"laptop user {hashlib.sha256(key.encode()).hexdigest()}\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(key) >= 43  # 256 bits
@@ -51,17 +53,17 @@ def test_comments_and_empty_lines_are_allowed() -> None:
         "a-key-that-was-put-here-by-mistake",
     ],
 )
-def test_a_wrong_line_is_named_by_its_number_and_never_shown(text: str) -> None:
+def test_malformed_line_is_reported_by_number_and_never_quoted(text: str) -> None:
     with pytest.raises(BadKeysFile, match=r"line [12]") as caught:
         parse(text)
     assert "mistake" not in str(caught.value)
 
 
-def test_a_changed_file_is_taken_up_and_a_broken_one_is_not(tmp_path: Path) -> None:
+def test_changed_file_is_reloaded_and_a_broken_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    first = add(path, "first", Role.USER)
+    first = add_key(path, "first", Role.USER)
     ring = KeyRing(path)
-    second = add(path, "second", Role.USER)
+    second = add_key(path, "second", Role.USER)
     assert ring.find(second) is None
     ring.refresh()
     assert ring.find(second)
@@ -76,9 +78,9 @@ def test_a_changed_file_is_taken_up_and_a_broken_one_is_not(tmp_path: Path) -> N
     assert ring.find(first) is None
 
 
-def test_a_file_whose_time_and_size_stay_is_taken_up_nevertheless(tmp_path: Path) -> None:
+def test_change_that_keeps_time_and_size_of_the_file_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    key = add(path, "laptop", Role.USER)
+    key = add_key(path, "laptop", Role.USER)
     before = path.stat()
     ring = KeyRing(path)
     time.sleep(0.05)  # longer than a tick of the clock that stamps files
@@ -88,17 +90,17 @@ def test_a_file_whose_time_and_size_stay_is_taken_up_nevertheless(tmp_path: Path
     assert ring.find(key) is None
 
 
-def test_a_file_that_cannot_be_read_is_told_once_and_taken_up_when_it_can(
+def test_unreadable_file_is_logged_once_and_reloaded_when_readable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, aside = tmp_path / "keys", tmp_path / "aside"
-    key = add(path, "laptop", Role.USER)
+    key = add_key(path, "laptop", Role.USER)
     ring = KeyRing(path)
     path.rename(aside)
     path.mkdir()
     ring.refresh()
     ring.refresh()
-    assert capsys.readouterr().out.count("were not taken up") == 1
+    assert capsys.readouterr().out.count("still using the previous keys") == 1
     assert ring.find(key)
     path.rmdir()
     aside.rename(path)
@@ -107,41 +109,41 @@ def test_a_file_that_cannot_be_read_is_told_once_and_taken_up_when_it_can(
     assert ring.find(key) is None
 
 
-def test_a_key_that_is_added_leaves_the_file_to_whom_it_belongs(tmp_path: Path) -> None:
+def test_adding_a_key_keeps_owner_and_mode_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    add(path, "laptop", Role.USER)
+    add_key(path, "laptop", Role.USER)
     path.chmod(0o640)
     if os.geteuid() == 0:
         os.chown(path, 10_001, 10_002)
     before = path.stat()
-    add(path, "phone", Role.USER)
+    add_key(path, "phone", Role.USER)
     after = path.stat()
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     assert stat.S_IMODE(after.st_mode) == 0o640
 
 
 @pytest.mark.parametrize("name", ["#x", "a b", "", "a" * 65, f"x user {'0' * 64}\ny"])
-def test_a_name_that_a_line_cannot_have_gets_no_key(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadKeysFile, match="a name has"):
-        add(tmp_path / "keys", name, Role.USER)
+def test_invalid_name_is_rejected(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadKeysFile, match="A name consists of"):
+        add_key(tmp_path / "keys", name, Role.USER)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_is_given_once(tmp_path: Path) -> None:
+def test_name_that_is_taken_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    add(path, "laptop", Role.USER)
+    add_key(path, "laptop", Role.USER)
     before = path.read_text()
-    with pytest.raises(BadKeysFile, match="second time"):
-        add(path, "laptop", Role.USER)
+    with pytest.raises(BadKeysFile, match="repeats the name laptop"):
+        add_key(path, "laptop", Role.USER)
     assert path.read_text() == before
 
 
-def test_the_command_prints_a_key_that_the_file_knows(tmp_path: Path) -> None:
+def test_command_prints_a_key_that_the_file_accepts(tmp_path: Path) -> None:
     path = tmp_path / "keys"
 
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "app.auth.keys", *arguments],
+            [sys.executable, "-m", "app.keys", *arguments],
             cwd=ROOT,
             env={**os.environ, "APP_API_KEYS_FILE": str(path)},
             capture_output=True,
@@ -149,13 +151,13 @@ def test_the_command_prints_a_key_that_the_file_knows(tmp_path: Path) -> None:
             check=False,
         )
 
-    made = command("operator", "--admin")
-    assert made.returncode == 0, made.stderr
-    key = made.stdout.strip()
+    created = run_command("operator", "--admin")
+    assert created.returncode == 0, created.stderr
+    key = created.stdout.strip()
     assert re.fullmatch(r"[\w-]{43}", key)
-    found = KeyRing(path).find(key)
-    assert found is not None
-    assert found.role is Role.ADMIN
-    again = command("operator")
-    assert (again.returncode, again.stdout) == (1, "")
-    assert "No key was made" in again.stderr
+    match = KeyRing(path).find(key)
+    assert match is not None
+    assert match.role is Role.ADMIN
+    repeated = run_command("operator")
+    assert (repeated.returncode, repeated.stdout) == (1, "")
+    assert "No key was created" in repeated.stderr

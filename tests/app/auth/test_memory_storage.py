@@ -1,3 +1,5 @@
+"""Rate limit counters in memory."""
+
 from __future__ import annotations
 
 import asyncio
@@ -12,10 +14,10 @@ from app.auth.memory_storage import HeapMemoryStorage
 pytestmark = pytest.mark.anyio
 
 CALLERS = 50_000
-CPU_S = 0.5  # a hundredth of it is needed; where each hit looks through all callers, several times as much
+CPU_S = 0.5  # about a hundred times what 500 hits take; less than they take if each hit scans all callers
 
 
-async def test_a_hit_costs_the_same_however_many_callers_there_are() -> None:
+async def test_cost_of_a_hit_does_not_grow_with_the_number_of_callers() -> None:
     limiter, item = FixedWindowRateLimiter(HeapMemoryStorage()), RateLimitItemPerHour(10)
     for number in range(CALLERS):
         await limiter.hit(item, str(number))
@@ -26,7 +28,7 @@ async def test_a_hit_costs_the_same_however_many_callers_there_are() -> None:
     assert time.process_time() - before < CPU_S
 
 
-async def test_callers_are_forgotten_when_their_time_is_over() -> None:
+async def test_expired_counters_are_removed() -> None:
     counters = HeapMemoryStorage()
     for number in range(1000):
         await counters.incr(str(number), 0.01)
@@ -36,7 +38,7 @@ async def test_callers_are_forgotten_when_their_time_is_over() -> None:
     assert (counters.storage, list(counters.expirations)) == ({"another": 600}, ["another"])
 
 
-async def test_a_window_ends_and_another_one_begins() -> None:
+async def test_new_window_begins_when_the_previous_one_has_ended() -> None:
     limiter, item = FixedWindowRateLimiter(HeapMemoryStorage()), RateLimitItemPerSecond(2, 3600)
     assert [await limiter.hit(item, "a") for _ in range(3)] == [True, True, False]
     assert await limiter.hit(item, "b")

@@ -1,4 +1,4 @@
-"""Servers that share their rate limits in a real Redis, which goes away and comes back."""
+"""Servers that share their rate limits in a real Redis, which is stopped and started again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.auth import access
+from app.auth import rate_limits
+from tests.support.polling import wait_until
 from tests.support.processes import ServerProcess, free_port, get, server
 
 REDIS = shutil.which("redis-server")
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Redis:
-    """A Redis on a port of its own, which keeps nothing."""
+    """A Redis process that stores nothing on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.port, self._folder = free_port(), folder
@@ -34,16 +35,13 @@ class Redis:
         assert REDIS
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen([REDIS, *options], cwd=self._folder, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 20
-        while not self._answers():
-            assert time.monotonic() < until, "Redis does not answer"
-            time.sleep(0.02)
+        wait_until(self._responds, 20)
 
     def stop(self) -> None:
         self._process.kill()
         self._process.wait(10)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
                 connection.sendall(b"PING\r\n")
@@ -54,14 +52,14 @@ class Redis:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Redis]:
-    started = Redis(tmp_path)
-    yield started
-    started.stop()
+    process = Redis(tmp_path)
+    yield process
+    process.stop()
 
 
 @pytest.fixture
 def pair(tiny_store: Path, redis: Redis) -> Iterator[tuple[ServerProcess, ServerProcess]]:
-    """Two servers with one limit, by the day, so that no window ends in a test."""
+    """Return two servers that share one limit per day, so that no window ends during a test."""
     settings = {
         "APP_STORE": str(tiny_store),
         "APP_RATE_LIMIT": f"{LIMIT}/day",
@@ -72,34 +70,34 @@ def pair(tiny_store: Path, redis: Redis) -> Iterator[tuple[ServerProcess, Server
         yield first, second
 
 
-def left(address: str) -> int:
-    """Ask once; how many requests are left, by the answer, or -1 where it was refused."""
-    answer = get(address, "/v1/models")
-    assert answer.status in (200, 429)
-    return int(answer.headers["RateLimit"].split("r=")[1].split(";")[0]) if answer.status == 200 else -1
+def remaining(address: str) -> int:
+    """Send a request and return the number of requests that are left; -1 if it was rejected."""
+    response = get(address, "/v1/models")
+    assert response.status in (200, 429)
+    return int(response.headers["RateLimit"].split("r=")[1].split(";")[0]) if response.status == 200 else -1
 
 
 def test_two_servers_share_one_limit(pair: tuple[ServerProcess, ServerProcess]) -> None:
-    first, second = (each.address() for each in pair)
-    assert [left(each) for each in (first, second) * (LIMIT // 2)] == list(reversed(range(LIMIT)))
-    assert (left(first), left(second)) == (-1, -1)
+    first, second = (process.address() for process in pair)
+    assert [remaining(address) for address in (first, second) * (LIMIT // 2)] == list(reversed(range(LIMIT)))
+    assert (remaining(first), remaining(second)) == (-1, -1)
 
 
-@pytest.mark.slow  # the servers ask for a lost Redis every ten seconds
-def test_a_redis_that_goes_away_takes_no_server_down_and_is_used_again(
+@pytest.mark.slow  # the servers try a lost Redis every ten seconds
+def test_servers_count_alone_while_redis_is_down_and_share_it_again(
     pair: tuple[ServerProcess, ServerProcess], redis: Redis
 ) -> None:
-    first, second = (each.address() for each in pair)
-    assert (left(first), left(second)) == (LIMIT - 1, LIMIT - 2)
+    first, second = (process.address() for process in pair)
+    assert (remaining(first), remaining(second)) == (LIMIT - 1, LIMIT - 2)
     redis.stop()
     for address in (first, second):
-        assert [left(address) for _ in range(LIMIT + 1)] == [*reversed(range(LIMIT)), -1], "each counts alone"
+        assert [remaining(address) for _ in range(LIMIT + 1)] == [*reversed(range(LIMIT)), -1], "each counts alone"
         assert get(address, "/readyz").status == 200
-    for each in pair:
-        assert each.log.count("cannot be reached") == 1
+    for process in pair:
+        assert process.log.count("Redis is unreachable") == 1
     redis.start()
-    time.sleep(access._STORAGE_AGAIN_S)
-    assert (left(first), left(second)) == (LIMIT - 1, LIMIT - 2), "counted together, and anew: this Redis forgot"
-    for each in pair:
-        each.terminate()
-        assert each.exit_code() == 0
+    time.sleep(rate_limits._STORAGE_RETRY_S)
+    assert (remaining(first), remaining(second)) == (LIMIT - 1, LIMIT - 2), "counted together; this Redis starts empty"
+    for process in pair:
+        process.terminate()
+        assert process.exit_code() == 0

@@ -1,337 +1,326 @@
-"""The laws of the line, with a clock that the tests move."""
+"""The scheduler, with a clock that the tests move."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.batching.scheduler import BatchScheduler, QueuedItem, ScheduledBatch
+from app.batching.request import QueuedItem, ScheduledBatch
+from app.batching.scheduler import BatchScheduler
 from app.errors import DeadlineUnmeetable, Overloaded
 
-_PLACES, _MAX_BATCH, _LANES = 12, 4, 2
+_CAPACITY, _MAX_BATCH, _WORKERS = 12, 4, 2
+
+
+@dataclass(eq=False)
+class NumberedItem(QueuedItem):
+    number: int = 0
 
 
 class Traffic(RuleBasedStateMachine):
-    """Arrivals, cancellations, batches that take their time, and deadlines, in any order."""
+    """Arrivals, cancellations, batches and deadlines in any order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.line: BatchScheduler[int] = BatchScheduler(capacity=_PLACES, max_batch=_MAX_BATCH, workers=_LANES)
+        self.scheduler: BatchScheduler[NumberedItem] = BatchScheduler(
+            capacity=_CAPACITY, max_batch=_MAX_BATCH, workers=_WORKERS
+        )
         self.count = 0
-        self.announced: list[float | None] = []  # deadlines of places held for items that are still made
-        self.waiting: list[QueuedItem[int]] = []
-        self.running: list[ScheduledBatch[int]] = []
-        self.answered: dict[int, str] = {}
+        self.reserved: list[float | None] = []  # deadlines of the items that are being prepared
+        self.waiting: list[NumberedItem] = []
+        self.running: list[ScheduledBatch[NumberedItem]] = []
+        self.outcomes: dict[int, str] = {}
 
     @rule(seconds=st.floats(0, 5))
-    def time_passes(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
     @rule(count=st.integers(1, 5), allowed_s=st.none() | st.floats(0, 10))
-    def someone_announces(self, count: int, allowed_s: float | None) -> None:
+    def reserve(self, count: int, allowed_s: float | None) -> None:
         deadline = None if allowed_s is None else self.now + allowed_s
         held = self.held
         try:
-            self.line.reserve(count, self.now, deadline)
+            self.scheduler.reserve(count, self.now, deadline)
         except Overloaded:
-            assert held + count > _PLACES
+            assert held + count > _CAPACITY
         except DeadlineUnmeetable:
-            assert held, "an empty line refused"
+            assert held, "an empty queue rejected an item"
         else:
-            assert held + count <= _PLACES
-            self.announced += [deadline] * count
+            assert held + count <= _CAPACITY
+            self.reserved += [deadline] * count
 
-    @precondition(lambda self: self.announced)
-    @rule(made=st.booleans())
-    def an_item_is_made_or_not(self, made: bool) -> None:
-        deadline = self.announced.pop(0)
-        if not made:
-            self.line.release(1)
+    @precondition(lambda self: self.reserved)
+    @rule(is_prepared=st.booleans())
+    def prepare(self, is_prepared: bool) -> None:
+        deadline = self.reserved.pop(0)
+        if not is_prepared:
+            self.scheduler.release(1)
             return
-        entry = QueuedItem(self.count, self.now, deadline)
+        item = NumberedItem(deadline, self.now, self.count)
         self.count += 1
-        self.line.enqueue(entry, 0.1)
-        self.waiting.append(entry)
+        self.scheduler.enqueue(item, 0.1)
+        self.waiting.append(item)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
-    def someone_leaves(self, data: st.DataObject) -> None:
-        entry = data.draw(st.sampled_from(self.waiting))
-        assert self.line.remove(entry)
-        assert not self.line.remove(entry)
-        self.waiting.remove(entry)
-        self.answer(entry, "left")
+    def cancel(self, data: st.DataObject) -> None:
+        item = data.draw(st.sampled_from(self.waiting))
+        assert self.scheduler.remove(item)
+        assert not self.scheduler.remove(item)
+        self.waiting.remove(item)
+        self.resolve(item, "cancelled")
 
-    @precondition(lambda self: len(self.running) < _LANES and self.line.due_in(self.now) == 0)
+    @precondition(lambda self: len(self.running) < _WORKERS and self.scheduler.next_due_s(self.now) == 0)
     @rule()
-    def a_lane_takes(self) -> None:
-        batch = self.line.next_batch(self.now)
+    def begin_batch(self) -> None:
+        batch = self.scheduler.next_batch(self.now)
         assert len(batch.items) <= _MAX_BATCH
-        taken = [*batch.expired, *batch.items]
-        expected = self.waiting[: len(taken)]
-        assert sorted(entry.item for entry in taken) == [entry.item for entry in expected]
-        assert [entry.item for entry in batch.items] == sorted(entry.item for entry in batch.items)
-        assert all(entry.deadline is None or self.now < entry.deadline for entry in batch.items)
-        assert all(entry.deadline is not None and self.now >= entry.deadline for entry in batch.expired)
-        if len(batch.items) < _MAX_BATCH and not any(entry.deadline for entry in expected):
-            assert len(taken) == len(self.waiting), "someone who could have come along was left"
-        del self.waiting[: len(taken)]
-        for entry in batch.expired:
-            self.answer(entry, "late")
+        removed = [*batch.expired, *batch.items]
+        expected = self.waiting[: len(removed)]
+        assert sorted(item.number for item in removed) == [item.number for item in expected]
+        assert [item.number for item in batch.items] == sorted(item.number for item in batch.items)
+        assert all(item.deadline is None or self.now < item.deadline for item in batch.items)
+        assert all(item.deadline is not None and self.now >= item.deadline for item in batch.expired)
+        if len(batch.items) < _MAX_BATCH and not any(item.deadline for item in expected):
+            assert len(removed) == len(self.waiting), "the batch had room for another item"
+        del self.waiting[: len(removed)]
+        for item in batch.expired:
+            self.resolve(item, "expired")
         if batch.items:
             self.running.append(batch)
 
     @precondition(lambda self: self.running)
-    @rule(which=st.integers(0, _LANES - 1), well=st.booleans())
-    def a_batch_ends(self, which: int, well: bool) -> None:
+    @rule(which=st.integers(0, _WORKERS - 1), succeeds=st.booleans())
+    def end_batch(self, which: int, succeeds: bool) -> None:
         batch = self.running.pop(which % len(self.running))
-        self.line.complete(batch, self.now, learn=well)
-        for entry in batch.items:
-            self.answer(entry, "result" if well else "failed")
+        self.scheduler.complete(batch, self.now, learn=succeeds)
+        for item in batch.items:
+            self.resolve(item, "result" if succeeds else "error")
 
-    def answer(self, entry: QueuedItem[int], what: str) -> None:
-        assert entry.item not in self.answered, "answered twice"
-        self.answered[entry.item] = what
-        self.line.release(1)
+    def resolve(self, item: NumberedItem, outcome: str) -> None:
+        assert item.number not in self.outcomes, "resolved twice"
+        self.outcomes[item.number] = outcome
+        self.scheduler.release(1)
 
     @property
     def held(self) -> int:
-        return len(self.announced) + len(self.waiting) + sum(len(batch.items) for batch in self.running)
+        return len(self.reserved) + len(self.waiting) + sum(len(batch.items) for batch in self.running)
 
     @invariant()
-    def the_books_agree(self) -> None:
-        assert self.line.free == _PLACES - self.held
-        assert self.line.depth == len(self.waiting)
-        assert math.isfinite(self.line.estimate_wait_s(1, self.now))
-        assert self.line.estimate_wait_s(1, self.now) >= 0
+    def counts_agree(self) -> None:
+        assert self.scheduler.free == _CAPACITY - self.held
+        assert self.scheduler.depth == len(self.waiting)
+        assert math.isfinite(self.scheduler.estimate_wait_s(1, self.now))
+        assert self.scheduler.estimate_wait_s(1, self.now) >= 0
 
     def teardown(self) -> None:
         while self.running:
-            self.a_batch_ends(0, True)
-        while self.line.next_due_s(self.now) is not None:
-            self.a_lane_takes()
+            self.end_batch(0, True)
+        while self.scheduler.next_due_s(self.now) is not None:
+            self.begin_batch()
             while self.running:
-                self.a_batch_ends(0, True)
-        assert self.line.clear() == []
-        assert set(self.answered) == set(range(self.count))
-        assert self.line.free == _PLACES - len(self.announced)
+                self.end_batch(0, True)
+        assert self.scheduler.clear() == []
+        assert set(self.outcomes) == set(range(self.count))
+        assert self.scheduler.free == _CAPACITY - len(self.reserved)
 
 
 TestTraffic = Traffic.TestCase
 TestTraffic.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
-def line(**settings: float) -> BatchScheduler[str]:
-    return BatchScheduler(**{"places": 100, "max_batch": 4, **settings})  # type: ignore[arg-type]
+def make_scheduler(
+    max_batch: int = 4, *, max_delay_s: float = 0, shares_cores: bool = False
+) -> BatchScheduler[QueuedItem]:
+    return BatchScheduler(capacity=100, max_batch=max_batch, max_delay_s=max_delay_s, shares_cores=shares_cores)
 
 
-def join(line: BatchScheduler[str], *times: float, deadline: float | None = None) -> None:
+def enqueue(scheduler: BatchScheduler[QueuedItem], *times: float, deadline: float | None = None) -> None:
     for time in times:
-        line.reserve(1, time)
-        line.enqueue(QueuedItem("item", time, deadline))
+        scheduler.reserve(1, time)
+        scheduler.enqueue(QueuedItem(deadline, time))
 
 
-def run(line: BatchScheduler[str], began: float, seconds: float) -> None:
-    line.complete(line.next_batch(began), began + seconds)
+def run_batch(scheduler: BatchScheduler[QueuedItem], began: float, seconds: float) -> None:
+    scheduler.complete(scheduler.next_batch(began), began + seconds)
 
 
-def test_nothing_is_due_while_nothing_waits() -> None:
-    assert line().next_due_s(5) is None
+def test_no_batch_is_due_while_the_queue_is_empty() -> None:
+    assert make_scheduler().next_due_s(5) is None
 
 
-def test_without_a_delay_what_waits_is_due_at_once() -> None:
-    waiting = line()
-    join(waiting, 1)
-    assert waiting.next_due_s(1) == 0
+def test_waiting_item_is_due_at_once_without_a_delay() -> None:
+    scheduler = make_scheduler()
+    enqueue(scheduler, 1)
+    assert scheduler.next_due_s(1) == 0
 
 
-def test_with_a_delay_the_first_item_sets_the_time() -> None:
-    waiting = line(max_delay_s=0.5)
-    join(waiting, 1.0)
-    assert waiting.next_due_s(1.2) == pytest.approx(0.3)
-    join(waiting, 1.2)
-    assert waiting.next_due_s(1.2) == pytest.approx(0.3)
-    assert waiting.next_due_s(1.6) == 0
+def test_delay_counts_from_the_oldest_item() -> None:
+    scheduler = make_scheduler(max_delay_s=0.5)
+    enqueue(scheduler, 1.0)
+    assert scheduler.next_due_s(1.2) == pytest.approx(0.3)
+    enqueue(scheduler, 1.2)
+    assert scheduler.next_due_s(1.2) == pytest.approx(0.3)
+    assert scheduler.next_due_s(1.6) == 0
 
 
-def test_a_full_batch_waits_for_nobody() -> None:
-    waiting = line(max_delay_s=9)
-    join(waiting, 1, 1, 1, 1)
-    assert waiting.next_due_s(1) == 0
+def test_full_batch_is_due_at_once() -> None:
+    scheduler = make_scheduler(max_delay_s=9)
+    enqueue(scheduler, 1, 1, 1, 1)
+    assert scheduler.next_due_s(1) == 0
 
 
-def test_the_delay_ends_where_nobody_is_expected_in_time() -> None:
-    waiting = line(max_delay_s=0.5)
-    for second in range(5):
-        join(waiting, second)
-        run(waiting, second, 0.01)
-    join(waiting, 5)
-    assert waiting.next_due_s(5) == 0
+def test_delay_ends_early_enough_for_a_deadline() -> None:
+    scheduler = make_scheduler(max_delay_s=9)
+    enqueue(scheduler, 0)
+    run_batch(scheduler, 0, 0.2)
+    enqueue(scheduler, 5, deadline=6)
+    assert scheduler.next_due_s(5) == pytest.approx(0.8)
 
 
-def test_the_delay_ends_where_those_who_were_expected_did_not_come() -> None:
-    waiting = line(max_delay_s=0.5, max_batch=50)
-    join(waiting, *[number * 0.01 for number in range(20)])
-    assert waiting.next_due_s(0.19) == pytest.approx(0.03)
-    assert waiting.next_due_s(0.23) == 0
-
-
-def test_a_deadline_ends_the_delay_in_time_for_its_batch() -> None:
-    waiting = line(max_delay_s=9)
-    join(waiting, 0)
-    run(waiting, 0, 0.2)
-    join(waiting, 5, deadline=6)
-    assert waiting.next_due_s(5) == pytest.approx(0.8)
-
-
-def test_what_is_ahead_decides_when_a_result_can_be_expected() -> None:
-    waiting = line(max_batch=2)
+def test_estimate_counts_the_batches_ahead() -> None:
+    scheduler = make_scheduler(max_batch=2)
     for began in range(8):  # one takes 1.5 s, two take 2 s
-        join(waiting, *[float(began)] * (1 + began % 2))
-        batch = waiting.next_batch(began)
-        waiting.complete(batch, began + 1 + 0.5 * len(batch.items))
-        waiting.release(len(batch.items))
-    assert waiting.estimate_wait_s(1, 100) == pytest.approx(1.5)
-    assert waiting.estimate_wait_s(3, 100) == pytest.approx(2 + 1.5)
-    join(waiting, 100, 100, 100)
-    running = waiting.next_batch(100)
-    assert waiting.estimate_wait_s(1, 100.5) == pytest.approx(1.5 + 2)
-    assert waiting.estimate_wait_s(2, 100.5) == pytest.approx(1.5 + 2 + 1.5)
-    waiting.complete(running, 102)
-    with pytest.raises(DeadlineUnmeetable) as refused:
-        waiting.reserve(1, 102, deadline=103)
-    assert refused.value.retry_after_s > 0
-    waiting.reserve(1, 102, deadline=110)
+        enqueue(scheduler, *[float(began)] * (1 + began % 2))
+        batch = scheduler.next_batch(began)
+        scheduler.complete(batch, began + 1 + 0.5 * len(batch.items))
+        scheduler.release(len(batch.items))
+    assert scheduler.estimate_wait_s(1, 100) == pytest.approx(1.5)
+    assert scheduler.estimate_wait_s(3, 100) == pytest.approx(2 + 1.5)
+    enqueue(scheduler, 100, 100, 100)
+    running = scheduler.next_batch(100)
+    assert scheduler.estimate_wait_s(1, 100.5) == pytest.approx(1.5 + 2)
+    assert scheduler.estimate_wait_s(2, 100.5) == pytest.approx(1.5 + 2 + 1.5)
+    scheduler.complete(running, 102)
+    with pytest.raises(DeadlineUnmeetable) as error:
+        scheduler.reserve(1, 102, deadline=103)
+    assert error.value.retry_after_s > 0
+    scheduler.reserve(1, 102, deadline=110)
 
 
-def test_the_time_to_make_an_item_counts() -> None:
-    waiting = line()
-    waiting.reserve(1, 0)
-    waiting.enqueue(QueuedItem("item", 0.7), 0.7)
-    assert waiting.estimate_wait_s(1, 1) == pytest.approx(0.7)
+def test_estimate_includes_the_preparation() -> None:
+    scheduler = make_scheduler()
+    scheduler.reserve(1, 0)
+    scheduler.enqueue(QueuedItem(enqueued_at=0.7), 0.7)
+    assert scheduler.estimate_wait_s(1, 1) == pytest.approx(0.7)
 
 
-def test_an_empty_line_refuses_nobody_however_wrong_its_estimate() -> None:
-    waiting = line()
-    join(waiting, 0)
-    run(waiting, 0, 3600)
-    waiting.release(1)
-    waiting.reserve(1, 4000, deadline=4001)
+def test_empty_queue_accepts_every_deadline_however_wrong_its_estimate() -> None:
+    scheduler = make_scheduler()
+    enqueue(scheduler, 0)
+    run_batch(scheduler, 0, 3600)
+    scheduler.release(1)
+    scheduler.reserve(1, 4000, deadline=4001)
 
 
-def test_an_hour_without_arrivals_does_not_end_the_delay_for_long() -> None:
-    waiting = line(max_delay_s=0.5, max_batch=200, places=200)
-    join(waiting, *[number * 0.01 for number in range(50)])
-    run(waiting, 0.5, 0.01)
-    join(waiting, *[3600 + number * 0.01 for number in range(30)])
-    due_in = waiting.next_due_s(3600.29)
-    assert due_in is not None
-    assert 0.02 < due_in < 0.06
-
-
-def test_only_the_first_item_of_a_reservation_tells_how_long_one_takes() -> None:
-    waiting = line()
-    waiting.reserve(64, 0)
-    waiting.enqueue(QueuedItem("item", 0.05), 0.05)
+def test_only_the_first_item_of_a_reservation_counts_as_preparation_time() -> None:
+    scheduler = make_scheduler()
+    scheduler.reserve(64, 0)
+    scheduler.enqueue(QueuedItem(enqueued_at=0.05), 0.05)
     for number in range(63):
-        waiting.enqueue(QueuedItem("item", 0.05 * number), None)
-    while waiting.depth:
-        run(waiting, 5, 0.001)
-    assert waiting.estimate_wait_s(1, 6) == pytest.approx(0.05, abs=0.05)
+        scheduler.enqueue(QueuedItem(enqueued_at=0.05 * number), None)
+    while scheduler.depth:
+        run_batch(scheduler, 5, 0.001)
+    assert scheduler.estimate_wait_s(1, 6) == pytest.approx(0.05, abs=0.05)
 
 
-def test_a_batch_leaves_shared_cores_to_items_that_are_being_made() -> None:
-    waiting = line(shares_cores=True, max_batch=8)
-    join(waiting, 0)
-    assert waiting.next_due_s(0) == 0, "nobody comes, so nothing is gained by waiting"
-    run(waiting, 0, 0.1)
-    join(waiting, 1)
-    assert waiting.next_due_s(1, unprepared=2) == pytest.approx(0.3), "as long as a batch of the three would run"
-    assert waiting.next_due_s(1) == 0
+def test_batch_on_shared_cores_waits_for_items_in_preparation() -> None:
+    scheduler = make_scheduler(shares_cores=True, max_batch=8)
+    enqueue(scheduler, 0)
+    assert scheduler.next_due_s(0) == 0, "nothing is being prepared, so waiting gains nothing"
+    run_batch(scheduler, 0, 0.1)
+    enqueue(scheduler, 1)
+    assert scheduler.next_due_s(1, unprepared=2) == pytest.approx(0.3), "as long as a batch of the three would run"
+    assert scheduler.next_due_s(1) == 0
 
 
-def test_what_was_left_waits_with_those_who_come_from_the_end_of_the_batch_before() -> None:
-    waiting = line(shares_cores=True, max_batch=2)
-    join(waiting, 0, 0, 0)
-    run(waiting, 0, 0.2)
-    assert waiting.next_due_s(0.2, unprepared=1) == pytest.approx(0.2)
+def test_wait_for_preparation_counts_from_the_end_of_the_previous_batch() -> None:
+    scheduler = make_scheduler(shares_cores=True, max_batch=2)
+    enqueue(scheduler, 0, 0, 0)
+    run_batch(scheduler, 0, 0.2)
+    assert scheduler.next_due_s(0.2, unprepared=1) == pytest.approx(0.2)
 
 
-def test_with_a_device_of_its_own_a_batch_waits_for_nobody() -> None:
-    waiting = line()
-    join(waiting, 0)
-    run(waiting, 0, 0.1)
-    join(waiting, 1)
-    assert waiting.next_due_s(1, unprepared=5) == 0
+def test_batch_on_a_separate_device_does_not_wait_for_preparation() -> None:
+    scheduler = make_scheduler()
+    enqueue(scheduler, 0)
+    run_batch(scheduler, 0, 0.1)
+    enqueue(scheduler, 1)
+    assert scheduler.next_due_s(1, unprepared=5) == 0
 
 
-def test_a_deadline_ends_the_wait_for_items_that_are_being_made() -> None:
-    waiting = line(shares_cores=True, max_batch=8)
-    join(waiting, 0)
-    run(waiting, 0, 0.2)
-    join(waiting, 1, deadline=1.25)
-    assert waiting.next_due_s(1, unprepared=5) == pytest.approx(0.05)
+def test_deadline_ends_the_wait_for_preparation() -> None:
+    scheduler = make_scheduler(shares_cores=True, max_batch=8)
+    enqueue(scheduler, 0)
+    run_batch(scheduler, 0, 0.2)
+    enqueue(scheduler, 1, deadline=1.25)
+    assert scheduler.next_due_s(1, unprepared=5) == pytest.approx(0.05)
 
 
-def test_batches_beside_each_other_have_the_sizes_that_run_well() -> None:
-    waiting: BatchScheduler[str] = BatchScheduler(
+def test_concurrent_batches_have_preferred_sizes() -> None:
+    scheduler: BatchScheduler[QueuedItem] = BatchScheduler(
         capacity=100, max_batch=8, workers=2, shares_cores=True, preferred_batch_sizes=[1, 2, 4, 8]
     )
-    join(waiting, *range(15))
-    batches = [waiting.next_batch(20) for _ in range(2)]
+    enqueue(scheduler, *range(15))
+    batches = [scheduler.next_batch(20) for _ in range(2)]
     assert [(len(batch.items), batch.concurrent) for batch in batches] == [(8, True), (4, True)]
 
 
-def test_a_batch_on_all_cores_leaves_no_small_rest_behind() -> None:
-    waiting: BatchScheduler[str] = BatchScheduler(capacity=100, max_batch=8, preferred_batch_sizes=[1, 2, 4, 8])
-    join(waiting, *range(7))
-    assert len(waiting.next_batch(20).items) == 7
+def test_batch_on_all_cores_leaves_no_small_rest() -> None:
+    scheduler: BatchScheduler[QueuedItem] = BatchScheduler(
+        capacity=100, max_batch=8, preferred_batch_sizes=[1, 2, 4, 8]
+    )
+    enqueue(scheduler, *range(7))
+    assert len(scheduler.next_batch(20).items) == 7
 
 
-def test_a_batch_on_all_cores_that_would_be_late_has_a_size_that_runs_well() -> None:
-    waiting: BatchScheduler[str] = BatchScheduler(capacity=100, max_batch=8, preferred_batch_sizes=[1, 2, 4, 8])
+def test_batch_that_would_miss_a_deadline_has_a_preferred_size() -> None:
+    scheduler: BatchScheduler[QueuedItem] = BatchScheduler(
+        capacity=100, max_batch=8, preferred_batch_sizes=[1, 2, 4, 8]
+    )
     for size in (1, 2, 4, 8):
-        join(waiting, *[0.0] * size)
-        run(waiting, 0, size / 10)
-    join(waiting, 1, deadline=1.7)
-    join(waiting, *[1.0] * 6)
-    assert len(waiting.next_batch(1).items) == 4
+        enqueue(scheduler, *[0.0] * size)
+        run_batch(scheduler, 0, size / 10)
+    enqueue(scheduler, 1, deadline=1.7)
+    enqueue(scheduler, *[1.0] * 6)
+    assert len(scheduler.next_batch(1).items) == 4
 
 
-def test_a_line_that_promises_too_much_learns_to_allow_for_it() -> None:
-    waiting = line(max_batch=1)
-    for second in range(300):  # each result comes half a second later than the line expects
-        promised = waiting.reserve(1, 10.0 * second)
-        waiting.enqueue(QueuedItem("item", 10.0 * second))
-        run(waiting, 10.0 * second, 1.0)
-        waiting.observe_wait(promised, promised + 0.5)
-        waiting.release(1)
-    join(waiting, 5000)
+def test_estimates_that_are_too_low_add_a_margin() -> None:
+    scheduler = make_scheduler(max_batch=1)
+    for second in range(300):  # each result arrives half a second after its estimate
+        expected_at = scheduler.reserve(1, 10.0 * second)
+        scheduler.enqueue(QueuedItem(enqueued_at=10.0 * second))
+        run_batch(scheduler, 10.0 * second, 1.0)
+        scheduler.observe_wait(expected_at, expected_at + 0.5)
+        scheduler.release(1)
+    enqueue(scheduler, 5000)
     with pytest.raises(DeadlineUnmeetable):
-        waiting.reserve(1, 5000, deadline=5002.3)  # two seconds by the pace, and the half second that never fails
-    waiting.reserve(1, 5000, deadline=5003)
+        scheduler.reserve(1, 5000, deadline=5002.3)  # 2 s by the latency model, and the half second
+    scheduler.reserve(1, 5000, deadline=5003)
 
 
-def test_a_batch_is_small_enough_for_the_deadline_of_its_first() -> None:
-    waiting = line(max_batch=8)
+def test_batch_is_small_enough_for_its_first_deadline() -> None:
+    scheduler = make_scheduler(max_batch=8)
     for size in (1, 2, 4, 8):  # a tenth of a second for each item
-        join(waiting, *[0.0] * size)
-        run(waiting, 0, size / 10)
-    join(waiting, 1, deadline=1.55)
-    join(waiting, *[1.0] * 7)
-    assert len(waiting.next_batch(1).items) == 4
+        enqueue(scheduler, *[0.0] * size)
+        run_batch(scheduler, 0, size / 10)
+    enqueue(scheduler, 1, deadline=1.55)
+    enqueue(scheduler, *[1.0] * 7)
+    assert len(scheduler.next_batch(1).items) == 4
 
 
-def test_a_deadline_that_no_batch_can_keep_does_not_make_the_batch_small() -> None:
-    waiting = line(max_batch=8)
+def test_deadline_that_no_size_can_meet_does_not_reduce_the_batch() -> None:
+    scheduler = make_scheduler(max_batch=8)
     for size in (1, 2, 4, 8):
-        join(waiting, *[0.0] * size)
-        run(waiting, 0, size / 10)
-    join(waiting, 1, deadline=1.01)
-    join(waiting, *[1.0] * 7)
-    assert len(waiting.next_batch(1).items) == 8
+        enqueue(scheduler, *[0.0] * size)
+        run_batch(scheduler, 0, size / 10)
+    enqueue(scheduler, 1, deadline=1.01)
+    enqueue(scheduler, *[1.0] * 7)
+    assert len(scheduler.next_batch(1).items) == 8

@@ -1,252 +1,220 @@
-"""Large pictures are decoded one at a time, and nobody else waits for them."""
+"""The decoder with test workers that respond as each test needs, alone and within the app."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import signal
-import sys
+import random
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
-from app.decoding import decoder as decoders
-from app.decoding.decoder import LARGE_IMAGE_WAIT_S, ImageDecoder
-from models.decoding import protocol as wishes
-from models.decoding.image import DEFAULT_LIMITS, Limits
-from tests.app.conftest import Serve, eventually
-from tests.app.inference.test_load import app_of
-from tests.app.routes.test_classify_batch import files, labels, send
-from tests.support.decode_worker import changed
+from app.decoding.decoder import ImageDecoder
+from app.decoding.job import DecodeJob, RequestKey
+from app.decoding.thumbnail import thumbnail
+from app.errors import BatcherClosed, Overloaded
+from app.inference import image_task
+from app.inference.service import Service
+from models.decoding import protocol
+from models.decoding.limits import DEFAULT_LIMITS
+from models.errors import DecoderUnavailable, UndecodableImage
+from models.preprocess import resize_all
+from tests.support.asgi import Serve, app_of
+from tests.support.decode_worker import WAIT_S, changed
+from tests.support.decoder_pool import OBEDIENT, Asked
 from tests.support.encoded_images import encoded
 
 pytestmark = pytest.mark.anyio
 
-PIXELS = 64_000  # so that more than 16,000 are many, and of a PNG more than 4,000
-SMALL, LARGE = encoded("green"), encoded("red", size=(160, 120))
+IMAGE = encoded()
 
 
-def decoders_of(client: httpx.AsyncClient) -> ImageDecoder:
-    found: ImageDecoder = app_of(client).state.held.service.decoders
-    return found
+@pytest.fixture
+async def decoder(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ImageDecoder]:
+    monkeypatch.setattr(protocol, "spawn", OBEDIENT)
+    decoder = ImageDecoder(1000)
+    yield decoder
+    await decoder.close()
 
 
-def waiting(client: httpx.AsyncClient) -> int:
-    """Large pictures that wait for their turn."""
-    return len(decoders_of(client)._large.queue)
+def submit(decoder: ImageDecoder, data: bytes, request: RequestKey) -> Asked:
+    submitted = Asked(data, request)
+    decoder.submit(submitted.job)
+    return submitted
 
 
-async def waits(client: httpx.AsyncClient, pictures: int) -> None:
-    async def holds() -> bool:
-        return waiting(client) == pictures
-
-    await asyncio.wait_for(eventually(holds), 20)
-
-
-class Go:
-    """Lets the process for large pictures go on."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-
-    def set(self) -> None:
-        os.kill(self._pid, signal.SIGCONT)
+async def test_large_images_move_to_their_worker_and_are_decoded(decoder: ImageDecoder) -> None:
+    images = (b"large 1", b"a", b"large 2", b"b", b"large 3")
+    submitted = [submit(decoder, data, RequestKey(9)) for data in images]
+    assert [await image.answer() for image in submitted] == list(images)
 
 
-@asynccontextmanager
-async def busy(client: httpx.AsyncClient) -> AsyncIterator[Go]:
-    """A large picture is being decoded, until it is let go."""
-    own = decoders_of(client)
-    await own.thumbnail(LARGE, 10, DEFAULT_LIMITS)
-    (process,) = own._large._workers
-    assert process._process
-    os.kill(process._process.pid, signal.SIGSTOP)
-    first, go = asyncio.create_task(own.thumbnail(LARGE, 10, DEFAULT_LIMITS)), Go(process._process.pid)
-
-    async def is_at_it() -> bool:
-        return bool(process.jobs)
-
-    try:
-        await asyncio.wait_for(eventually(is_at_it), 20)
-        yield go
-    finally:
-        if not process.ended.done():
-            go.set()
-        await asyncio.gather(first, return_exceptions=True)
+async def test_cancelled_jobs_get_no_response(decoder: ImageDecoder) -> None:
+    await decoder.warm_up()
+    cancelled = [submit(decoder, data, RequestKey(9)) for data in (b"nap", b"a", b"abort", b"large", b"number")]
+    others = [submit(decoder, b"b", RequestKey()) for _ in range(4)]
+    for image in cancelled:
+        decoder.cancel(image.job)
+    assert [await image.answer() for image in others] == [b"b"] * 4
+    await asyncio.sleep(0.5)
+    assert [image.answers for image in cancelled] == [[]] * 5
 
 
-def ask(client: httpx.AsyncClient, data: bytes, path: str = "/v1/classify", **headers: str) -> Any:
-    return asyncio.create_task(client.post(path, content=data, headers=headers))
+@pytest.mark.parametrize("seed", range(3))
+async def test_every_job_gets_its_own_response_once(decoder: ImageDecoder, seed: int) -> None:
+    chance = random.Random(seed)
+    requests = [RequestKey(images) for images in (1, 2, 5, 64)]
+    submitted, cancelled = list[Asked](), set[Asked]()
+    for number in range(400):
+        kind = chance.choices([b"", b"large", b"abort", b"nothing"], [90, 10, 0.5, 0.5])[0]
+        size = chance.choice([0, 10, 1000, 50_000, 150_000])
+        data = kind if kind in (b"abort", b"nothing") else kind + b"%d " % number + chance.randbytes(size)
+        submitted.append(submit(decoder, data, chance.choice(requests)))
+        image = chance.choice(submitted)
+        if chance.random() < 0.2 and not image.answers:
+            decoder.cancel(image.job)
+            cancelled.add(image)
+        if chance.random() < 0.2:
+            await asyncio.sleep(chance.choice([0, 0.001, 0.01]))
+    for image in submitted:
+        if image in cancelled:
+            assert not image.answers
+        elif image.data in (b"abort", b"nothing"):
+            with pytest.raises(UndecodableImage):
+                await image.answer()
+        else:
+            try:
+                assert await image.answer() == image.data
+            except Overloaded:
+                assert (image.data[:5], image.sender.images) == (b"large", 1)
 
 
-async def test_a_large_picture_waits_half_a_second_and_is_then_refused(serve: Serve) -> None:
-    async with serve(large_image_pixels=PIXELS) as client:
-        assert (await ask(client, LARGE)).json()["predictions"][0]["label"] == "red"
-        async with busy(client):
-            began = asyncio.get_running_loop().time()
-            refused = await asyncio.wait_for(ask(client, LARGE), 10)
-            assert LARGE_IMAGE_WAIT_S <= asyncio.get_running_loop().time() - began < LARGE_IMAGE_WAIT_S + 2
-            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
-            assert int(refused.headers["Retry-After"]) >= 1
-            assert "more than 16,000 pixels, and other pictures of more than 4,000," in refused.json()["detail"]
-            assert waiting(client) == 0
-        assert (await ask(client, LARGE)).status_code == 200
-
-
+@pytest.mark.parametrize("path", ["/v1/classify", "/"])
 @pytest.mark.parametrize(
-    ("kind", "size", "status"),
-    [
-        ("PNG", (64, 62), 200),
-        ("PNG", (64, 63), 503),
-        ("WebP", (64, 63), 503),
-        ("JPEG", (64, 250), 200),
-        ("JPEG", (64, 251), 503),
-    ],
+    "response",
+    ["{'seconds': 0.1}, b'short'", "{}, b''", "[], b''", "{'error': [], 'message': ''}, b''", "{'error': 'X'}, b''"],
 )
-async def test_what_is_large_depends_on_how_long_its_pixels_take(
-    serve: Serve, kind: str, size: tuple[int, int], status: int
+async def test_invalid_response_of_a_worker_rejects_the_image(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, response: str
 ) -> None:
-    async with serve(large_image_pixels=PIXELS) as client, busy(client):
-        assert (await ask(client, encoded("red", kind, size))).status_code == status
+    monkeypatch.setattr(protocol, "spawn", changed(f"worker._handle = lambda request, data: ({response})"))
+    async with serve() as client:
+        rejected = await asyncio.wait_for(client.post(path, files={"file": IMAGE}), WAIT_S)
+        assert rejected.status_code == 422
 
 
-async def test_one_whose_turn_comes_in_time_is_answered(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "PATIENCE_S", 1)  # a busy machine has its own
-    async with serve(large_image_pixels=PIXELS) as client:
-        async with busy(client) as go:
-            request = ask(client, LARGE)
-            await waits(client, 1)
-            go.set()
-            assert (await request).status_code == 200
-        await asyncio.sleep(1)  # its patience ends, and it is answered already
+async def test_page_shows_a_decoded_thumbnail_and_rejects_an_undecodable_image(serve: Serve) -> None:
+    async with serve() as client:
+        assert "data:image/jpeg;base64," in (await client.post("/", files={"file": IMAGE})).text
+        assert (await client.post("/", files={"file": IMAGE[:100]})).status_code == 422
 
 
-async def test_small_pictures_go_on_meanwhile(serve: Serve) -> None:
-    async with serve(large_image_pixels=PIXELS) as client, busy(client):
-        large = [ask(client, LARGE) for _ in range(8)]
-        answers = [await asyncio.wait_for(ask(client, SMALL), 10) for _ in range(20)]
-        assert [answer.json()["predictions"][0]["label"] for answer in answers] == ["green"] * 20
-        assert {(await each).status_code for each in large} == {503}
+async def test_server_is_dead_if_no_decode_worker_starts(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "spawn", changed("raise SystemExit(1)"))
+    async with serve() as client:
+        assert (await client.get("/livez")).status_code == 200
+        rejected = await asyncio.wait_for(client.post("/v1/classify", content=IMAGE), WAIT_S)
+        assert (rejected.status_code, rejected.json()["code"]) == (503, "draining")
+        for path in ("/livez", "/readyz"):
+            response = await client.get(path)
+            assert (response.status_code, response.json()["code"]) == (503, "worker_died")
 
 
-async def test_those_of_one_request_wait_for_each_other(serve: Serve) -> None:
-    async with serve(large_image_pixels=PIXELS) as client:
-        async with busy(client) as go:
-            batch = asyncio.create_task(send(client, files(LARGE, SMALL, LARGE, LARGE)))
-            await waits(client, 3)
-            await asyncio.sleep(2 * LARGE_IMAGE_WAIT_S)
-            assert waiting(client) == 3
-            go.set()
-        assert labels(await batch) == ["red", "green", "red", "red"]
+async def test_images_are_rejected_for_now_while_no_process_can_be_started(
+    own_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot_start(*_: object) -> Any:
+        raise BlockingIOError("too many processes")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(protocol, "spawn", cannot_start)
+        rejected = await own_client.post("/v1/classify", content=IMAGE)
+        assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
+        assert (await own_client.get("/livez")).status_code == 200
+    assert (await own_client.post("/v1/classify", content=IMAGE)).status_code == 200
 
 
-async def test_a_request_of_many_does_not_keep_others_from_their_turn(
+def infer_request(side: int = 8) -> dict[str, Any]:
+    grid = np.full((1, side, side, 3), (220, 20, 30))
+    return {"inputs": [{"name": "pixels", "shape": grid.shape, "datatype": "UINT8", "data": grid.ravel().tolist()}]}
+
+
+async def test_pixels_are_resized_in_a_thread(own_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, real = list[int](), resize_all
+
+    def record_thread(*arguments: Any) -> Any:
+        threads.append(threading.get_ident())
+        return real(*arguments)
+
+    monkeypatch.setattr(image_task, "resize_all", record_thread)
+    response = await own_client.post("/v2/models/colours/infer", json=infer_request())
+    assert response.status_code == 200
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+async def test_error_of_the_resize_thread_reaches_the_client(
+    own_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(image_task, "resize_all", fail)
+        response = await asyncio.wait_for(own_client.post("/v2/models/colours/infer", json=infer_request()), WAIT_S)
+        assert response.status_code == 503
+    assert (await own_client.post("/v2/models/colours/infer", json=infer_request())).status_code == 200
+
+
+async def test_thumbnail_that_arrives_after_the_cancellation_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, jobs = ImageDecoder(1000), list[DecodeJob]()
+    monkeypatch.setattr(decoder, "submit", jobs.append)
+    task = asyncio.create_task(thumbnail(decoder, IMAGE, 9, DEFAULT_LIMITS))
+    await asyncio.sleep(0)
+    task.cancel()  # and before the task has run:
+    jobs[0].on_done({}, b"")
+    jobs[0].on_error(MemoryError())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await decoder.close()
+
+
+async def test_worker_error_that_is_no_fault_of_the_image_is_an_internal_error(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoders, "PATIENCE_S", 20)
-    async with serve(large_image_pixels=PIXELS) as client:
-        order: list[str] = []
-
-        async def done(name: str, work: asyncio.Task[httpx.Response]) -> None:
-            assert (await work).status_code == 200
-            order.append(name)
-
-        async with busy(client) as go:
-            batch = asyncio.create_task(send(client, files(*[encoded("red", size=(300, 200))] * 60)))
-            await waits(client, 60)
-            single = ask(client, LARGE)
-            await waits(client, 61)
-            go.set()
-            await asyncio.gather(done("batch", batch), done("single", single))
-        assert order == ["single", "batch"]
+    monkeypatch.setattr(protocol, "spawn", changed("worker.prepare = lambda *_: 1 / 0"))
+    async with serve() as client:
+        response = await client.post("/v1/classify", content=IMAGE)
+        assert (response.status_code, "division" in response.text) == (500, False)
 
 
-async def test_who_hangs_up_leaves_at_once(serve: Serve) -> None:
-    async with serve(large_image_pixels=PIXELS) as client, busy(client):
-        batch = asyncio.create_task(send(client, files(*[LARGE] * 5)))
-        single = ask(client, LARGE)
-        await waits(client, 6)
-        for request in (batch, single):
-            request.cancel()
-        await asyncio.gather(batch, single, return_exceptions=True)
-        assert waiting(client) == 0
-
-
-async def test_a_deadline_ends_the_wait(serve: Serve) -> None:
-    async with serve(large_image_pixels=PIXELS) as client, busy(client):
-        headers = {"X-Request-Timeout-Ms": "200"}
-        batch = await client.post("/v1/classify/batch", files=files(LARGE, LARGE), headers=headers)
-        assert [item["error"]["code"] for item in batch.json()["items"]] == ["deadline_exceeded"] * 2
-        assert waiting(client) == 0
-
-
-async def test_a_process_that_has_yet_to_start_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience is for other pictures, and there are none."""
-    async with serve(large_image_pixels=PIXELS) as client:
-        assert (await ask(client, SMALL)).status_code == 200
-        monkeypatch.setattr(wishes, "start", changed(f"import time; time.sleep({2 * LARGE_IMAGE_WAIT_S})"))
-        assert (await asyncio.wait_for(ask(client, LARGE), 30)).status_code == 200
-
-
-async def test_nothing_is_pending_when_the_server_has_closed(serve: Serve) -> None:
-    async with serve(large_image_pixels=PIXELS) as client, busy(client):
-        batch = asyncio.create_task(send(client, files(*[LARGE] * 5)))
-        preview = asyncio.create_task(decoders_of(client).thumbnail(LARGE, 10, DEFAULT_LIMITS))
-        await waits(client, 6)
-        await decoders_of(client).close()
-        response = await asyncio.wait_for(batch, 10)
-        assert [item["error"]["code"] for item in response.json()["items"]] == ["draining"] * 5
-        with pytest.raises(Exception, match="shutting down"):
-            await asyncio.wait_for(preview, 10)
-
-
-async def test_the_page_tells_what_a_large_picture_shows_even_where_it_cannot_show_it(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
+async def test_pixels_of_a_cancelled_request_are_not_processed(
+    own_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serve(large_image_pixels=PIXELS) as client:
-        shown = await client.post("/", files={"file": LARGE})
-        assert "The picture that you sent" in shown.text
-        own, thumbnail = decoders_of(client), decoders_of(client).thumbnail
-
-        async def behind_another(image: bytes, side: int, limits: Limits) -> bytes:
-            monkeypatch.setattr(own, "thumbnail", thumbnail)
-            async with busy(client):
-                return await thumbnail(image, side, limits)
-
-        monkeypatch.setattr(own, "thumbnail", behind_another)
-        told = await client.post("/", files={"file": LARGE})
-        assert told.status_code == 200
-        assert "Most likely: red" in told.text
-        assert "The picture that you sent" not in told.text
-
-
-async def test_nobody_keeps_a_picture_that_nobody_waits_for(serve: Serve) -> None:
-    async with serve(large_image_pixels=PIXELS) as client, busy(client):
-        service, data = app_of(client).state.held.service, bytes(bytearray(LARGE))
-        known = sys.getrefcount(data)
-        request = asyncio.create_task(service.classify(data, [service.default]))
-        await waits(client, 1)
-        assert sys.getrefcount(data) > known
-        request.cancel()
-        await asyncio.gather(request, return_exceptions=True)
-        del request
-        await asyncio.sleep(0)  # the event loop lets go of what was cancelled
-        gc.collect()
-        assert sys.getrefcount(data) == known
+    service: Service = app_of(own_client).state.app_state.manager.service
+    calls, go = list[object](), threading.Event()
+    monkeypatch.setattr(image_task, "resize_all", lambda *arguments: calls.append(arguments))
+    threads = service.decoder._threads
+    for _ in range(threads._max_workers):
+        threads.submit(go.wait, WAIT_S)
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    request = asyncio.create_task(service.classify([pixels] * 3, [service.models.default]))
+    await asyncio.sleep(0.05)
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+    go.set()
+    await asyncio.to_thread(threads.shutdown)
+    assert not calls
+    (late,) = await service.classify([pixels], [service.models.default])
+    assert isinstance(late, BatcherClosed)
 
 
-async def test_nobody_keeps_a_picture_that_was_answered(client: httpx.AsyncClient) -> None:
-    service, data = app_of(client).state.held.service, bytes(bytearray(SMALL))
-    known = sys.getrefcount(data)
-    gc.collect()
-    gc.disable()  # what knows itself would be kept until somebody looks for it: for long where objects are few
-    try:
-        await service.classify(data, [service.default])
-        await asyncio.sleep(0)
-        assert sys.getrefcount(data) == known
-    finally:
-        gc.enable()
+async def test_warm_up_raises_if_no_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "spawn", changed("raise SystemExit(1)"))
+    decoder = ImageDecoder(1000)
+    with pytest.raises(DecoderUnavailable, match="Allow more processes"):
+        await decoder.warm_up()
+    await decoder.close()

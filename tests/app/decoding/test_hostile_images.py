@@ -1,4 +1,4 @@
-"""Broken and hostile files of Pillow, image-rs and AFL, in each form of a body, by many clients at once."""
+"""Broken and hostile files of Pillow, image-rs and AFL, in every form of a body, from several clients at once."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support.raw_http import exchange, post
 
 ARCHIVE = ROOT.parent / "shared" / "data" / "hostile-images.tar.gz"
 CLIENTS = 8
-SLOWEST_S = 2.0
-GROWTH_BYTES = 50_000_000
-RESTS_S = 1.5  # after half a second without a request, freed memory is given back
+MAX_RESPONSE_S = 2.0
+MAX_GROWTH_BYTES = 50_000_000
+IDLE_S = 1.5  # after half a second without a request, freed memory is returned to the system
 
-pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE.name} is not there")
+pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE.name} does not exist")
 
 
 def as_form(data: bytes) -> bytes:
@@ -46,7 +46,7 @@ FORMS: tuple[Callable[[bytes], bytes], ...] = (as_form, as_body, as_json)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file in one form of a body."""
+    """The response to a file in one form of a body."""
 
     file: str
     form: Callable[[bytes], bytes]
@@ -57,35 +57,35 @@ class Outcome:
 
     @property
     def is_deliberate(self) -> bool:
-        """Whether it was refused, and told when to come back."""
+        """True if the request was rejected and may be sent again later."""
         return self.status == 503 and int(self.retry_after or 0) >= 1
 
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
     with tarfile.open(ARCHIVE) as archive:
-        members = {each.name: archive.extractfile(each) for each in archive if each.isfile()}
-        return {name: member.read() for name, member in members.items() if member}
+        files = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+        return {name: file.read() for name, file in files.items() if file}
 
 
-def asked(address: str, file: str, form: Callable[[bytes], bytes], data: bytes) -> Outcome:
+def send(address: str, file: str, form: Callable[[bytes], bytes], data: bytes) -> Outcome:
     began = time.monotonic()
-    answer = exchange(address, form(data))
+    response = exchange(address, form(data))
     seconds = time.monotonic() - began
-    return Outcome(file, form, answer.status, answer.json.get("code", ""), answer.headers["Retry-After"], seconds)
+    return Outcome(file, form, response.status, response.json.get("code", ""), response.headers["Retry-After"], seconds)
 
 
-def all_asked(
+def send_all(
     address: str, jobs: Sequence[tuple[str, Callable[[bytes], bytes]]], files: Mapping[str, bytes]
 ) -> list[Outcome]:
-    """What became of every job, sent by all clients at once."""
+    """Send all jobs from several clients at once."""
     with ThreadPoolExecutor(CLIENTS) as pool:
-        return list(pool.map(lambda job: asked(address, job[0], job[1], files[job[0]]), jobs))
+        return list(pool.map(lambda job: send(address, job[0], job[1], files[job[0]]), jobs))
 
 
-def slow(outcomes: list[Outcome]) -> list[Outcome]:
-    """Answers that took too long, waiting included."""
-    return [each for each in outcomes if each.seconds > SLOWEST_S]
+def too_slow(outcomes: list[Outcome]) -> list[Outcome]:
+    """Responses that took too long, including the wait in the queue."""
+    return [outcome for outcome in outcomes if outcome.seconds > MAX_RESPONSE_S]
 
 
 def resident_bytes(address: str) -> float:
@@ -93,28 +93,29 @@ def resident_bytes(address: str) -> float:
     return float(next(line for line in lines if line.startswith(b"process_resident_memory_bytes")).split()[1])
 
 
-@pytest.mark.timeout(600)  # seconds, but on a machine that others keep busy
+@pytest.mark.timeout(600)  # it takes seconds, except on a busy machine
 @pytest.mark.parametrize(
     ("rounds", "forms"),
     [
-        pytest.param(1, 1, id="each file in one form"),
-        pytest.param(2, len(FORMS), id="each file in each form, twice", marks=pytest.mark.slow),
+        pytest.param(1, 1, id="every file in one form"),
+        pytest.param(2, len(FORMS), id="every file in every form, twice", marks=pytest.mark.slow),
     ],
 )
 def test_no_file_hurts_the_server(tiny_store: Path, files: dict[str, bytes], rounds: int, forms: int) -> None:
     assert len(files) > 400
-    turns = [FORMS[i:] + FORMS[:i] for i in range(len(FORMS))]
-    jobs = [(file, form) for i, file in enumerate(files) for form in turns[i % len(turns)][:forms]] * rounds
+    rotations = [FORMS[i:] + FORMS[:i] for i in range(len(FORMS))]
+    jobs = [(file, form) for i, file in enumerate(files) for form in rotations[i % len(rotations)][:forms]] * rounds
     with server("tests.support.tiny_server", APP_STORE=str(tiny_store)) as process:
         address = process.address()
         before = resident_bytes(address)
-        outcomes = undisturbed(lambda: all_asked(address, jobs, files), lambda found: not slow(found))
-        assert [each for each in outcomes if each.status >= 500 and not each.is_deliberate] == []
-        assert {each.status for each in outcomes} <= {200, 400, 413, 415, 422, 503}
-        assert len({(each.file, each.status, each.code) for each in outcomes if each.status != 503}) == len(files)
-        assert slow(outcomes) == []
-        time.sleep(RESTS_S)
-        assert resident_bytes(address) - before < GROWTH_BYTES
+        outcomes = undisturbed(lambda: send_all(address, jobs, files), lambda outcomes: not too_slow(outcomes))
+        assert [outcome for outcome in outcomes if outcome.status >= 500 and not outcome.is_deliberate] == []
+        assert {outcome.status for outcome in outcomes} <= {200, 400, 413, 415, 422, 503}
+        processed = {(outcome.file, outcome.status, outcome.code) for outcome in outcomes if outcome.status != 503}
+        assert len(processed) == len(files), "every form of a body has the same response"
+        assert too_slow(outcomes) == []
+        time.sleep(IDLE_S)
+        assert resident_bytes(address) - before < MAX_GROWTH_BYTES
         assert get(address, "/readyz").status == 200
         assert exchange(address, as_body(encoded("green"))).json["predictions"][0]["label"] == "green"
         process.terminate()

@@ -1,136 +1,260 @@
-"""Pictures that take seconds to decode, sent by many at once to a server process, beside clients with small ones."""
+"""Large images are decoded one at a time, and other images do not wait for them."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+import httpx
 import pytest
 
-from models.cpu import available_cores
-from tests.support.decode_worker import children, runs
-from tests.support.encoded_images import encoded, veiled_png
-from tests.support.machine import undisturbed
-from tests.support.processes import Answer, ServerProcess, server
-from tests.support.raw_http import exchange, post
+from app.decoding import decoder as decoder_module
+from app.decoding import thumbnail as thumbnail_module
+from app.decoding.decoder import LARGE_IMAGE_WAIT_S, ImageDecoder
+from app.decoding.thumbnail import thumbnail
+from app.inference.service import Service
+from models.decoding import protocol
+from models.decoding.limits import DEFAULT_LIMITS, Limits
+from tests.support.asgi import Serve, app_of
+from tests.support.batch_requests import image_files, labels, send_batch
+from tests.support.decode_worker import changed
+from tests.support.encoded_images import encoded
+from tests.support.polling import eventually
 
-CLIENTS = 8
-SLOWEST_LARGE_S, SLOWEST_SMALL_S = 3.0, 1.0
+pytestmark = pytest.mark.anyio
 
-
-@dataclass(frozen=True)
-class Timed:
-    """An answer, and the seconds from the first byte of its request."""
-
-    answer: Answer
-    seconds: float
-
-
-@pytest.fixture
-def process(tiny_store: Path) -> Iterator[ServerProcess]:
-    with server("tests.support.tiny_server", APP_STORE=str(tiny_store)) as started:
-        yield started
+LARGE_IMAGE_PIXELS = 64_000  # a JPEG of more than 16,000 pixels is large, and a PNG of more than 4,000
+_THUMBNAIL = 'src="data:image/jpeg;base64,'
+SMALL, LARGE = encoded("green"), encoded("red", size=(160, 120))
 
 
-def timed(address: str, request: bytes) -> Timed:
-    began = time.monotonic()
-    return Timed(exchange(address, request), time.monotonic() - began)
+def service_of(client: httpx.AsyncClient) -> Service:
+    service: Service = app_of(client).state.app_state.manager.service
+    return service
 
 
-def slowest(answers: list[Timed]) -> float:
-    return max(each.seconds for each in answers)
+def decoder_of(client: httpx.AsyncClient) -> ImageDecoder:
+    return service_of(client).decoder
 
 
-@contextmanager
-def small_ones(address: str) -> Iterator[list[Timed]]:
-    """What a client gets that sends small pictures one after the other, until the block ends."""
-    request, answers, over = post(encoded("green"), "image/png"), list[Timed](), threading.Event()
-
-    def ask() -> None:
-        while not over.is_set():
-            answers.append(timed(address, request))
-            time.sleep(0.02)
-
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask)
-        try:
-            yield answers
-        finally:
-            over.set()
-            asked.result(60)
+def waiting_large_images(client: httpx.AsyncClient) -> int:
+    return len(decoder_of(client)._large.queue)
 
 
-def beside(address: str, work: Callable[[], list[Timed]]) -> tuple[list[Timed], list[Timed]]:
-    with small_ones(address) as small:
-        return work(), small
+async def wait_for_large_images(client: httpx.AsyncClient, count: int) -> None:
+    async def holds() -> bool:
+        return waiting_large_images(client) == count
+
+    await asyncio.wait_for(eventually(holds), 20)
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("megapixels", [12, 45])
-def test_many_large_pictures_are_answered_or_refused_soon_and_hold_up_nobody(
-    process: ServerProcess, megapixels: int
+class StoppedWorker:
+    """The worker for large images, stopped by a signal."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def resume(self) -> None:
+        os.kill(self._pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def stopped_worker(client: httpx.AsyncClient) -> AsyncIterator[StoppedWorker]:
+    """Stop the worker for large images while it has an image, until it is resumed or the block ends."""
+    decoder = decoder_of(client)
+    await thumbnail(decoder, LARGE, 10, DEFAULT_LIMITS)
+    (worker,) = decoder._large._workers
+    assert worker._process
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    first = asyncio.create_task(thumbnail(decoder, LARGE, 10, DEFAULT_LIMITS))
+    stopped = StoppedWorker(worker._process.pid)
+
+    async def is_busy() -> bool:
+        return bool(worker.jobs)
+
+    try:
+        await asyncio.wait_for(eventually(is_busy), 20)
+        yield stopped
+    finally:
+        if not worker.ended.done():
+            stopped.resume()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+def post(client: httpx.AsyncClient, data: bytes, path: str = "/v1/classify", **headers: str) -> Any:
+    return asyncio.create_task(client.post(path, content=data, headers=headers))
+
+
+async def test_large_image_is_rejected_after_half_a_second(serve: Serve) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        assert (await post(client, LARGE)).json()["predictions"][0]["label"] == "red"
+        async with stopped_worker(client):
+            began = asyncio.get_running_loop().time()
+            rejected = await asyncio.wait_for(post(client, LARGE), 10)
+            assert LARGE_IMAGE_WAIT_S <= asyncio.get_running_loop().time() - began < LARGE_IMAGE_WAIT_S + 2
+            assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
+            assert int(rejected.headers["Retry-After"]) >= 1
+            assert "more than 16,000 pixels, and other images of more than 4,000," in rejected.json()["detail"]
+            assert waiting_large_images(client) == 0
+        assert (await post(client, LARGE)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "status"),
+    [
+        ("PNG", (64, 62), 200),
+        ("PNG", (64, 63), 503),
+        ("WebP", (64, 63), 503),
+        ("JPEG", (64, 250), 200),
+        ("JPEG", (64, 251), 503),
+    ],
+)
+async def test_threshold_of_large_images_depends_on_the_format(
+    serve: Serve, kind: str, size: tuple[int, int], status: int
 ) -> None:
-    address, large = process.address(), post(veiled_png(megapixels), "image/png")
-
-    def all_at_once() -> list[Timed]:
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            return list(pool.map(lambda _: timed(address, large), range(2 * CLIENTS)))
-
-    answers, small = undisturbed(
-        lambda: beside(address, all_at_once),
-        lambda found: slowest(found[0]) < SLOWEST_LARGE_S and slowest(found[1]) < SLOWEST_SMALL_S,
-    )
-    assert {each.answer.status for each in answers} == {200, 503}
-    assert all(int(each.answer.headers["Retry-After"]) >= 1 for each in answers if each.answer.status == 503)
-    assert slowest(answers) < SLOWEST_LARGE_S
-    assert [each.answer.json["predictions"][0]["label"] for each in small] == ["green"] * len(small)
-    assert slowest(small) < SLOWEST_SMALL_S
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client, stopped_worker(client):
+        assert (await post(client, encoded("red", kind, size))).status_code == status
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("megapixels", [12, 45])
-def test_a_batch_that_takes_many_seconds_holds_up_nobody(process: ServerProcess, megapixels: int) -> None:
-    address, picture = process.address(), veiled_png(megapixels)
-    part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n' + picture + b"\r\n"
-    batch = post(part * CLIENTS + b"--b--\r\n", "multipart/form-data; boundary=b", "/v1/classify/batch")
-    (answer,), small = undisturbed(
-        lambda: beside(address, lambda: [timed(address, batch)]),
-        lambda found: slowest(found[1]) < SLOWEST_SMALL_S,
-    )
-    assert [item["result"]["predictions"][0]["label"] for item in answer.answer.json["items"]] == ["red"] * CLIENTS
-    assert {each.answer.status for each in small} == {200}
-    assert slowest(small) < SLOWEST_SMALL_S
+async def test_large_image_is_classified_if_the_worker_is_free_in_time(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "LARGE_IMAGE_WAIT_S", 1)  # a busy machine needs more
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        async with stopped_worker(client) as stopped:
+            request = post(client, LARGE)
+            await wait_for_large_images(client, 1)
+            stopped.resume()
+            assert (await request).status_code == 200
+        await asyncio.sleep(1)  # the timeout passes after the response
 
 
-def await_end(processes: set[int]) -> None:
-    until = time.monotonic() + 30
-    while any(map(runs, processes)):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+async def test_small_images_do_not_wait_for_large_ones(serve: Serve) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client, stopped_worker(client):
+        large = [post(client, LARGE) for _ in range(8)]
+        small = [await asyncio.wait_for(post(client, SMALL), 10) for _ in range(20)]
+        assert [response.json()["predictions"][0]["label"] for response in small] == ["green"] * 20
+        assert {(await request).status_code for request in large} == {503}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_processes_that_die_cost_no_picture_and_none_outlives_the_server(tiny_store: Path, end: signal.Signals) -> None:
-    with server("tests.support.tiny_server", APP_STORE=str(tiny_store)) as process:
-        address, picture = process.address(), post(encoded("green"), "image/png")
-        before = children(process.process.pid)
-        assert len(before) == available_cores(), "it was ready before they were"
-        for each in before:
-            os.kill(each, signal.SIGKILL)
-        await_end(before)
-        answers = [exchange(address, picture) for _ in range(4)]
-        assert [answer.json["predictions"][0]["label"] for answer in answers] == ["green"] * 4
-        after = children(process.process.pid) - before
-        assert after
-        process.process.send_signal(end)
-        assert process.exit_code() == (0 if end is signal.SIGTERM else -end)
-    await_end(before | after)
+async def test_large_images_of_one_request_wait_for_each_other(serve: Serve) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        async with stopped_worker(client) as stopped:
+            batch = asyncio.create_task(send_batch(client, image_files(LARGE, SMALL, LARGE, LARGE)))
+            await wait_for_large_images(client, 3)
+            await asyncio.sleep(2 * LARGE_IMAGE_WAIT_S)
+            assert waiting_large_images(client) == 3
+            stopped.resume()
+        assert labels(await batch) == ["red", "green", "red", "red"]
+
+
+async def test_request_of_many_large_images_does_not_block_a_single_one(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "LARGE_IMAGE_WAIT_S", 20)
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        order: list[str] = []
+
+        async def record(name: str, request: asyncio.Task[httpx.Response]) -> None:
+            assert (await request).status_code == 200
+            order.append(name)
+
+        async with stopped_worker(client) as stopped:
+            batch = asyncio.create_task(send_batch(client, image_files(*[encoded("red", size=(300, 200))] * 60)))
+            await wait_for_large_images(client, 60)
+            single = post(client, LARGE)
+            await wait_for_large_images(client, 61)
+            stopped.resume()
+            await asyncio.gather(record("batch", batch), record("single", single))
+        assert order == ["single", "batch"]
+
+
+async def test_disconnected_client_leaves_the_queue_at_once(serve: Serve) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client, stopped_worker(client):
+        batch = asyncio.create_task(send_batch(client, image_files(*[LARGE] * 5)))
+        single = post(client, LARGE)
+        await wait_for_large_images(client, 6)
+        for request in (batch, single):
+            request.cancel()
+        await asyncio.gather(batch, single, return_exceptions=True)
+        assert waiting_large_images(client) == 0
+
+
+async def test_deadline_ends_the_wait_of_large_images(serve: Serve) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client, stopped_worker(client):
+        headers = {"X-Request-Timeout-Ms": "200"}
+        batch = await client.post("/v1/classify/batch", files=image_files(LARGE, LARGE), headers=headers)
+        assert [item["error"]["code"] for item in batch.json()["items"]] == ["deadline_exceeded"] * 2
+        assert waiting_large_images(client) == 0
+
+
+async def test_large_image_waits_for_the_start_of_its_worker(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout counts only while other images are ahead."""
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        assert (await post(client, SMALL)).status_code == 200
+        monkeypatch.setattr(protocol, "spawn", changed(f"import time; time.sleep({2 * LARGE_IMAGE_WAIT_S})"))
+        assert (await asyncio.wait_for(post(client, LARGE), 30)).status_code == 200
+
+
+async def test_close_rejects_all_waiting_large_images(serve: Serve) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client, stopped_worker(client):
+        batch = asyncio.create_task(send_batch(client, image_files(*[LARGE] * 5)))
+        pending_thumbnail = asyncio.create_task(thumbnail(decoder_of(client), LARGE, 10, DEFAULT_LIMITS))
+        await wait_for_large_images(client, 6)
+        await decoder_of(client).close()
+        response = await asyncio.wait_for(batch, 10)
+        assert [item["error"]["code"] for item in response.json()["items"]] == ["draining"] * 5
+        with pytest.raises(Exception, match="shutting down"):
+            await asyncio.wait_for(pending_thumbnail, 10)
+
+
+async def test_page_shows_the_result_of_a_large_image_without_its_thumbnail(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        shown = await client.post("/", files={"file": LARGE})
+        assert _THUMBNAIL in shown.text
+
+        async def thumbnail_behind_another(decoder: ImageDecoder, image: bytes, side: int, limits: Limits) -> bytes:
+            async with stopped_worker(client):
+                return await thumbnail(decoder, image, side, limits)
+
+        monkeypatch.setattr(thumbnail_module, "thumbnail", thumbnail_behind_another)
+        page = await client.post("/", files={"file": LARGE})
+        assert page.status_code == 200
+        assert "Most likely: red" in page.text
+        assert _THUMBNAIL not in page.text
+
+
+async def test_image_of_a_cancelled_request_is_freed(serve: Serve) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client, stopped_worker(client):
+        service, data = service_of(client), bytes(bytearray(LARGE))
+        references = sys.getrefcount(data)
+        request = asyncio.create_task(service.classify([data], [service.models.default]))
+        await wait_for_large_images(client, 1)
+        assert sys.getrefcount(data) > references
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+        del request
+        await asyncio.sleep(0)  # the event loop drops the cancelled task
+        gc.collect()
+        assert sys.getrefcount(data) == references
+
+
+async def test_classified_image_is_freed_without_garbage_collection(own_client: httpx.AsyncClient) -> None:
+    service, data = service_of(own_client), bytes(bytearray(SMALL))
+    references = sys.getrefcount(data)
+    gc.collect()
+    gc.disable()  # a reference cycle would be kept until the next collection
+    try:
+        await service.classify([data], [service.models.default])
+        await asyncio.sleep(0)
+        assert sys.getrefcount(data) == references
+    finally:
+        gc.enable()

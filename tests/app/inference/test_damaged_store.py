@@ -1,4 +1,4 @@
-"""A store with a corrupted, missing, extra or swapped file is refused: at the start, and when it is damaged later."""
+"""A store with a corrupted, missing, extra or swapped file is not served, neither at startup nor on a reload."""
 
 from __future__ import annotations
 
@@ -15,57 +15,58 @@ from app.main import create_app
 from app.settings import Settings
 from models.artifacts.store import MANIFEST_FILE
 from models.manifests import WEIGHTS_FILE, ExtractorManifest, parse, render
-from tests.app.conftest import Serve, eventually, is_ready, running
-from tests.support import tiny_app as tiny
+from tests.support import colour_store
+from tests.support.asgi import Serve, is_ready, running
+from tests.support.colour_engine import ColourEngine
 from tests.support.encoded_images import encoded
-from tests.support.tiny_app import ColourEngine
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.anyio
 
-PICTURE = encoded("red")
+IMAGE = encoded("red")
 TONES = Path("classifiers", "tones", "1")
 
 
-def corrupt(store: Path) -> None:
+def corrupt_head(store: Path) -> None:
     head = store / TONES / "head.pkl"
     data = bytearray(head.read_bytes())
     data[len(data) // 2] ^= 1
     head.write_bytes(data)
 
 
-def remove(store: Path) -> None:
+def remove_golden(store: Path) -> None:
     (store / TONES / "golden.npz").unlink()
 
 
-def add(store: Path) -> None:
+def add_file(store: Path) -> None:
     (store / TONES / "more.bin").write_bytes(b"x")
 
 
-def swap(store: Path) -> None:
-    """Two files that are whole, each in the place of the other."""
-    one, other = store / TONES / "head.pkl", store / "classifiers" / "colours" / "2" / "head.pkl"
+def swap_heads(store: Path) -> None:
+    """Exchange the intact heads of two classifiers."""
+    first, second = store / TONES / "head.pkl", store / "classifiers" / "colours" / "2" / "head.pkl"
     aside = store / "aside"
-    one.rename(aside)
-    other.rename(one)
-    aside.rename(other)
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
 
 
-def forget_weights(store: Path) -> None:
-    """A manifest whose digest is right, and that leaves out what it cannot be without."""
-    place = store / "extractors" / "far_net" / "1" / MANIFEST_FILE
-    manifest = parse(place.read_bytes(), ExtractorManifest)
+def omit_weights(store: Path) -> None:
+    """Write a manifest with a valid digest that does not list the weights, which are required."""
+    path = store / "extractors" / "far_net" / "1" / MANIFEST_FILE
+    manifest = parse(path.read_bytes(), ExtractorManifest)
     files = {file: digest for file, digest in manifest.files.items() if file != WEIGHTS_FILE}
-    place.write_bytes(render(manifest.model_copy(update={"files": files})))
+    path.write_bytes(render(manifest.model_copy(update={"files": files})))
 
 
 DAMAGES = pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (corrupt, "tones@1 in .*: head.pkl was changed"),
-        (remove, "tones@1 in .*: golden.npz is missing"),
-        (add, "tones@1 in .*: more.bin does not belong there"),
-        (swap, "(tones@1|colours@2) in .*: head.pkl was changed"),
-        (forget_weights, ".*far_net/1: its manifest names no weights.safetensors"),
+        (corrupt_head, "tones@1 in .*: head.pkl was changed"),
+        (remove_golden, "tones@1 in .*: golden.npz is missing"),
+        (add_file, "tones@1 in .*: more.bin is not listed in its manifest"),
+        (swap_heads, "(tones@1|colours@2) in .*: head.pkl was changed"),
+        (omit_weights, ".*far_net/1: its manifest does not list weights.safetensors"),
     ],
     ids=["corrupted", "missing", "extra", "swapped", "without weights"],
 )
@@ -74,46 +75,49 @@ Damage = Callable[[Path], None]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    tiny.build(tmp_path)
+    colour_store.build(tmp_path)
     return tmp_path
 
 
 @DAMAGES
-async def test_a_damaged_store_is_refused_at_the_start(
+async def test_damaged_store_is_not_served_at_startup(
     store: Path, engines: dict[str, ColourEngine], damage: Damage, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(store)
     failed = asyncio.Event()
-    loader = functools.partial(tiny.load, engines=engines)
+    loader = functools.partial(colour_store.load_models, engines=engines)
     async with running(create_app(Settings(store=store), load_models=loader, on_failure=failed.set)) as client:
         await asyncio.wait_for(failed.wait(), 20)
         assert not await is_ready(client)
-        assert (await client.post("/v1/classify", content=PICTURE)).status_code == 503
-    logged = capsys.readouterr().out
-    assert re.search(f"Refusing {why}", logged)
-    assert "Traceback" not in logged
+        assert (await client.post("/v1/classify", content=IMAGE)).status_code == 503
+    log = capsys.readouterr().out
+    assert re.search(f"Cannot load {why}", log)
+    assert "Traceback" not in log
 
 
 @DAMAGES
-async def test_a_store_that_is_damaged_later_is_refused_and_the_old_models_go_on(
+async def test_store_damaged_later_is_not_reloaded_and_the_old_models_serve_on(
     serve: Serve, store: Path, damage: Damage, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serve(store=store, store_poll_s=0.05) as client:
-        before = await scores(client)
+        before = await classify_with_each(client)
         damage(store)
-        logged = ""
+        log = ""
 
-        async def refused() -> bool:
-            nonlocal logged
-            logged += capsys.readouterr().out
-            return "was not taken up" in logged
+        async def has_failed() -> bool:
+            nonlocal log
+            log += capsys.readouterr().out
+            return "Model store reload failed; still serving the previous models" in log
 
-        await asyncio.wait_for(eventually(refused), 20)
-        assert re.search(f"Refusing {why}", logged)
-        assert await scores(client) == before
+        await asyncio.wait_for(eventually(has_failed), 20)
+        assert re.search(f"Cannot load {why}", log)
+        assert await classify_with_each(client) == before
 
 
-async def scores(client: httpx.AsyncClient) -> list[object]:
-    """What each model that was there says; raises KeyError where one does not answer."""
-    asked = [client.post("/v1/classify", content=PICTURE, params={"model": name}) for name in ("tones", "colours")]
-    return [(answer["version"], answer["predictions"]) for answer in [(await each).json() for each in asked]]
+async def classify_with_each(client: httpx.AsyncClient) -> list[object]:
+    """Return the version and the predictions of two models; raises KeyError if one does not respond."""
+    results = []
+    for name in ("tones", "colours"):
+        result = (await client.post("/v1/classify", content=IMAGE, params={"model": name})).json()
+        results.append((result["version"], result["predictions"]))
+    return results

@@ -1,4 +1,4 @@
-"""docs/api.md leaves out nothing that the service has, and promises nothing that it has not."""
+"""docs/api.md documents all endpoints, parameters, fields and errors of the API, and no others."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.support.paths import ROOT
 API = ROOT / "docs" / "api.md"
 SECTIONS = sections(API)
 TEXT = API.read_text()
-ADDRESS = re.compile(r"`(GET|POST|PUT) (/[^`?]*)")
+ENDPOINT = re.compile(r"`(GET|POST|PUT) (/[^`?]*)")
 ERRORS = re.compile(r"^Errors.*: .*\d{3}.*$", re.MULTILINE)
 ROW = re.compile(r"^\| (\d{3}) \| `(\w+)` \|", re.MULTILINE)
 ANYWHERE = {"200", "500"}
-"""Statuses that any address may have."""
+"""Statuses that any endpoint may have."""
 
 Operations = dict[tuple[str, str], dict[str, Any]]
 
@@ -35,61 +35,68 @@ def openapi() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def operations(openapi: dict[str, Any]) -> Operations:
-    """(method, path) -> what OpenAPI says of it."""
+    """(method, path) -> operation of the OpenAPI document."""
     paths = openapi["paths"]
-    return {(method.upper(), path): each for path in paths for method, each in paths[path].items()}
+    return {(method.upper(), path): operation for path in paths for method, operation in paths[path].items()}
 
 
-def test_every_address_is_told_and_no_other(operations: Operations) -> None:
-    assert set(ADDRESS.findall(TEXT)) == set(operations)
+def test_exactly_the_existing_endpoints_are_documented(operations: Operations) -> None:
+    assert set(ENDPOINT.findall(TEXT)) == set(operations)
 
 
-def test_every_parameter_and_header_is_told(openapi: dict[str, Any], operations: Operations) -> None:
+def test_every_parameter_and_header_is_documented(openapi: dict[str, Any], operations: Operations) -> None:
     shared = openapi["components"].get("parameters", {}).values()
-    parameters = [*shared, *(each for operation in operations.values() for each in operation.get("parameters", []))]
-    names = {each["name"] for each in parameters if each.get("in") in ("query", "header")}
+    parameters = [*shared]
+    for operation in operations.values():
+        parameters += operation.get("parameters", [])
+    names = {parameter["name"] for parameter in parameters if parameter.get("in") in ("query", "header")}
     assert names
     assert {name for name in names if f"`{name}`" not in TEXT} == set()
 
 
-def test_every_field_of_an_answer_is_told(openapi: dict[str, Any]) -> None:
+def test_every_response_field_is_documented(openapi: dict[str, Any]) -> None:
     schemas = openapi["components"]["schemas"]
     fields = {field for schema in schemas.values() for field in schema.get("properties", {})}
     assert fields
     assert {field for field in fields if f"`{field}`" not in TEXT and f'"{field}"' not in TEXT} == set()
 
 
-def test_the_errors_of_every_address_are_told_beside_it(operations: Operations) -> None:
-    told: set[tuple[str, str]] = set()
+def test_errors_of_every_endpoint_are_listed_in_its_section(operations: Operations) -> None:
+    documented: set[tuple[str, str]] = set()
     for section in SECTIONS:
         if errors := ERRORS.search(section.text):
-            addresses = set(ADDRESS.findall(section.text))
-            told |= addresses
-            known = {status for address in addresses for status in operations[address]["responses"]}
-            assert set(re.findall(r"\d{3}", errors[0])) == known - ANYWHERE, section.title
-    assert {address for address, each in operations.items() if not set(each["responses"]) <= ANYWHERE} <= told
+            endpoints = set(ENDPOINT.findall(section.text))
+            documented |= endpoints
+            statuses = {status for endpoint in endpoints for status in operations[endpoint]["responses"]}
+            assert set(re.findall(r"\d{3}", errors[0])) == statuses - ANYWHERE, section.title
+    with_errors = {
+        endpoint for endpoint, operation in operations.items() if not set(operation["responses"]) <= ANYWHERE
+    }
+    assert with_errors <= documented
 
 
-def test_every_error_has_its_row() -> None:
+def test_every_error_code_has_a_row() -> None:
     rows = [(int(status), code) for status, code in ROW.findall(TEXT)]
     codes = {(status, kind.code) for kind, status in problems.STATUS.items()}  # type: ignore[attr-defined]
     assert set(rows) == codes | {(404, "not_found"), (405, "method_not_allowed"), (500, BatchFailed.code)}
     assert len(rows) == len(set(rows))
 
 
-def test_what_is_shown_in_one_language_is_shown_in_all() -> None:
-    shown = {section.title: [each.language for each in section.examples] for section in SECTIONS if section.examples}
-    assert shown
-    assert {title: languages for title, languages in shown.items() if languages != list(LANGUAGES)} == {}
+def test_sections_with_examples_have_them_in_all_languages() -> None:
+    languages_by_section = {
+        section.title: [example.language for example in section.examples] for section in SECTIONS if section.examples
+    }
+    assert languages_by_section
+    assert {title: languages for title, languages in languages_by_section.items() if languages != list(LANGUAGES)} == {}
 
 
 @cache
 def anchors(document: Path) -> set[str]:
-    """The headings of a document as GitHub names them in links."""
+    """The anchors that GitHub creates for the headings of a document."""
     return {re.sub(r"[^\w -]", "", section.title.lower()).replace(" ", "-") for section in sections(document)}
 
 
-def test_links_lead_to_files_and_headings() -> None:
+def test_links_point_to_existing_files_and_headings() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("https:")]
     assert links
     for path, _, anchor in (link.partition("#") for link in links):

@@ -1,4 +1,4 @@
-"""Every example of docs/api.md and the README runs as it is, and is answered as it says."""
+"""Every example in docs/api.md and the README runs unchanged and gets the documented response."""
 
 from __future__ import annotations
 
@@ -16,32 +16,31 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.support import tiny_app as tiny
-from tests.support.browser import chromium, needs_chromium
+from tests.support import colour_store
+from tests.support.browser import needs_chromium, running_chromium
+from tests.support.colour_images import COLOURS
 from tests.support.documents import Example, differences, sections
 from tests.support.encoded_images import encoded
 from tests.support.paths import ROOT
 from tests.support.processes import server
 
-__all__ = ["chromium"]  # a fixture
-
 API, README = ROOT / "docs" / "api.md", ROOT / "README.md"
 HOST = "localhost:8000"
-LIKELIEST = ("cat", "dog", "frog", "deer", "bird")
-VERSIONS = 3  # the documents name the shipped version
+LABELS = ("cat", "dog", "frog", "deer", "bird")
+VERSIONS = 3  # the documents use the shipped version
 CURL = 'set -euo pipefail; curl() { command curl --fail-with-body --silent --show-error "$@"; }\n'
-REFUSED = 22  # curl's exit code where the status is an error
+CURL_HTTP_ERROR = 22  # exit code of curl if the status is an error
 
-LISTENING = """async () => {
-    const answers = [], accepted = [];
-    const console = { log: (...all) => answers.push(...all) };
-    const fetch = async (...all) => {
-        const response = await window.fetch(...all);
-        accepted.push(response.ok);
+RUN_EXAMPLE = """async () => {
+    const responses = [], ok = [];
+    const console = { log: (...values) => responses.push(...values) };
+    const fetch = async (...args) => {
+        const response = await window.fetch(...args);
+        ok.push(response.ok);
         return response;
     };
     { EXAMPLE }
-    return { answers, accepted };
+    return { responses, ok };
 }"""
 
 needs_curl = [pytest.mark.skipif(shutil.which("curl") is None, reason="no curl is installed")]
@@ -49,20 +48,20 @@ needs_curl = [pytest.mark.skipif(shutil.which("curl") is None, reason="no curl i
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of models with the names of the shipped ones, and with labels that the document shows."""
+    """A server whose models have the names of the shipped ones and the labels of the documents."""
     store = tmp_path_factory.mktemp("store")
-    tiny.build(store)
+    colour_store.build(store)
     for _ in range(VERSIONS):
-        tiny.add_classifier(store, "cifar10", "near_net", dict(zip(LIKELIEST, tiny.COLOURS.values(), strict=False)))
-        tiny.add_classifier(store, "tiny_imagenet", "near_net")
+        colour_store.add_classifier(store, "cifar10", "near_net", dict(zip(LABELS, COLOURS.values(), strict=False)))
+        colour_store.add_classifier(store, "tiny_imagenet", "near_net")
     with server("tests.support.tiny_server", APP_STORE=str(store)) as started:
         yield started.address().removeprefix("http://")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the examples name."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """A folder with the files that the examples use."""
+    folder = tmp_path_factory.mktemp("images")
     for name in ("photo.jpg", "a.jpg", "b.jpg"):
         (folder / name).write_bytes(encoded("blue", "JPEG"))
     (folder / "letter.txt").write_text("Dear reader")
@@ -73,8 +72,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
 def page(chromium: Browser, host: str, folder: Path) -> Page:
-    """A page from the server's own address with the field that the document shows, and files chosen in it."""
+    """A page of the server's origin with the file input of the document, in which files are chosen."""
     (field,) = re.findall(r"```html\n(.*?)```", API.read_text(), re.DOTALL)
     page = chromium.new_page()
     page.goto(f"http://{host}/livez")
@@ -84,23 +89,23 @@ def page(chromium: Browser, host: str, folder: Path) -> Page:
 
 
 def examples(language: str, marks: Sequence[pytest.MarkDecorator] = ()) -> pytest.MarkDecorator:
-    """Those of both documents that ask the server."""
-    chosen = [
+    """Parametrize with the examples of both documents that call the server."""
+    parameters = [
         pytest.param(example, id=str(example), marks=marks)
         for document in (API, README)
         for section in sections(document)
         for example in section.examples
         if example.language == language and HOST in example.code
     ]
-    return pytest.mark.parametrize("example", chosen)
+    return pytest.mark.parametrize("example", parameters)
 
 
 @examples("bash", needs_curl)
 def test_curl(example: Example, host: str, folder: Path) -> None:
     code = CURL + example.code.replace(HOST, host)
     ran = subprocess.run(["bash", "-c", code], cwd=folder, capture_output=True, text=True, timeout=30)
-    with naming(example):
-        assert ran.returncode == (REFUSED if is_refused(example) else 0), ran.stderr + ran.stdout
+    with add_example_note(example):
+        assert ran.returncode == (CURL_HTTP_ERROR if is_error(example) else 0), ran.stderr + ran.stdout
         check(example, list(documents_in(ran.stdout)) if example.answer else [])
 
 
@@ -110,7 +115,7 @@ def test_python(
 ) -> None:
     monkeypatch.chdir(folder)
     code = "\n" * (example.line - 1) + example.code.replace(HOST, host)
-    with naming(example):
+    with add_example_note(example):
         exec(compile(code, str(example.document), "exec"), {})
         printed = capsys.readouterr().out.splitlines()
         check(example, list(map(ast.literal_eval, printed)) if example.answer else [])
@@ -118,15 +123,15 @@ def test_python(
 
 @examples("js", needs_chromium)
 def test_javascript(example: Example, host: str, page: Page) -> None:
-    with naming(example):
-        ran = page.evaluate(LISTENING.replace("EXAMPLE", example.code.replace(HOST, host)))
-        assert set(ran["accepted"]) == {not is_refused(example)}, ran
-        check(example, ran["answers"])
+    with add_example_note(example):
+        ran = page.evaluate(RUN_EXAMPLE.replace("EXAMPLE", example.code.replace(HOST, host)))
+        assert set(ran["ok"]) == {not is_error(example)}, ran
+        check(example, ran["responses"])
 
 
 @contextmanager
-def naming(example: Example) -> Iterator[None]:
-    """Whatever goes wrong names the example."""
+def add_example_note(example: Example) -> Iterator[None]:
+    """Add the example to every exception."""
     try:
         yield
     except Exception as error:
@@ -135,21 +140,21 @@ def naming(example: Example) -> Iterator[None]:
 
 
 def check(example: Example, answers: Sequence[Any]) -> None:
-    """Each answer has the form that the document shows, where it shows one."""
+    """Check the form of the responses, if the document shows one."""
     if example.answer is None:
         return
-    assert answers, "it prints no answer"
+    assert answers, "it prints no response"
     for answer in answers:
         assert list(differences(example.answer, answer)) == []
 
 
-def is_refused(example: Example) -> bool:
-    """Whether an error is shown for its answer."""
+def is_error(example: Example) -> bool:
+    """Return whether the documented response is an error."""
     return isinstance(example.answer, dict) and "code" in example.answer
 
 
 def documents_in(text: str) -> Iterator[Any]:
-    """JSON documents, one behind the other."""
+    """Split concatenated JSON documents."""
     while text := text.lstrip():
         document, end = json.JSONDecoder().raw_decode(text)
         yield document
@@ -170,7 +175,7 @@ def documents_in(text: str) -> Iterator[Any]:
         ({"a": True}, {"a": 1}, "not like True"),
     ],
 )
-def test_an_answer_of_another_form_is_told(shown: Any, answer: Any, words: str | None) -> None:
-    found = list(differences(shown, answer))
-    assert len(found) == (0 if words is None else 1)
-    assert words is None or words in found[0]
+def test_differences_in_form_are_reported(shown: Any, answer: Any, words: str | None) -> None:
+    messages = list(differences(shown, answer))
+    assert len(messages) == (0 if words is None else 1)
+    assert words is None or words in messages[0]

@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app.conftest import Serve
+from tests.support.asgi import Serve
+from tests.support.colour_engine import ColourEngine
+from tests.support.colour_images import COLOURS
 from tests.support.encoded_images import encoded
-from tests.support.tiny_app import COLOURS, ColourEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -111,16 +112,16 @@ async def test_several_models_agree_with_each_asked_alone(client: httpx.AsyncCli
     ids=["one spec", "two specs", "three models of two specs", "another extractor"],
 )
 async def test_models_share_a_row_for_each_spec_and_extractor(
-    client: httpx.AsyncClient, engine: ColourEngine, model: str, rows: int
+    own_client: httpx.AsyncClient, engine: ColourEngine, model: str, rows: int
 ) -> None:
-    await ask(client, model=model)
+    await ask(own_client, model=model)
     assert sum(engine.sizes) == rows
 
 
 async def test_a_model_of_another_extractor_leaves_the_first_alone(
-    client: httpx.AsyncClient, engine: ColourEngine
+    own_client: httpx.AsyncClient, engine: ColourEngine
 ) -> None:
-    await ask(client, model="far")
+    await ask(own_client, model="far")
     assert engine.sizes == []
 
 

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.heads import Floats
+from models.arrays import Floats
 from models.preprocess import PreprocessSpec, preprocess
-from tests.app.conftest import Serve
-from tests.app.inference.test_load import queued
+from tests.support.asgi import Serve, wait_for_queued
+from tests.support.colour_engine import ColourEngine, mean_colours
 from tests.support.encoded_images import encoded
-from tests.support.tiny_app import ColourEngine, pool
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +29,7 @@ async def embed(client: httpx.AsyncClient, accept: str | None = None, **query: A
 
 def expected(spec: PreprocessSpec) -> Floats:
     pixels = np.asarray(Image.open(BytesIO(PICTURE)).convert("RGB"))
-    (features,) = pool(preprocess(pixels, spec)[None])
+    (features,) = mean_colours(preprocess(pixels, spec)[None])
     return np.asarray(features)
 
 
@@ -69,7 +68,7 @@ async def test_features_share_the_row_of_classifiers(serve: Serve, engine: Colou
         first = asyncio.create_task(embed(client))
         await asyncio.to_thread(engine.began.acquire)
         rest = [asyncio.create_task(embed(client)), asyncio.create_task(client.post("/v1/classify", content=PICTURE))]
-        await queued(client, 2)
+        await wait_for_queued(client, 2)
         engine.go.set()
         assert [response.status_code for response in await asyncio.gather(first, *rest)] == [200] * 3
         assert engine.sizes == [1, 2]

@@ -18,12 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import VERSION
 from app.main import create_app
-from app.middleware.access_log import SECURITY_HEADERS
+from app.middleware.request_context import SECURITY_HEADERS
 from app.settings import Settings
 from models.artifacts.catalog import Catalog
-from models.artifacts.store import Versions
+from models.artifacts.store import ArtifactVersions
 from models.errors import CorruptArtifact
-from tests.app.conftest import Serve, running
+from tests.support.asgi import Serve, running
 from tests.support.encoded_images import encoded
 from tests.support.paths import ROOT
 
@@ -50,8 +50,8 @@ def test_the_health_check_loads_nothing_of_the_app() -> None:
 def test_a_logged_fault_does_not_show_the_values_of_variables(as_json: bool) -> None:
     script = f"""
 import structlog
-from app import logs
-logs.configure("info", {as_json})
+from app.telemetry.logging import configure_logging
+configure_logging("info", {as_json})
 def fail(picture): raise ZeroDivisionError
 try: fail("sec" + "ret")
 except ZeroDivisionError as error: structlog.get_logger("app").error("request failed", exc_info=error)
@@ -64,8 +64,8 @@ except ZeroDivisionError as error: structlog.get_logger("app").error("request fa
 def test_our_own_entries_and_those_of_libraries_look_alike() -> None:
     script = """
 import logging, structlog
-from app import logs
-logs.configure("info", True)
+from app.telemetry.logging import configure_logging
+configure_logging("info", True)
 with structlog.contextvars.bound_contextvars(request_id="one"):
     structlog.get_logger("app").warning("ours")
     logging.getLogger("library").warning("theirs")
@@ -82,8 +82,8 @@ with structlog.contextvars.bound_contextvars(request_id="one"):
 def test_a_log_that_cannot_be_written_does_no_harm(nowhere: str) -> None:
     script = """
 import structlog
-from app import logs
-logs.configure("info", True)
+from app.telemetry.logging import configure_logging
+configure_logging("info", True)
 structlog.get_logger("app").info("request")
 print("answered")
 """
@@ -94,7 +94,7 @@ print("answered")
 async def test_until_the_models_are_warm_only_liveness_is_200(tiny_store: Path) -> None:
     go = threading.Event()
 
-    def wait(_settings: Settings, _before: Catalog | None, _hidden: Versions) -> Catalog:
+    def wait(_settings: Settings, _before: Catalog | None, _hidden: ArtifactVersions) -> Catalog:
         go.wait(10)
         raise CorruptArtifact("a test")
 
@@ -113,7 +113,7 @@ async def test_until_the_models_are_warm_only_liveness_is_200(tiny_store: Path) 
 async def test_models_that_cannot_be_loaded_are_told_to_the_process(tiny_store: Path) -> None:
     failed = threading.Event()
 
-    def refuse(_settings: Settings, _before: Catalog | None, _hidden: Versions) -> Catalog:
+    def refuse(_settings: Settings, _before: Catalog | None, _hidden: ArtifactVersions) -> Catalog:
         raise CorruptArtifact("Refusing the test")
 
     app = create_app(Settings(store=tiny_store), load_models=refuse, on_failure=failed.set)
@@ -186,13 +186,13 @@ def samples(text: str) -> dict[str, float]:
     }
 
 
-async def test_metrics_count_and_time_requests(client: httpx.AsyncClient) -> None:
+async def test_metrics_count_and_time_requests(own_client: httpx.AsyncClient) -> None:
     for _ in range(3):
-        await client.post("/v1/classify", content=PICTURE)
-    await client.post("/v1/classify", content=b"text")
-    await client.get("/v1/models/colours")
-    await client.get("/nowhere/in/particular")
-    found = samples((await client.get("/metrics")).text)
+        await own_client.post("/v1/classify", content=PICTURE)
+    await own_client.post("/v1/classify", content=b"text")
+    await own_client.get("/v1/models/colours")
+    await own_client.get("/nowhere/in/particular")
+    found = samples((await own_client.get("/metrics")).text)
     assert found["classifier_requests_total['/v1/classify', '200', 'POST']"] == 3
     assert found["classifier_requests_total['/v1/classify', '415', 'POST']"] == 1
     assert found["classifier_requests_total['/v1/models/{name}', '200', 'GET']"] == 1
@@ -210,7 +210,7 @@ async def test_metrics_count_and_time_requests(client: httpx.AsyncClient) -> Non
 async def test_probes_do_not_count_as_work_that_was_refused(make_app: Callable[..., FastAPI]) -> None:
     app = make_app()
     async with running(app) as client:
-        app.state.held.lifecycle.drain()
+        app.state.app_state.lifecycle.drain()
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/v1/models")).status_code == 503
         found = samples((await client.get("/metrics")).text)

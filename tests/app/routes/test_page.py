@@ -2,39 +2,18 @@ from __future__ import annotations
 
 import base64
 import re
-from html.parser import HTMLParser
 from io import BytesIO
 
 import httpx
 import pytest
 from PIL import Image
 
-from tests.app.conftest import Serve
+from tests.support.asgi import Serve
+from tests.support.colour_engine import ColourEngine
 from tests.support.encoded_images import HEIC, encoded
-from tests.support.tiny_app import ColourEngine
+from tests.support.html import Elements
 
 pytestmark = pytest.mark.anyio
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes, but for what lies in templates and is not shown."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.in_template = False
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.in_template = self.in_template or tag == "template"
-        if not self.in_template:
-            self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        self.in_template = self.in_template and tag != "template"
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 def _choices(page: Elements) -> list[str | None]:
@@ -49,13 +28,13 @@ async def upload(client: httpx.AsyncClient, picture: bytes, **fields: str) -> ht
     return await client.post("/", files={"file": ("photo", picture)}, data=fields)
 
 
-async def test_the_form_has_nothing_inline_and_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+async def test_form_has_no_inline_scripts_or_foreign_resources(client: httpx.AsyncClient) -> None:
     response = await client.get("/")
     assert response.status_code == 200
     page = Elements(response.text)
     assert [(script["type"], script["src"]) for script in page.all("script")] == [("module", "/static/js/main.js")]
-    assert not [attributes for _, attributes in page.found if any(name.startswith("on") for name in attributes)]
-    assert not [attributes for _, attributes in page.found if "style" in attributes]
+    assert not [attributes for _, attributes in page.elements if any(name.startswith("on") for name in attributes)]
+    assert not [attributes for _, attributes in page.elements if "style" in attributes]
     for link in page.all("link"):
         href = str(link["href"])
         assert href.startswith("/static/")
@@ -67,7 +46,7 @@ async def test_the_form_has_nothing_inline_and_nothing_from_elsewhere(client: ht
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-async def test_an_upload_shows_the_picture_and_five_bars(client: httpx.AsyncClient, kind: str) -> None:
+async def test_upload_shows_the_image_and_five_classes(client: httpx.AsyncClient, kind: str) -> None:
     response = await upload(client, encoded("yellow", kind, (1200, 900)), model="tones@1")
     assert response.status_code == 200
     page = Elements(response.text)
@@ -77,7 +56,7 @@ async def test_an_upload_shows_the_picture_and_five_bars(client: httpx.AsyncClie
     assert (shown.format, shown.size) == ("JPEG", (480, 360))
     assert "Most likely: yellow" in response.text
     assert len(re.findall(r"\d+\.\d %", response.text)) == 5
-    assert "tones, version 1</a>, which knows 6 classes" in response.text
+    assert "tones, version 1</a> (6 classes)" in response.text
     assert _chosen(page) == ["tones@1"]
 
 
@@ -95,14 +74,14 @@ async def test_the_page_and_the_api_agree(client: httpx.AsyncClient) -> None:
     [
         (b"", {}, 400, "The image is empty"),
         (b"hello", {}, 415, "JPEG, PNG"),
-        (HEIC, {}, 415, "HEIC images are not read here"),
+        (HEIC, {}, 415, "HEIC images are not supported"),
         (encoded()[:200], {}, 422, "cannot be decoded"),
         (bytes(300_000), {}, 413, "200,000 bytes"),
         (encoded(), {"model": "<b>x</b>"}, 404, "There is no model &lt;b&gt;x&lt;/b&gt;"),
     ],
     ids=["empty", "text", "HEIC", "truncated", "too large", "unknown model"],
 )
-async def test_what_goes_wrong_is_told_in_plain_words_on_the_page(
+async def test_errors_are_explained_on_the_page(
     serve: Serve, picture: bytes, fields: dict[str, str], status: int, words: str
 ) -> None:
     async with serve(max_body_bytes=200_000) as client:
@@ -114,7 +93,7 @@ async def test_what_goes_wrong_is_told_in_plain_words_on_the_page(
     assert len(Elements(response.text).all("form")) == 1
 
 
-async def test_a_fault_of_ours_leaks_nothing_on_the_page(serve: Serve, engine: ColourEngine) -> None:
+async def test_internal_error_leaks_no_details_on_the_page(serve: Serve, engine: ColourEngine) -> None:
     async with serve() as client:
         engine.broken = True
         response = await upload(client, encoded())
@@ -124,9 +103,9 @@ async def test_a_fault_of_ours_leaks_nothing_on_the_page(serve: Serve, engine: C
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-async def test_nothing_refers_to_another_origin(client: httpx.AsyncClient, path: str) -> None:
+async def test_page_refers_to_no_other_origin(client: httpx.AsyncClient, path: str) -> None:
     page = Elements((await client.get(path)).text)
-    for _, attributes in page.found:
+    for _, attributes in page.elements:
         for name in ("src", "href", "action", "data-openapi"):
             address = attributes.get(name)
             if address and not address.startswith("#"):
@@ -142,13 +121,13 @@ async def test_docs_have_no_inline_script_or_style(client: httpx.AsyncClient) ->
     assert "cdn" not in html
 
 
-async def test_the_style_sheets_ask_for_nothing_else(client: httpx.AsyncClient) -> None:
+async def test_style_sheets_load_nothing_else(client: httpx.AsyncClient) -> None:
     for path in ("/static/vendor/simple.min.css", "/static/page.css"):
         css = (await client.get(path)).text
         assert "@import" not in css
         assert not re.search(r"url\((?!['\"]?data:)", css)
 
 
-async def test_favicon_is_there_for_browsers_that_guess(client: httpx.AsyncClient) -> None:
+async def test_favicon_ico_redirects_to_the_svg_icon(client: httpx.AsyncClient) -> None:
     response = await client.get("/favicon.ico", follow_redirects=True)
     assert (response.status_code, response.headers["Content-Type"]) == (200, "image/svg+xml")

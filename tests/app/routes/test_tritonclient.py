@@ -13,10 +13,11 @@ import tritonclient.http
 import tritonclient.http.aio
 from tritonclient.utils import InferenceServerException
 
-from tests.app.routes.test_v2 import LABELS, pixels_of
-from tests.support.encoded_images import encoded
+from tests.support.colour_images import COLOURS
+from tests.support.encoded_images import decoded_pixels, encoded
 
-PICTURES = {colour: encoded(colour) for colour in ("red", "green", "blue")}
+LABELS = tuple(COLOURS)
+IMAGES = {colour: encoded(colour) for colour in ("red", "green", "blue")}
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +32,22 @@ def client(address: str) -> Iterator[Any]:
     client.close()
 
 
-def tensor(kind: str, colours: list[str], *, binary: bool) -> Any:
+def input_tensor(kind: str, colours: list[str], *, binary: bool) -> Any:
+    """Return images of these colours as a tensor: `pixels`, or encoded as `image`."""
     if kind == "pixels":
-        values = np.stack([pixels_of(PICTURES[colour]) for colour in colours])
-        made = tritonclient.http.InferInput("pixels", list(values.shape), "UINT8")
+        values = np.stack([decoded_pixels(IMAGES[colour]) for colour in colours])
+        tensor = tritonclient.http.InferInput("pixels", list(values.shape), "UINT8")
     else:
-        pictures = [PICTURES[colour] for colour in colours]
-        values = np.array(pictures if binary else [base64.b64encode(picture) for picture in pictures], dtype=np.object_)
-        made = tritonclient.http.InferInput("image", [len(colours)], "BYTES")
-    made.set_data_from_numpy(values, binary_data=binary)
-    return made
+        images = [IMAGES[colour] for colour in colours]
+        values = np.array(images if binary else [base64.b64encode(image) for image in images], dtype=np.object_)
+        tensor = tritonclient.http.InferInput("image", [len(colours)], "BYTES")
+    tensor.set_data_from_numpy(values, binary_data=binary)
+    return tensor
+
+
+def likeliest_label(result: Any) -> str:
+    """Return the likeliest label of the first image."""
+    return LABELS[int(result.as_numpy("probabilities").argmax())]
 
 
 def test_metadata_and_readiness(client: Any) -> None:
@@ -61,7 +68,7 @@ def test_metadata_and_readiness(client: Any) -> None:
 @pytest.mark.parametrize("colours", [["red"], ["blue", "red", "green"]])
 def test_probabilities(client: Any, colours: list[str], kind: str, binary_in: bool, binary_out: bool) -> None:
     output = tritonclient.http.InferRequestedOutput("probabilities", binary_data=binary_out)
-    result = client.infer("colours", [tensor(kind, colours, binary=binary_in)], outputs=[output], request_id="7")
+    result = client.infer("colours", [input_tensor(kind, colours, binary=binary_in)], outputs=[output], request_id="7")
     assert result.get_response()["id"] == "7"
     probabilities = result.as_numpy("probabilities")
     assert probabilities.shape == (len(colours), 6)
@@ -70,42 +77,42 @@ def test_probabilities(client: Any, colours: list[str], kind: str, binary_in: bo
 
 
 @pytest.mark.parametrize("binary_out", [True, False])
-def test_classes(client: Any, binary_out: bool) -> None:
+def test_class_labels(client: Any, binary_out: bool) -> None:
     output = tritonclient.http.InferRequestedOutput("probabilities", binary_data=binary_out, class_count=3)
-    result = client.infer("colours", [tensor("image", ["green", "blue"], binary=True)], outputs=[output])
-    found = result.as_numpy("probabilities")
-    assert found.shape == (2, 3)
-    texts = [text.decode() if isinstance(text, bytes) else text for text in found[:, 0]]
+    result = client.infer("colours", [input_tensor("image", ["green", "blue"], binary=True)], outputs=[output])
+    classes = result.as_numpy("probabilities")
+    assert classes.shape == (2, 3)
+    texts = [text.decode() if isinstance(text, bytes) else text for text in classes[:, 0]]
     assert [text.rpartition(":")[2] for text in texts] == ["green", "blue"]
 
 
-def test_without_outputs_all_of_them_come_as_bytes(client: Any) -> None:
-    result = client.infer("colours", [tensor("pixels", ["red"], binary=True)], model_version="1")
+def test_output_is_binary_if_none_is_requested(client: Any) -> None:
+    result = client.infer("colours", [input_tensor("pixels", ["red"], binary=True)], model_version="1")
     assert result.get_response()["model_version"] == "1"
-    assert LABELS[int(result.as_numpy("probabilities").argmax())] == "red"
+    assert likeliest_label(result) == "red"
 
 
-def test_many_at_once_through_its_own_threads(address: str) -> None:
+def test_concurrent_requests_from_its_own_threads(address: str) -> None:
     client = tritonclient.http.InferenceServerClient(address, concurrency=4)
     colours = ["red", "green", "blue"] * 10
-    pending = [client.async_infer("colours", [tensor("image", [colour], binary=True)]) for colour in colours]
-    found = [LABELS[int(each.get_result().as_numpy("probabilities").argmax())] for each in pending]
+    pending = [client.async_infer("colours", [input_tensor("image", [colour], binary=True)]) for colour in colours]
+    labels = [likeliest_label(request.get_result()) for request in pending]
     client.close()
-    assert found == colours
+    assert labels == colours
 
 
-def test_the_asynchronous_client(address: str) -> None:
-    async def ask() -> list[str]:
+def test_asynchronous_client(address: str) -> None:
+    async def classify_all() -> list[str]:
         async with tritonclient.http.aio.InferenceServerClient(address) as client:
-            answers = await asyncio.gather(
-                *(client.infer("colours", [tensor("pixels", [colour], binary=True)]) for colour in PICTURES)
+            results = await asyncio.gather(
+                *(client.infer("colours", [input_tensor("pixels", [colour], binary=True)]) for colour in IMAGES)
             )
-            return [LABELS[int(answer.as_numpy("probabilities").argmax())] for answer in answers]
+            return [likeliest_label(result) for result in results]
 
-    assert asyncio.run(ask()) == list(PICTURES)
+    assert asyncio.run(classify_all()) == list(IMAGES)
 
 
-def test_an_error_is_told_in_its_own_form(client: Any) -> None:
+def test_error_is_raised_as_its_own_exception(client: Any) -> None:
     broken = tritonclient.http.InferInput("image", [1], "BYTES")
     broken.set_data_from_numpy(np.array([b"no image"], dtype=np.object_))
     with pytest.raises(InferenceServerException, match="not an image"):

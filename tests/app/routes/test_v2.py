@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from io import BytesIO
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.app.conftest import Serve
-from tests.app.inference.test_load import queued, sample
-from tests.support.encoded_images import encoded
-from tests.support.tiny_app import COLOURS, ColourEngine
+from tests.support.asgi import Serve, metric_value, wait_for_queued
+from tests.support.colour_engine import ColourEngine
+from tests.support.colour_images import COLOURS
+from tests.support.encoded_images import decoded_pixels, encoded
 
 pytestmark = pytest.mark.anyio
 
@@ -28,10 +26,6 @@ LABELS = tuple(COLOURS)
 def image_input(*pictures: bytes, **more: Any) -> dict[str, Any]:
     data = [base64.b64encode(picture).decode() for picture in pictures]
     return {"name": "image", "datatype": "BYTES", "shape": [len(pictures)], "data": data, **more}
-
-
-def pixels_of(picture: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.asarray(Image.open(BytesIO(picture)).convert("RGB"))
 
 
 async def infer(client: httpx.AsyncClient, *inputs: dict[str, Any], path: str = INFER, **more: Any) -> httpx.Response:
@@ -91,7 +85,7 @@ async def test_encoded_images_in_json(client: httpx.AsyncClient) -> None:
 
 
 async def test_pixels_in_json_nested_or_flat(client: httpx.AsyncClient) -> None:
-    pixels = np.stack([pixels_of(RED), pixels_of(BLUE)])
+    pixels = np.stack([decoded_pixels(RED), decoded_pixels(BLUE)])
     expected = [*await native(client, RED), *await native(client, BLUE)]
     for data in (pixels.tolist(), pixels.ravel().tolist()):
         tensor = {"name": "pixels", "datatype": "UINT8", "shape": list(pixels.shape), "data": data}
@@ -158,13 +152,13 @@ async def test_bytes_in_and_json_out(client: httpx.AsyncClient) -> None:
     np.testing.assert_allclose(response.json()["outputs"][0]["data"], await native(client, RED), atol=1e-5)
 
 
-async def test_images_of_one_request_share_batches(client: httpx.AsyncClient, engine: ColourEngine) -> None:
-    pixels = np.stack([pixels_of(RED)] * 8)
+async def test_images_of_one_request_share_batches(own_client: httpx.AsyncClient, engine: ColourEngine) -> None:
+    pixels = np.stack([decoded_pixels(RED)] * 8)
     tensor = {"name": "pixels", "datatype": "UINT8", "shape": list(pixels.shape), "data": pixels.tolist()}
     engine.go.clear()
-    request = asyncio.create_task(infer(client, tensor))
+    request = asyncio.create_task(infer(own_client, tensor))
     await asyncio.to_thread(engine.began.acquire)
-    await queued(client, 8 - engine.sizes[0])
+    await wait_for_queued(own_client, 8 - engine.sizes[0])
     engine.go.set()
     assert (await request).status_code == 200
     assert len(engine.sizes) == (2 if engine.sizes[0] < 8 else 1)
@@ -179,31 +173,31 @@ _PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 3]}
     ("tensor", "status", "words"),
     [
         ({"name": "image", "datatype": "BYTES", "shape": [1], "data": ["no base64!"]}, 400, "base64"),
-        ({"name": "image", "datatype": "BYTES", "shape": [2], "data": ["aaaa"]}, 400, "does not fit its shape"),
+        ({"name": "image", "datatype": "BYTES", "shape": [2], "data": ["aaaa"]}, 400, "does not match the shape"),
         ({"name": "image", "datatype": "BYTES", "shape": [1], "data": ["aaaa"]}, 415, "not an image"),
-        ({"name": "image", "datatype": "BYTES", "shape": [1], "data": [7]}, 400, "does not fit its shape"),
-        ({"name": "image", "datatype": "BYTES", "shape": [1]}, 400, "does not fit its shape"),
-        ({"name": "image", "datatype": "BYTES", "shape": [0], "data": []}, 422, "holds no image"),
-        ({"name": "image", "datatype": "BYTES", "shape": [-1], "data": []}, 422, "holds no image"),
-        ({"name": "image", "datatype": "BYTES", "shape": [99], "data": []}, 413, "is 64"),
+        ({"name": "image", "datatype": "BYTES", "shape": [1], "data": [7]}, 400, "does not match the shape"),
+        ({"name": "image", "datatype": "BYTES", "shape": [1]}, 400, "does not match the shape"),
+        ({"name": "image", "datatype": "BYTES", "shape": [0], "data": []}, 422, "contains no image"),
+        ({"name": "image", "datatype": "BYTES", "shape": [-1], "data": []}, 422, "contains no image"),
+        ({"name": "image", "datatype": "BYTES", "shape": [99], "data": []}, 413, "at most 64"),
         ({"name": "image", "datatype": "FP32", "shape": [1], "data": [1.0]}, 422, "BYTES"),
         ({"name": "other", "datatype": "BYTES", "shape": [1], "data": [""]}, 422, "`image`"),
-        ({**_PIXELS, "data": [1] * 11}, 400, "does not fit its shape"),
-        ({**_PIXELS, "data": [[1, 2], [3]]}, 400, "does not fit its shape"),
+        ({**_PIXELS, "data": [1] * 11}, 400, "does not match the shape"),
+        ({**_PIXELS, "data": [[1, 2], [3]]}, 400, "does not match the shape"),
         ({**_PIXELS, "data": [256] * 12}, 422, "0 to 255"),
         ({**_PIXELS, "data": [0.5] * 12}, 422, "0 to 255"),
         ({**_PIXELS, "data": ["a"] * 12}, 422, "0 to 255"),
         ({**_PIXELS, "shape": [2, 2, 3], "data": [1] * 12}, 422, "[n, height, width, 3]"),
         ({**_PIXELS, "shape": [1, 100000, 100000, 3], "data": []}, 413, "pixels"),
-        ({**_IMAGE, "parameters": {"binary_data_size": 5}}, 400, "fit the body"),
+        ({**_IMAGE, "parameters": {"binary_data_size": 5}}, 400, "match the body"),
         ({"name": "image"}, 422, "shape"),
-        ({**_PIXELS, "data": ["a" * 20_000] + [""] * 20_000}, 400, "does not fit its shape"),
-        ({**_PIXELS, "data": [[[[[[[[1]]]]]]]] * 12}, 400, "does not fit its shape"),
-        ({**_PIXELS, "data": [[]] * 100_000}, 400, "does not fit its shape"),
+        ({**_PIXELS, "data": ["a" * 20_000] + [""] * 20_000}, 400, "does not match the shape"),
+        ({**_PIXELS, "data": [[[[[[[[1]]]]]]]] * 12}, 400, "does not match the shape"),
+        ({**_PIXELS, "data": [[]] * 100_000}, 400, "does not match the shape"),
         ({**_PIXELS, "data": [True] * 12}, 422, "0 to 255"),
-        ({**_PIXELS, "data": None}, 400, "does not fit its shape"),
+        ({**_PIXELS, "data": None}, 400, "does not match the shape"),
         ({**_PIXELS, "shape": [1, 10**4000, 10**4000, 3], "data": []}, 422, "shape"),
-        ({**_IMAGE, "parameters": {"binary_data_size": True}}, 400, "fit the body"),
+        ({**_IMAGE, "parameters": {"binary_data_size": True}}, 400, "match the body"),
         ({**_IMAGE, "name": "x" * 300}, 422, "256 characters"),
     ],
 )
@@ -245,10 +239,10 @@ async def test_a_body_that_is_wrong_is_a_clear_error(
 
 
 @pytest.mark.parametrize("output", [{"name": "other"}, {"name": "probabilities", "parameters": {"classification": -1}}])
-async def test_an_output_that_is_not_there_is_an_error(client: httpx.AsyncClient, output: dict[str, Any]) -> None:
-    response = await infer(client, image_input(RED), outputs=[output])
+async def test_an_output_that_is_not_there_is_an_error(own_client: httpx.AsyncClient, output: dict[str, Any]) -> None:
+    response = await infer(own_client, image_input(RED), outputs=[output])
     assert response.status_code == 422
-    assert await sample(client, 'classifier_batch_size_count{extractor="near_net"}') == 0, "work was done for nothing"
+    assert await metric_value(own_client, 'classifier_batch_size_count{extractor="near_net"}') == 0, "work was done for nothing"
     assert "outputs" in response.json()["error"]
 
 
@@ -256,4 +250,4 @@ async def test_more_images_than_ever_find_room_are_refused(serve: Serve) -> None
     async with serve(queue_size=1, max_images=4) as client:
         response = await infer(client, image_input(RED, BLUE))
         assert response.status_code == 413
-        assert "is 1." in response.json()["error"]
+        assert "at most 1 " in response.json()["error"]

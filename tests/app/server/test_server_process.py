@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from app import page
-from app.auth.keys import Role, add
+from app.auth.keys import Role, add_key
 from app.page.examples import EXAMPLES
 from models.artifacts.store import DEFAULT_STORE
 from tests.support.encoded_images import encoded
@@ -66,7 +66,7 @@ def test_probes_answer_while_the_models_are_being_loaded(tiny_store: Path) -> No
         waiting = get(address, "/readyz")
         assert (waiting.status, waiting.json["code"]) == (503, "not_ready")
         assert post(address, PICTURE).json["code"] == "not_ready"
-        assert b"being loaded" in get(address, "/").body
+        assert b"models are loading" in get(address, "/").body
         assert health(port) == 1
         started.address()
         assert get(address, "/readyz").status == 200
@@ -86,7 +86,7 @@ def test_a_corrupted_store_is_refused_with_one_clear_line(tiny_store: Path, tmp_
     with server(TINY, APP_STORE=str(store)) as started:
         assert started.exit_code() == 1
     (line,) = (each for each in map(json.loads, started.lines) if each["level"] == "critical")
-    assert "Refusing tones@1" in line["event"]
+    assert "Cannot load tones@1" in line["event"]
     assert "head.pkl was changed" in line["event"]
     assert "Traceback" not in started.log
 
@@ -94,7 +94,7 @@ def test_a_corrupted_store_is_refused_with_one_clear_line(tiny_store: Path, tmp_
 def test_a_default_model_that_is_not_there_is_refused(tiny_store: Path) -> None:
     with server(TINY, APP_STORE=str(tiny_store), APP_DEFAULT_MODEL="nosuch") as started:
         assert started.exit_code() == 1
-    assert "APP_DEFAULT_MODEL=nosuch: There is no model nosuch. There is: colours@2" in started.log
+    assert "APP_DEFAULT_MODEL=nosuch: There is no model nosuch. Available: colours@2" in started.log
 
 
 def test_an_empty_store_says_how_to_make_a_model(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_wrong_settings_are_one_line_each_and_exit_with_2() -> None:
 def test_a_misspelt_setting_is_pointed_out(tmp_path: Path) -> None:
     with server("app", APP_STORE=str(tmp_path), APP_MAXBATCH="4") as started:
         started.exit_code()
-    assert "APP_MAXBATCH is no setting and was ignored. Did you mean APP_MAX_BATCH?" in started.log
+    assert "APP_MAXBATCH is not a setting and was ignored. Did you mean APP_MAX_BATCH?" in started.log
 
 
 def test_the_access_log_is_json_and_says_nothing_of_the_picture(tiny_store: Path) -> None:
@@ -146,8 +146,8 @@ def test_the_access_log_is_json_and_says_nothing_of_the_picture(tiny_store: Path
     assert hashlib.sha256(PICTURE).hexdigest() not in started.log
 
 
-def test_of_a_picture_size_format_and_digest_are_logged_where_it_is_wanted(tiny_store: Path, tmp_path: Path) -> None:
-    key = add(tmp_path / "keys", "laptop", Role.USER)
+def test_image_size_format_and_digest_are_logged_if_enabled(tiny_store: Path, tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys", "laptop", Role.USER)
     with server(
         TINY, APP_STORE=str(tiny_store), APP_LOG_IMAGES="1", APP_API_KEYS_FILE=str(tmp_path / "keys")
     ) as started:
@@ -156,11 +156,11 @@ def test_of_a_picture_size_format_and_digest_are_logged_where_it_is_wanted(tiny_
         started.terminate()
         started.exit_code()
     entries = [json.loads(line) for line in started.lines]
-    (picture,) = (each for each in entries if each["event"] == "picture")
+    (image,) = (entry for entry in entries if entry["event"] == "image")
     digest = hashlib.sha256(PICTURE).hexdigest()
-    assert (picture["bytes"], picture["format"], picture["sha256"]) == (len(PICTURE), "JPEG", digest)
-    assert picture["request_id"] == "test-8"
-    (request,) = (each for each in entries if each["event"] == "request")
+    assert (image["bytes"], image["format"], image["sha256"]) == (len(PICTURE), "JPEG", digest)
+    assert image["request_id"] == "test-8"
+    (request,) = (entry for entry in entries if entry["event"] == "request")
     assert request["key"] == "laptop"
     assert "secret" not in started.log
     assert key not in started.log

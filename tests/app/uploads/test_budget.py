@@ -1,4 +1,4 @@
-"""Bytes of bodies that all requests hold together."""
+"""The memory budget that the bodies of all requests share."""
 
 from __future__ import annotations
 
@@ -11,123 +11,123 @@ import pytest
 
 from app.errors import Overloaded
 from app.uploads.budget import MemoryBudget
-from tests.app.conftest import Serve, eventually
-from tests.app.inference.test_load import app_of
-from tests.app.routes.test_classify_batch import files, labels, send, send_zip, zipped
+from tests.support.asgi import Serve, app_of
+from tests.support.batch_requests import image_files, labels, send_batch, send_zip, zipped
 from tests.support.encoded_images import encoded
+from tests.support.polling import eventually
 
-MOST = 100_000
-PICTURE = encoded("red")  # some 8 kB
-
-
-def test_more_than_all_may_hold_is_refused_and_what_is_given_back_is_there_again() -> None:
-    bodies = MemoryBudget(100)
-    one, other = bodies.lease(), bodies.lease()
-    one.acquire(60)
-    other.acquire(40)
-    for share in (one, other):
-        with pytest.raises(Overloaded, match="as many bytes"):
-            share.acquire(1)
-    one.release()
-    other.acquire(60)
-    assert bodies.used_bytes == 100
-    other.release()
-    assert bodies.used_bytes == 0
+MAX_BYTES = 100_000
+IMAGE = encoded("red")  # about 8 kB
 
 
-def test_one_that_is_larger_than_all_may_be_is_let_in_alone() -> None:
-    bodies = MemoryBudget(100)
-    one, other = bodies.lease(), bodies.lease()
-    one.acquire(80)
-    one.acquire(1_000)
+def test_exhausted_budget_rejects_and_released_bytes_are_available_again() -> None:
+    budget = MemoryBudget(100)
+    first, second = budget.lease(), budget.lease()
+    first.acquire(60)
+    second.acquire(40)
+    for lease in (first, second):
+        with pytest.raises(Overloaded, match="memory for request bodies is exhausted"):
+            lease.acquire(1)
+    first.release()
+    second.acquire(60)
+    assert budget.used_bytes == 100
+    second.release()
+    assert budget.used_bytes == 0
+
+
+def test_single_request_may_exceed_the_budget() -> None:
+    budget = MemoryBudget(100)
+    first, second = budget.lease(), budget.lease()
+    first.acquire(80)
+    first.acquire(1_000)
     with pytest.raises(Overloaded):
-        other.acquire(1)
-    one.release()
-    other.acquire(1_000)
+        second.acquire(1)
+    first.release()
+    second.acquire(1_000)
 
 
-def test_a_request_that_is_over_takes_nothing_more() -> None:
-    bodies = MemoryBudget(100)
-    share = bodies.lease()
-    share.release()
+def test_released_lease_acquires_nothing_more() -> None:
+    budget = MemoryBudget(100)
+    lease = budget.lease()
+    lease.release()
     with pytest.raises(Overloaded):
-        share.acquire(1)
-    assert bodies.used_bytes == 0
+        lease.acquire(1)
+    assert budget.used_bytes == 0
 
 
-def held(client: httpx.AsyncClient) -> int:
-    bodies: MemoryBudget = app_of(client).state.held.bodies
-    return bodies.used_bytes
+def used_bytes(client: httpx.AsyncClient) -> int:
+    budget: MemoryBudget = app_of(client).state.app_state.budget
+    return budget.used_bytes
 
 
-class HalfSent:
-    """A request of whose body only a part has come until it is told to go on."""
+async def wait_for_used_bytes(client: httpx.AsyncClient, count: int) -> None:
+    async def is_used() -> bool:
+        return used_bytes(client) == count
+
+    await asyncio.wait_for(eventually(is_used), 10)
+
+
+class StalledUpload:
+    """A request that has sent all of its body but the end, which it sends once `go` is set."""
 
     def __init__(self, client: httpx.AsyncClient, count: int) -> None:
         self.go, self._count = asyncio.Event(), count
-        self.answer = asyncio.create_task(client.post("/v1/classify", content=self._body()))
+        self.response = asyncio.create_task(client.post("/v1/classify", content=self._body()))
 
     async def _body(self) -> AsyncIterator[bytes]:
-        yield PICTURE
-        yield bytes(self._count - len(PICTURE))  # what follows a picture does not matter
+        yield IMAGE
+        yield bytes(self._count - len(IMAGE))  # bytes after the end of an image are ignored
         await self.go.wait()
         yield b"the end"
 
 
-async def holds(client: httpx.AsyncClient, count: int) -> None:
-    async def is_so() -> bool:
-        return held(client) == count
-
-    await asyncio.wait_for(eventually(is_so), 10)
-
-
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/embed", "/v1/classify/batch", "/"])
-async def test_bodies_that_are_too_much_together_are_refused_until_one_is_over(serve: Serve, path: str) -> None:
-    async with serve(max_buffered_bytes=MOST) as client:
-        first = HalfSent(client, MOST - 1_000)
-        await holds(client, MOST - 1_000)
-        form = {"files" if path.endswith("batch") else "file": PICTURE}
-        refused = await client.post(path, files=form)
-        assert refused.status_code == 503
-        assert int(refused.headers["Retry-After"]) >= 1
-        assert "as many bytes of requests" in refused.text
-        assert held(client) == MOST - 1_000, "the refused one holds nothing any more"
+async def test_bodies_beyond_the_budget_are_rejected_until_another_request_ends(serve: Serve, path: str) -> None:
+    async with serve(max_buffered_bytes=MAX_BYTES) as client:
+        first = StalledUpload(client, MAX_BYTES - 1_000)
+        await wait_for_used_bytes(client, MAX_BYTES - 1_000)
+        form = {"files" if path.endswith("batch") else "file": IMAGE}
+        rejected = await client.post(path, files=form)
+        assert rejected.status_code == 503
+        assert int(rejected.headers["Retry-After"]) >= 1
+        assert "memory for request bodies is exhausted" in rejected.text
+        assert used_bytes(client) == MAX_BYTES - 1_000, "the rejected request still occupies memory"
         first.go.set()
-        assert (await first.answer).status_code == 200
-        assert held(client) == 0
+        assert (await first.response).status_code == 200
+        assert used_bytes(client) == 0
         assert (await client.post(path, files=form)).status_code == 200
 
 
 @pytest.mark.anyio
-async def test_one_body_that_is_larger_is_answered_as_ever(serve: Serve) -> None:
+async def test_single_body_larger_than_the_budget_is_classified(serve: Serve) -> None:
     async with serve(max_buffered_bytes=1_000) as client:
-        assert (await client.post("/v1/classify", content=PICTURE)).status_code == 200
-        assert labels(await send(client, files(PICTURE, PICTURE))) == ["red", "red"]
-        assert labels(await send_zip(client, zipped(a=PICTURE, b=PICTURE))) == ["red", "red"]
+        assert (await client.post("/v1/classify", content=IMAGE)).status_code == 200
+        assert labels(await send_batch(client, image_files(IMAGE, IMAGE))) == ["red", "red"]
+        assert labels(await send_zip(client, zipped(a=IMAGE, b=IMAGE))) == ["red", "red"]
 
 
 @pytest.mark.anyio
-async def test_what_a_zip_unpacks_to_counts(serve: Serve) -> None:
-    async with serve(max_buffered_bytes=MOST) as client:
-        first, bomb = HalfSent(client, 50_000), zipped(a=bytes(60_000))
-        await holds(client, 50_000)
+async def test_unpacked_files_of_a_zip_count(serve: Serve) -> None:
+    async with serve(max_buffered_bytes=MAX_BYTES) as client:
+        first, bomb = StalledUpload(client, 50_000), zipped(a=bytes(60_000))
+        await wait_for_used_bytes(client, 50_000)
         assert len(bomb) < 1_000
-        refused = await send_zip(client, bomb)
-        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        rejected = await send_zip(client, bomb)
+        assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
         first.go.set()
-        await first.answer
+        await first.response
         assert (await send_zip(client, bomb)).status_code == 200
 
 
 @pytest.mark.anyio
-async def test_nothing_is_held_once_requests_are_over_in_whatever_way(serve: Serve) -> None:
-    async with serve(max_buffered_bytes=MOST, max_body_bytes=20_000) as client:
-        for content in (PICTURE, PICTURE[:100], b"none", bytes(30_000)):
+async def test_every_way_a_request_ends_releases_its_bytes(serve: Serve) -> None:
+    async with serve(max_buffered_bytes=MAX_BYTES, max_body_bytes=20_000) as client:
+        for content in (IMAGE, IMAGE[:100], b"none", bytes(30_000)):
             await client.post("/v1/classify", content=content)
-        gone = HalfSent(client, 15_000)
-        await holds(client, 15_000)
-        gone.answer.cancel()
+        disconnected = StalledUpload(client, 15_000)
+        await wait_for_used_bytes(client, 15_000)
+        disconnected.response.cancel()
         with suppress(asyncio.CancelledError):
-            await gone.answer
-        await holds(client, 0)
+            await disconnected.response
+        await wait_for_used_bytes(client, 0)

@@ -1,4 +1,4 @@
-"""The tiny store, loaded with its real engine."""
+"""Loading a store of tiny models with a real engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from models.artifacts import catalog
+from models.artifacts.catalog import Catalog, group_consumers
 from models.artifacts.store import MANIFEST_FILE, Store
+from models.classifier import Extractor
 from models.engines.base import Engine
 from models.engines.selection import EngineSelection, create
 from models.errors import CorruptArtifact, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
@@ -19,16 +21,19 @@ from models.manifests import (
     HEAD_FILE,
     WEIGHTS_FILE,
     Agreement,
+    ClassifierManifest,
     ExtractorManifest,
     parse,
     render,
     sha256,
 )
 from models.offline.predict import classify_files
-from tests.support import tiny_models as tiny
+from tests.support import colour_store
+from tests.support.colour_images import colour_images
+from tests.support.fake_classifiers import fake_classifier, fake_extractor
 from tests.support.images import encode
-from tests.support.tiny_models import CLASSES
-from training.estimators.heads import Logistic
+from tests.support.manifests import CLASSES
+from training.estimators.linear import Logistic
 
 ONE_THREAD = EngineSelection(threads=1)
 
@@ -38,122 +43,120 @@ def newest(store: Store, name: str = "colours") -> Path:
 
 
 def rewrite(folder: Path, change: Callable[[ExtractorManifest], ExtractorManifest]) -> None:
-    """A manifest that was changed by somebody who can compute its digest."""
+    """Change a manifest and its digest."""
     path = folder / MANIFEST_FILE
     path.write_bytes(render(change(parse(path.read_bytes(), ExtractorManifest))))
 
 
-def test_everything_in_a_store_loads_on_one_extractor(tiny_store: Store) -> None:
-    found = catalog.load(tiny_store, choice=ONE_THREAD)
-    assert [f"{each.name}@{each.version}" for each in found.classifiers] == [
+def test_all_classifiers_share_one_loaded_extractor(network_store: Store) -> None:
+    loaded = catalog.load(network_store, selection=ONE_THREAD)
+    assert [classifier.label for classifier in loaded.classifiers] == [
         "colours@2",
         "colours@1",
         "own_top@1",
         "trees@1",
     ]
-    assert len(found.extractors) == 1, "the extractor has to be loaded once for all its classifiers"
-    assert found.find("colours").card == "# colours\n\nNames colours."
-    assert found.find("own_top").classes == CLASSES
+    assert len(loaded.extractors) == 1
+    assert loaded.find("colours").card.startswith("# colours\n\nNames colours.")
+    assert loaded.find("own_top").classes == CLASSES
 
 
-def test_by_name_only_what_was_asked_for_is_loaded(tiny_store: Store) -> None:
-    found = catalog.load(tiny_store, ["trees", "colours@1"], choice=ONE_THREAD)
-    assert [(each.name, each.version) for each in found.classifiers] == [("trees", 1), ("colours", 1)]
+def test_only_named_classifiers_are_loaded(network_store: Store) -> None:
+    loaded = catalog.load(network_store, ["trees", "colours@1"], selection=ONE_THREAD)
+    assert [(classifier.name, classifier.version) for classifier in loaded.classifiers] == [
+        ("trees", 1),
+        ("colours", 1),
+    ]
 
 
-def test_loaded_classifiers_know_the_colours(tiny_store: Store, tmp_path: Path) -> None:
-    images, labels = tiny.pictures(each=3, seed=9)
+def test_loaded_classifier_predicts_the_colours(network_store: Store, tmp_path: Path) -> None:
+    images, labels = colour_images(per_class=3, seed=9)
     paths = []
     for index, image in enumerate(images):
         paths.append(tmp_path / f"{index}.png")
         paths[-1].write_bytes(encode(image, "PNG"))
     broken: dict[str, str] = {}
-    named = {path.name: path for path in paths}
-    found = dict(
-        classify_files(catalog.load(tiny_store, ["colours"], ONE_THREAD).classifiers[0], named, broken.__setitem__)
-    )
+    by_name = {path.name: path for path in paths}
+    classifier = catalog.load(network_store, ["colours"], ONE_THREAD).classifiers[0]
+    results = dict(classify_files(classifier, by_name, broken.__setitem__))
     assert broken == {}
-    assert list(found) == list(named)
-    right = np.mean([row.argmax() == label for row, label in zip(found.values(), labels, strict=True)])
-    assert right > 0.9
+    assert list(results) == list(by_name)
+    accuracy = np.mean([row.argmax() == label for row, label in zip(results.values(), labels, strict=True)])
+    assert accuracy > 0.9
 
 
-def test_an_empty_store_says_how_to_make_a_classifier(tmp_path: Path) -> None:
+def test_empty_store_says_how_to_train_a_classifier(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"There is no classifier in .*python -m training run"):
         catalog.load(Store(tmp_path))
 
 
-def test_what_is_hidden_is_not_looked_at_nor_is_the_extractor_below_it(own_store: Store) -> None:
-    every = frozenset((each.manifest.name, each.manifest.version) for each in own_store.classifiers())
+def test_hidden_versions_are_ignored_even_if_corrupt(own_store: Store) -> None:
+    all_versions = frozenset(
+        (artifact.manifest.name, artifact.manifest.version) for artifact in own_store.classifiers()
+    )
     (newest(own_store) / MANIFEST_FILE).write_text("broken")
     with pytest.raises(CorruptArtifact):
-        catalog.load(own_store, choice=ONE_THREAD)
-    assert len(catalog.load(Store(own_store.root, frozenset({("colours", 2)})), choice=ONE_THREAD).classifiers) == 3
+        catalog.load(own_store, selection=ONE_THREAD)
+    assert len(catalog.load(Store(own_store.root, frozenset({("colours", 2)})), selection=ONE_THREAD).classifiers) == 3
     with pytest.raises(ModelNotFound, match="no classifier"):
-        catalog.load(Store(own_store.root, every), choice=ONE_THREAD)
+        catalog.load(Store(own_store.root, all_versions), selection=ONE_THREAD)
 
 
 @pytest.mark.parametrize("file", [HEAD_FILE, GOLDEN_FILE, "README.md"])
-def test_a_changed_file_of_a_classifier_is_refused(own_store: Store, file: str) -> None:
+def test_changed_file_of_a_classifier_is_rejected(own_store: Store, file: str) -> None:
     path = newest(own_store) / file
     path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
-    with pytest.raises(CorruptArtifact, match=f"Refusing colours@2 in .*{file} was changed"):
+    with pytest.raises(CorruptArtifact, match=f"Cannot load colours@2 in .*{file} was changed"):
         catalog.load(own_store, ["colours"], ONE_THREAD)
 
 
 @pytest.mark.parametrize("file", [WEIGHTS_FILE, GOLDEN_FILE, "README.md"])
-def test_a_changed_file_of_an_extractor_is_refused(own_store: Store, file: str) -> None:
+def test_changed_file_of_an_extractor_is_rejected(own_store: Store, file: str) -> None:
     path = own_store.extractor("tiny_net").folder / file
     path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
-    with pytest.raises(CorruptArtifact, match=f"Refusing tiny_net@1 in .*{file} was changed"):
-        catalog.load(own_store, choice=ONE_THREAD)
+    with pytest.raises(CorruptArtifact, match=f"Cannot load tiny_net@1 in .*{file} was changed"):
+        catalog.load(own_store, selection=ONE_THREAD)
 
 
-def test_a_hostile_head_is_refused_although_its_digest_matches(own_store: Store, tmp_path: Path) -> None:
+def test_hostile_head_with_a_valid_digest_is_rejected(own_store: Store, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     pickled = b"cos\nsystem\n(Vtouch " + str(canary).encode() + b"\ntR."
     contents = {file: (newest(own_store) / file).read_bytes() for file in (GOLDEN_FILE, "README.md")}
     contents[HEAD_FILE] = pickled
     reference = own_store.classifier("colours").manifest
+    digests = {name: sha256(data) for name, data in contents.items()}
     own_store.add(
-        lambda version: (
-            reference.model_copy(
-                update={"version": version, "files": {name: sha256(data) for name, data in contents.items()}}
-            ),
-            contents,
-        ),
-        type(reference),
+        ClassifierManifest,
         "colours",
+        lambda version: (reference.model_copy(update={"version": version, "files": digests}), contents),
     )
-    with pytest.raises(UnsafePickle, match=r"Refusing colours@3 in .*os\.system, which is not allowed"):
+    with pytest.raises(UnsafePickle, match=r"Cannot load colours@3 in .*os\.system, which is not allowed"):
         catalog.load(own_store, ["colours"], ONE_THREAD)
     assert not canary.exists()
 
 
-def test_a_head_that_does_not_repeat_its_golden_outputs_is_refused(own_store: Store) -> None:
-    images, labels = tiny.pictures()
+def test_head_that_differs_from_its_golden_outputs_is_rejected(own_store: Store) -> None:
+    images, labels = colour_images()
     extractor = catalog.load(own_store, ["colours"], ONE_THREAD).extractors[0]
     features = np.asarray(extractor.engine.run(images)["pooled"])
     estimator = Logistic(kind="logistic", C=5).fit(features, labels, seed=0)
-    folder = tiny.save_classifier(own_store, "drifted", estimator, extractor, temperature=1.0).folder
+    folder = colour_store.save_classifier(own_store, "drifted", estimator, extractor, temperature=1.0).folder
     manifest = own_store.classifier("drifted").manifest
     warmer = manifest.model_copy(update={"head": manifest.head.model_copy(update={"temperature": 3.0})})
     (folder / MANIFEST_FILE).write_bytes(render(warmer))
-    with pytest.raises(GoldenMismatch, match=r"Refusing drifted@1 in .*The head does not repeat"):
+    with pytest.raises(GoldenMismatch, match=r"Cannot load drifted@1 in .*The head does not reproduce"):
         catalog.load(own_store, ["drifted"], ONE_THREAD)
 
 
-def test_an_extractor_that_was_not_proved_on_this_engine_is_refused(own_store: Store) -> None:
+def test_extractor_without_a_supported_engine_is_rejected(own_store: Store) -> None:
     folder = own_store.extractor("tiny_net").folder
-    other = {"elsewhere:int8": Agreement(min_cosine=0.9, min_top1=0.9)}
-    rewrite(folder, lambda manifest: manifest.model_copy(update={"engines": other}))
-    with pytest.raises(EngineError, match=r"tiny_net@1 runs on elsewhere:int8"):
-        catalog.load(own_store, choice=ONE_THREAD)
+    unsupported = {"other:int8": Agreement(min_cosine=0.9, min_top1=0.9)}
+    rewrite(folder, lambda manifest: manifest.model_copy(update={"engines": unsupported}))
+    with pytest.raises(EngineError, match=r"tiny_net@1 supports other:int8"):
+        catalog.load(own_store, selection=ONE_THREAD)
 
 
-def test_an_engine_that_fails_on_this_machine_gives_way_to_the_next(
-    own_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_engine_falls_back_to_the_next(own_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = own_store.extractor("tiny_net").folder
     loose = Agreement(min_cosine=0.9, min_top1=0.9)
     rewrite(
@@ -163,43 +166,82 @@ def test_an_engine_that_fails_on_this_machine_gives_way_to_the_next(
         ),
     )
 
-    def without_driver(name: str, *rest: Any, **named: Any) -> Engine:
+    def without_driver(name: str, *args: Any, **kwargs: Any) -> Engine:
         if name.startswith("openvino"):
             raise RuntimeError("no driver")
-        return create(name, *rest, **named)
+        return create(name, *args, **kwargs)
 
     monkeypatch.setattr(catalog, "create", without_driver)
-    (extractor,) = catalog.load(own_store, choice=ONE_THREAD).extractors
+    (extractor,) = catalog.load(own_store, selection=ONE_THREAD).extractors
     assert extractor.engine.name == "tensorflow:float32"
     with pytest.raises(EngineError, match=r"openvino:float32 cannot run tiny_net@1 on this machine: no driver"):
-        catalog.load(own_store, choice=EngineSelection("openvino", threads=1))
+        catalog.load(own_store, selection=EngineSelection("openvino", threads=1))
 
 
-def test_an_extractor_that_does_not_repeat_its_golden_outputs_is_refused(own_store: Store) -> None:
+def test_extractor_that_differs_from_its_golden_outputs_is_rejected(own_store: Store) -> None:
     folder = own_store.extractor("tiny_net").folder
     impossible = {"tensorflow:float32": Agreement(min_cosine=1, min_top1=1)}
     rewrite(folder, lambda manifest: manifest.model_copy(update={"engines": impossible}))
-    with pytest.raises(GoldenMismatch, match=r"Refusing tiny_net@1 in .*does not repeat the stored features"):
-        catalog.load(own_store, choice=ONE_THREAD)
+    with pytest.raises(GoldenMismatch, match=r"Cannot load tiny_net@1 in .*does not reproduce the stored features"):
+        catalog.load(own_store, selection=ONE_THREAD)
 
 
-def outcomes(store: Store) -> dict[str, ModelsError | None]:
+def verify(store: Store) -> dict[str, ModelsError | None]:
     return dict(catalog.verify(store))
 
 
-def test_checking_goes_through_everything(own_store: Store) -> None:
-    assert outcomes(own_store) == dict.fromkeys(
+def test_verify_checks_every_artifact(own_store: Store) -> None:
+    assert verify(own_store) == dict.fromkeys(
         ["extractor tiny_net@1", "classifier colours@2", "classifier colours@1", "classifier own_top@1",
          "classifier trees@1"]
     )  # fmt: skip
     (newest(own_store, "trees") / HEAD_FILE).write_bytes(b"x")
-    refused = {label: error for label, error in outcomes(own_store).items() if error}
-    assert list(refused) == ["classifier trees@1"], "one bad classifier must not spoil the others"
+    invalid = {label: error for label, error in verify(own_store).items() if error}
+    assert list(invalid) == ["classifier trees@1"]
 
 
-def test_checking_says_which_classifiers_lose_their_extractor(own_store: Store) -> None:
+def test_verify_reports_classifiers_of_an_invalid_extractor(own_store: Store) -> None:
     (own_store.extractor("tiny_net").folder / WEIGHTS_FILE).write_bytes(b"x")
-    found = outcomes(own_store)
-    assert all(found.values())
-    assert "weights.safetensors was changed" in str(found["extractor tiny_net@1"])
-    assert "the extractor that it stands on is refused" in str(found["classifier trees@1"])
+    errors = verify(own_store)
+    assert all(errors.values())
+    assert "weights.safetensors was changed" in str(errors["extractor tiny_net@1"])
+    assert "its extractor is invalid" in str(errors["classifier trees@1"])
+
+
+# --- lookup and grouping
+
+
+@pytest.fixture
+def extractor() -> Extractor:
+    return fake_extractor()
+
+
+def test_classifiers_with_equal_extractor_and_spec_are_grouped(extractor: Extractor) -> None:
+    other = fake_extractor("other")
+    a, b = fake_classifier(extractor, "a"), fake_classifier(extractor, "b")
+    smaller = fake_classifier(extractor, "smaller", source=16)
+    separate = fake_classifier(other, "separate")
+    assert group_consumers([a, smaller, separate, b]) == {
+        (extractor, a.spec): (a, b),
+        (extractor, smaller.spec): (smaller,),
+        (other, a.spec): (separate,),
+    }
+
+
+def test_find_returns_the_newest_or_the_given_version(extractor: Extractor) -> None:
+    versions = [fake_classifier(extractor, version=version) for version in (10, 9, 1)]
+    catalog = Catalog(tuple(versions))
+    assert catalog.find("colours").version == 10
+    assert catalog.find("colours", 9) is versions[1]
+    with pytest.raises(ModelNotFound, match=r"no model colours@2\. Available: colours@10, colours@9, colours@1\."):
+        catalog.find("colours", 2)
+    with pytest.raises(ModelNotFound, match=r"no model dogs\. Available: colours@10"):
+        catalog.find("dogs")
+    with pytest.raises(ModelNotFound, match="Available: none"):
+        Catalog(()).find("dogs")
+
+
+def test_extractors_of_a_catalog_are_distinct(extractor: Extractor) -> None:
+    other = fake_extractor("other")
+    classifiers = [fake_classifier(base, name) for base in (extractor, other) for name in ("a", "b")]
+    assert Catalog(tuple(classifiers)).extractors == (extractor, other)

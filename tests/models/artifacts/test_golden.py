@@ -1,3 +1,5 @@
+"""Recording and replay of golden outputs."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -6,29 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from models.arrays import Pixels
+from models.arrays import Floats, Pixels
 from models.artifacts import golden
 from models.engines.base import Outputs, Runner
 from models.errors import GoldenMismatch
-from models.heads import Floats, Head
+from models.heads import Head
 from models.manifests import Agreement
 from models.networks import POOLED
-from tests.support.tiny_models import ColourEngine, mean_colours, pictures
-from training.estimators.heads import Logistic
+from tests.support.colour_engine import ColourEngine, mean_colours
+from tests.support.colour_images import colour_images
+from training.estimators.linear import Logistic
 
 STRICT = Agreement(min_cosine=0.999, min_top1=0.98)
 
 
 @dataclass
-class Differing:
-    """An engine whose outputs went wrong on the way."""
+class ChangedEngine:
+    """A colour engine whose outputs are changed by a function."""
 
-    wrong: Callable[[dict[str, Floats]], None]
-    name: str = "differing:float32"
+    change: Callable[[dict[str, Floats]], None]
+    name: str = "changed:float32"
 
     def run(self, batch: Pixels) -> Outputs:
         outputs = {name: value.copy() for name, value in ColourEngine().run(batch).items()}
-        self.wrong(outputs)
+        self.change(outputs)
         return outputs
 
 
@@ -36,10 +39,10 @@ def record() -> bytes:
     return golden.record_extractor(ColourEngine(), 32)
 
 
-# --- pictures
+# --- synthetic images
 
 
-def test_the_pictures_are_the_same_for_the_same_seed() -> None:
+def test_synthetic_images_are_deterministic() -> None:
     first = golden.synthetic_images(96, 4)
     assert first.shape == (4, 96, 96, 3)
     assert first.dtype == np.uint8
@@ -47,71 +50,73 @@ def test_the_pictures_are_the_same_for_the_same_seed() -> None:
     assert not np.array_equal(first, golden.synthetic_images(96, 4, seed=1))
 
 
-def test_the_pictures_are_many_and_differ() -> None:
-    drawn = golden.synthetic_images(32)
-    assert len(drawn) == golden.IMAGES >= 64, "agreement of top classes is promised over at least 64 pictures"
-    assert len({picture.tobytes() for picture in drawn}) == len(drawn)
-    assert min(picture.std() for picture in drawn) > 5, "a picture without content proves nothing"
+def test_synthetic_images_are_many_and_differ() -> None:
+    images = golden.synthetic_images(32)
+    assert len(images) == golden.IMAGE_COUNT >= 64, "the agreement of top classes needs at least 64 images"
+    assert len({image.tobytes() for image in images}) == len(images)
+    assert min(image.std() for image in images) > 5, "an image has no content"
 
 
 # --- extractors
 
 
-def test_an_engine_repeats_what_it_recorded() -> None:
+def test_engine_reproduces_its_golden_outputs() -> None:
     golden.replay_extractor(record(), ColourEngine(), STRICT)
 
 
 def test_rounding_is_tolerated() -> None:
-    def shaken(outputs: dict[str, Floats]) -> None:
+    def add_noise(outputs: dict[str, Floats]) -> None:
         outputs[POOLED] *= np.random.default_rng(0).normal(1, 0.001, outputs[POOLED].shape).astype(np.float32)
 
-    golden.replay_extractor(record(), Differing(shaken), STRICT)
+    golden.replay_extractor(record(), ChangedEngine(add_noise), STRICT)
 
 
-def one_row_is_another(outputs: dict[str, Floats]) -> None:
+def reverse_one_row(outputs: dict[str, Floats]) -> None:
     outputs[POOLED][5] = outputs[POOLED][5, ::-1]
 
 
-def not_a_number(outputs: dict[str, Floats]) -> None:
+def set_nan(outputs: dict[str, Floats]) -> None:
     outputs[POOLED][0, 0] = np.nan
 
 
-def nothing(outputs: dict[str, Floats]) -> None:
+def set_zero(outputs: dict[str, Floats]) -> None:
     outputs[POOLED][:] = 0
 
 
-@pytest.mark.parametrize("wrong", [one_row_is_another, not_a_number, nothing])
-def test_other_features_are_refused_even_of_a_single_picture(wrong: Callable[[dict[str, Floats]], None]) -> None:
-    with pytest.raises(GoldenMismatch, match=r"differing:float32 does not repeat the stored features: cosine .*0\.999"):
-        golden.replay_extractor(record(), Differing(wrong), STRICT)
+@pytest.mark.parametrize("change", [reverse_one_row, set_nan, set_zero])
+def test_different_features_of_one_image_are_rejected(change: Callable[[dict[str, Floats]], None]) -> None:
+    with pytest.raises(
+        GoldenMismatch, match=r"changed:float32 does not reproduce the stored features: cosine .*0\.999"
+    ):
+        golden.replay_extractor(record(), ChangedEngine(change), STRICT)
 
 
-def test_other_top_classes_are_refused() -> None:
-    def turned(outputs: dict[str, Floats]) -> None:
+def test_different_top_classes_are_rejected() -> None:
+    def reverse_tops(outputs: dict[str, Floats]) -> None:
         outputs["colour"][:4] = outputs["colour"][:4, ::-1]
 
-    with pytest.raises(GoldenMismatch, match=r"9\d% of top classes agree, at least 98% are needed"):
-        golden.replay_extractor(record(), Differing(turned), STRICT)
-    golden.replay_extractor(record(), Differing(turned), Agreement(min_cosine=0.999, min_top1=0.9))
+    with pytest.raises(GoldenMismatch, match=r"9\d% of top classes agree, at least 98% are required"):
+        golden.replay_extractor(record(), ChangedEngine(reverse_tops), STRICT)
+    golden.replay_extractor(record(), ChangedEngine(reverse_tops), Agreement(min_cosine=0.999, min_top1=0.9))
 
 
-def test_a_top_that_was_never_recorded_is_refused() -> None:
-    def one_more(outputs: dict[str, Floats]) -> None:
+def test_top_without_golden_outputs_is_rejected() -> None:
+    def add_top(outputs: dict[str, Floats]) -> None:
         outputs["another"] = outputs["colour"]
 
-    with pytest.raises(GoldenMismatch, match="stored answers"):
-        golden.replay_extractor(record(), Differing(one_more), STRICT)
+    with pytest.raises(GoldenMismatch, match="stored predictions"):
+        golden.replay_extractor(record(), ChangedEngine(add_top), STRICT)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"PK\x03\x04", b"garbage", b"\x93NUMPY", record()[:-50]], ids=range(5))
-def test_golden_outputs_that_cannot_be_read_are_refused(damaged: bytes) -> None:
+def test_unreadable_golden_outputs_are_rejected(damaged: bytes) -> None:
     with pytest.raises(GoldenMismatch, match="cannot be read"):
         golden.replay_extractor(damaged, ColourEngine(), STRICT)
     with pytest.raises(GoldenMismatch, match="cannot be read"):
         golden.replay_head(damaged, head())
 
 
-def test_golden_outputs_of_the_other_kind_are_refused() -> None:
+def test_golden_outputs_of_another_kind_are_rejected() -> None:
     with pytest.raises(GoldenMismatch, match="cannot be read"):
         golden.replay_head(record(), head())
 
@@ -120,41 +125,45 @@ def test_golden_outputs_of_the_other_kind_are_refused() -> None:
 
 
 def head(temperature: float = 1.5, C: float = 1.0) -> Head:  # noqa: N803 -- as scikit-learn calls it
-    images, labels = pictures()
+    images, labels = colour_images()
     return Head(Logistic(kind="logistic", C=C).fit(mean_colours(images), labels, seed=0), temperature)
 
 
-def test_a_head_repeats_what_it_recorded() -> None:
-    golden.replay_head(golden.record_head(head(), mean_colours(pictures()[0])), head())
+def test_head_reproduces_its_golden_outputs() -> None:
+    golden.replay_head(golden.record_head(head(), mean_colours(colour_images()[0])), head())
 
 
 @pytest.mark.parametrize("other", [head(temperature=1.51), head(C=1.01)], ids=["temperature", "fit"])
-def test_a_head_that_differs_a_little_is_refused(other: Head) -> None:
-    with pytest.raises(GoldenMismatch, match="The head does not repeat its stored probabilities"):
-        golden.replay_head(golden.record_head(head(), mean_colours(pictures()[0])), other)
+def test_slightly_different_head_is_rejected(other: Head) -> None:
+    with pytest.raises(GoldenMismatch, match="The head does not reproduce its stored probabilities"):
+        golden.replay_head(golden.record_head(head(), mean_colours(colour_images()[0])), other)
 
 
-class NotANumber:
+class NanEstimator:
     def predict_proba(self, features: Floats) -> Floats:
         return np.full((len(features), 4), np.nan, np.float32)
 
 
-class OneClassLess:
+class OneClassEstimator:
     def predict_proba(self, features: Floats) -> Floats:
         return np.full((len(features), 1), 1, np.float32)
 
 
-class NeverFitted:
+class UnfittedEstimator:
     def predict_proba(self, features: Floats) -> Floats:
         raise AttributeError("coef_")
 
 
-@pytest.mark.parametrize("estimator", [NotANumber(), OneClassLess(), NeverFitted()], ids=lambda e: type(e).__name__)
-def test_a_head_that_cannot_answer_is_refused(estimator: NotANumber | OneClassLess | NeverFitted) -> None:
+@pytest.mark.parametrize(
+    "estimator",
+    [NanEstimator(), OneClassEstimator(), UnfittedEstimator()],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_failing_head_is_rejected(estimator: NanEstimator | OneClassEstimator | UnfittedEstimator) -> None:
     with pytest.raises(GoldenMismatch, match="The head"):
-        golden.replay_head(golden.record_head(head(), mean_colours(pictures()[0])), Head(estimator))
+        golden.replay_head(golden.record_head(head(), mean_colours(colour_images()[0])), Head(estimator))
 
 
-def test_engines_of_the_tests_are_engines() -> None:
-    engines: list[Runner] = [ColourEngine(), Differing(nothing)]
+def test_engines_of_these_tests_are_runners() -> None:
+    engines: list[Runner] = [ColourEngine(), ChangedEngine(set_zero)]
     assert all(engine.name for engine in engines)

@@ -1,4 +1,4 @@
-"""A process that decodes pictures: the same pixels and errors as here, and bounds that no file can get around."""
+"""Decode workers: the same pixels and errors as in process, and enforced resource limits."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.decoding import protocol as wishes
-from models.decoding import worker as apart
-from models.decoding.image import DEFAULT_LIMITS, FORMATS, Limits, decode
+from models.decoding import protocol, worker
+from models.decoding.image import FORMATS, decode
+from models.decoding.limits import DEFAULT_LIMITS, Limits
 from models.decoding.protocol import AboveThreshold
 from models.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 from models.preprocess import prepare
@@ -29,13 +29,13 @@ from tests.support.images import blocks, encode, noise
 from tests.support.paths import ROOT
 
 needs_avif = pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow was built without AVIF")
-needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and limits of memory are Linux's")
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and memory limits of Linux")
 KINDS = [pytest.param("AVIF", marks=needs_avif), "JPEG", "PNG", "TIFF", "WebP"]
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Decoder]:
-    """For tests that leave it as it is."""
+    """A worker for tests that do not change it."""
     with started() as decoder:
         yield decoder
 
@@ -46,11 +46,11 @@ def decoder() -> Iterator[Decoder]:
         yield decoder
 
 
-def eventually(holds: Callable[[], bool]) -> bool:
-    until = time.monotonic() + WAIT_S
-    while not holds() and time.monotonic() < until:
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + WAIT_S
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
-    return holds()
+    return condition()
 
 
 def kilobytes(decoder: Decoder, name: str) -> int:
@@ -62,42 +62,42 @@ def soft_limit(decoder: Decoder) -> int:
     return resource.prlimit(decoder.process.pid, resource.RLIMIT_AS)[0]
 
 
-def hiding(side: int, said: int = 64) -> bytes:
-    """An AVIF of side x side that says it is much smaller."""
+def avif_with_hidden_frame(side: int, declared_side: int = 64) -> bytes:
+    """Return an AVIF with a frame of side x side and a header that declares a much smaller size."""
     data = bytearray(encode(Image.new("RGB", (side, side), (9, 90, 9)), "AVIF", speed=10, quality=10))
     sizes = data.index(b"ispe") + 8
-    data[sizes : sizes + 8] = struct.pack(">II", said, said)
+    data[sizes : sizes + 8] = struct.pack(">II", declared_side, declared_side)
     return bytes(data)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pixels_are_those_of_decoding_here(shared: Decoder, kind: str) -> None:
+def test_pixels_equal_decoding_in_process(shared: Decoder, kind: str) -> None:
     data = encode(noise(130, 90), kind)
-    found, expected = shared.prepare(data), prepare(data, SPECS)
-    assert found.keys() == expected.keys()
+    actual, expected = shared.prepare(data), prepare(data, SPECS)
+    assert actual.keys() == expected.keys()
     for spec, pixels in expected.items():
-        assert np.array_equal(found[spec], pixels)
+        assert np.array_equal(actual[spec], pixels)
 
 
-def test_a_file_that_no_pipe_holds_at_once_arrives_whole(shared: Decoder) -> None:
+def test_file_larger_than_a_pipe_buffer(shared: Decoder) -> None:
     data = encode(noise(1000, 1000), "PNG")
     assert np.array_equal(shared.prepare(data)[SPECS[0]], prepare(data, SPECS)[SPECS[0]])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_thumbnail_is_a_jpeg_of_what_decoding_here_gives(shared: Decoder, kind: str) -> None:
+def test_thumbnail_equals_decoding_in_process(shared: Decoder, kind: str) -> None:
     data, expected = encode(noise(300, 200), kind), BytesIO()
-    picture = decode(data, DEFAULT_LIMITS, 100)
-    picture.thumbnail((100, 100))
-    picture.save(expected, "JPEG", quality=85)
+    image = decode(data, DEFAULT_LIMITS, 100)
+    image.thumbnail((100, 100))
+    image.save(expected, "JPEG", quality=85)
     assert shared.thumbnail(data, 100) == expected.getvalue()
 
 
-def test_errors_are_those_of_decoding_here(shared: Decoder) -> None:
+def test_errors_equal_decoding_in_process(shared: Decoder) -> None:
     data = encode(noise(60, 60), "TIFF")
-    with pytest.raises(UndecodableImage, match="may be cut short"):
+    with pytest.raises(UndecodableImage, match="may be truncated"):
         shared.prepare(data[: len(data) // 2])
-    with pytest.raises(UndecodableImage, match="may be cut short"):
+    with pytest.raises(UndecodableImage, match="may be truncated"):
         shared.thumbnail(data[: len(data) // 2], 30)
     with pytest.raises(ImageTooLarge, match="3,600 pixels; the limit is 100"):
         shared.prepare(data, limits=Limits(max_pixels=100))
@@ -109,35 +109,35 @@ def test_errors_are_those_of_decoding_here(shared: Decoder) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_with_more_pixels_than_are_wanted_is_known_by_its_header(shared: Decoder, kind: str) -> None:
+def test_image_above_the_pixel_threshold_is_not_decoded(shared: Decoder, kind: str) -> None:
     data = encode(noise(50, 40), kind)
     assert shared.prepare(data, most=2000)
     with pytest.raises(AboveThreshold):
         shared.prepare(data, most=1999)
-    if kind not in ("AVIF", "WebP"):  # whose headers are found in whole files only
+    if kind not in ("AVIF", "WebP"):  # whose headers can be read only from complete files
         with pytest.raises(AboveThreshold):
             shared.prepare(data[:-20], most=1999)
     assert shared.prepare(data)
 
 
-def test_formats_whose_decoders_can_be_outwitted_are_bounded() -> None:
-    assert [apart.is_bounded(encode(blocks(), kind)) for kind in ("TIFF", "JPEG", "PNG", "WebP")] == [True] + [
-        False
-    ] * 3
-    assert not apart.is_bounded(b"")
+def test_avif_and_tiff_have_resource_limits() -> None:
+    assert [worker.has_resource_limits(encode(blocks(), kind)) for kind in ("TIFF", "JPEG", "PNG", "WebP")] == [
+        True
+    ] + [False] * 3
+    assert not worker.has_resource_limits(b"")
 
 
 @needs_linux
 @needs_avif
-def test_a_frame_that_needs_too_much_memory_is_refused() -> None:
-    with started(changed("apart.BASE_BYTES = 16_000_000")) as decoder:
-        assert decoder.prepare(hiding(256)), "a picture that hides little is decoded"
+def test_frame_that_needs_too_much_memory_is_rejected() -> None:
+    with started(changed("worker.BASE_BYTES = 16_000_000")) as decoder:
+        assert decoder.prepare(avif_with_hidden_frame(256)), "a small hidden frame must be decoded"
         with pytest.raises((UndecodableImage, EOFError)):
-            decoder.prepare(hiding(4000))
+            decoder.prepare(avif_with_hidden_frame(4000))
 
 
 @needs_linux
-def test_no_limit_is_left_for_the_picture_that_follows(decoder: Decoder) -> None:
+def test_limits_are_removed_after_each_image(decoder: Decoder) -> None:
     data = encode(noise(60, 60), "TIFF")
     assert decoder.prepare(data)
     with pytest.raises(UndecodableImage):
@@ -146,44 +146,44 @@ def test_no_limit_is_left_for_the_picture_that_follows(decoder: Decoder) -> None
 
 
 @needs_avif
-def test_a_picture_that_takes_too_long_ends_its_process() -> None:
-    with started(changed("apart.BASE_S = apart.MORE_S = 0.05")) as decoder:
+def test_image_beyond_the_cpu_limit_kills_the_worker() -> None:
+    with started(changed("worker.BASE_CPU_S = worker.LARGE_IMAGE_CPU_S = 0.05")) as decoder:
         with pytest.raises(EOFError):
             decoder.prepare(encode(noise(2500, 2500), "AVIF", speed=10))
         assert decoder.process.wait(WAIT_S) == -signal.SIGPROF
 
 
 def avif_with_values(count: int) -> bytes:
-    """Rotated, with metadata that say nothing of it: opening it, Pillow makes an object of each value."""
+    """Return a rotated AVIF with many metadata values; Pillow creates an object for each while opening it."""
     values = struct.pack("<II", 1, 1) * count
     exif = b"II*\0" + struct.pack("<IHHHIIHHIII", 8, 2, 0x0112, 3, 1, 6, 0x9999, 5, count, 38, 0) + values
     return encode(Image.new("RGB", (64, 64)), "AVIF", exif=exif)
 
 
 @needs_avif
-def test_a_file_that_takes_long_to_open_is_bounded_before_it_has_said_its_size() -> None:
-    with started(changed("apart.BASE_S = 0.1")) as decoder:
+def test_cpu_limit_applies_while_the_header_is_parsed() -> None:
+    with started(changed("worker.BASE_CPU_S = 0.1")) as decoder:
         with pytest.raises(EOFError):
             decoder.prepare(avif_with_values(200_000), most=10)
         assert decoder.process.wait(WAIT_S) == -signal.SIGPROF
 
 
 @needs_linux
-def test_too_little_memory_is_no_fault_of_a_picture_and_a_limit_from_outside_stays(decoder: Decoder) -> None:
+def test_external_memory_limit_is_kept_and_reported_as_memory_error(decoder: Decoder) -> None:
     large, small = encode(Image.new("RGB", (5000, 5000)), "PNG"), encode(noise(60, 60), "TIFF")
     assert decoder.prepare(small)
-    most = 1024 * kilobytes(decoder, "VmSize") + 50_000_000
-    resource.prlimit(decoder.process.pid, resource.RLIMIT_AS, (most, most))
+    max_bytes = 1024 * kilobytes(decoder, "VmSize") + 50_000_000
+    resource.prlimit(decoder.process.pid, resource.RLIMIT_AS, (max_bytes, max_bytes))
     for _ in range(2):
         with pytest.raises(MemoryError):
             decoder.prepare(large)
         assert decoder.prepare(small)
-    assert soft_limit(decoder) == most
+    assert soft_limit(decoder) == max_bytes
 
 
 @needs_linux
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
-def test_memory_is_given_back_at_rest(decoder: Decoder) -> None:
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is returned only with glibc")
+def test_idle_worker_returns_memory_to_the_system(decoder: Decoder) -> None:
     decoder.prepare(encode(noise(60, 60), "PNG"))
     before = kilobytes(decoder, "VmRSS")
     decoder.prepare(encode(Image.new("RGB", (9000, 5000), "red"), "PNG"))
@@ -192,52 +192,55 @@ def test_memory_is_given_back_at_rest(decoder: Decoder) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signals_for_the_whole_service_leave_it_at_work(shared: Decoder, number: signal.Signals) -> None:
+def test_signals_for_the_server_do_not_stop_a_worker(shared: Decoder, number: signal.Signals) -> None:
     shared.process.send_signal(number)
     assert shared.prepare(encode(noise(40, 40), "TIFF"))
     assert shared.process.poll() is None
 
 
-def test_what_a_library_prints_is_no_answer() -> None:
+def test_output_of_libraries_does_not_reach_the_connection() -> None:
     with started(
-        changed("real = apart.prepared\napart.prepared = lambda *a: print('!', flush=True) or real(*a)")
+        changed("real = worker.prepare\nworker.prepare = lambda *a: print('!', flush=True) or real(*a)")
     ) as decoder:
         assert decoder.prepare(encode(noise(40, 40), "PNG"))
 
 
 @needs_linux
-def test_what_a_server_was_told_is_not_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_environment_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("APP_API_KEYS_FILE", "CLASSIFIER_API_KEY", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "a secret")
     with started() as decoder:
         environment = Path(f"/proc/{decoder.process.pid}/environ").read_bytes()
-    names = {each.partition(b"=")[0].decode() for each in environment.split(b"\0") if each}
+    names = {entry.partition(b"=")[0].decode() for entry in environment.split(b"\0") if entry}
     assert "PATH" in names
-    assert names <= {*wishes._ENVIRONMENT, "OPENBLAS_NUM_THREADS"}
+    assert names <= {*protocol._ENVIRONMENT, "OPENBLAS_NUM_THREADS"}
     assert b"a secret" not in environment
 
 
 @needs_linux
-def test_it_lets_the_server_go_first(shared: Decoder) -> None:
-    ours, its = (os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, shared.process.pid))
-    assert its == min(19, ours + 10)
+def test_worker_has_lower_priority_than_the_server(shared: Decoder) -> None:
+    server, its_worker = (os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, shared.process.pid))
+    assert its_worker == min(19, server + 10)
 
 
 @needs_linux
-def test_where_memory_is_short_it_goes_before_the_server(shared: Decoder) -> None:
+def test_out_of_memory_killer_prefers_the_worker(shared: Decoder) -> None:
     assert int(Path(f"/proc/{shared.process.pid}/oom_score_adj").read_text(encoding="ascii")) == 1000
-    assert os.getpgid(shared.process.pid) != os.getpgrp(), "Ctrl+C is for the server"
+    assert os.getpgid(shared.process.pid) != os.getpgrp(), "Ctrl+C must reach only the server"
 
 
 @needs_linux
-@pytest.mark.parametrize("is_at_work", [False, True])
-def test_a_process_ends_with_the_one_that_started_it(is_at_work: bool) -> None:
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_worker_exits_with_its_parent(is_busy: bool) -> None:
     code = (
-        "import os, sys; from tests.support.decode_worker import *\n"
-        "decoder = Decoder(wishes.start); data = sys.stdin.buffer.read()\n"
-        "if data: decoder.send(Wish((SPECS[0].steps,), DEFAULT_LIMITS), data)\n"
+        "import os, sys\n"
+        "from models.decoding import protocol\n"
+        "from models.decoding.limits import DEFAULT_LIMITS\n"
+        "from tests.support.decode_worker import SPECS, Decoder\n"
+        "decoder = Decoder(protocol.spawn); data = sys.stdin.buffer.read()\n"
+        "if data: decoder.send(protocol.DecodeRequest((SPECS[0].resize_spec,), DEFAULT_LIMITS), data)\n"
         "print(decoder.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
-    picture = encode(Image.new("RGB", (4000, 4000)), "PNG") if is_at_work else b""
-    done = subprocess.run([sys.executable, "-c", code], input=picture, capture_output=True, cwd=ROOT)
-    assert eventually(lambda: not runs(int(done.stdout))), "it still waits for pictures"
+    data = encode(Image.new("RGB", (4000, 4000)), "PNG") if is_busy else b""
+    process = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, cwd=ROOT)
+    assert eventually(lambda: not runs(int(process.stdout))), "the worker is still running"

@@ -1,4 +1,4 @@
-"""OpenVINO's engine on a network small enough to be made here: the mean of each colour."""
+"""OpenVINO engine on a tiny network: the mean of each colour channel."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def batch(count: int) -> Pixels:
 
 @pytest.mark.parametrize("is_warm", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 9, 20])
-def test_a_batch_of_any_size_has_an_answer_for_each_picture(engine: OpenVinoEngine, count: int, is_warm: bool) -> None:
+def test_any_batch_size_returns_one_row_per_image(engine: OpenVinoEngine, count: int, is_warm: bool) -> None:
     if is_warm:
         engine.warmup(8)
     pixels = batch(count)
     for run in (engine.run, engine.concurrent.run):
-        found = run(pixels)["means"]
-        assert found.shape == (count, 3)
-        assert found.dtype == np.float32
-        assert np.allclose(found, pixels.mean((1, 2)), atol=1e-2)
+        outputs = run(pixels)["means"]
+        assert outputs.shape == (count, 3)
+        assert outputs.dtype == np.float32
+        assert np.allclose(outputs, pixels.mean((1, 2)), atol=1e-2)
 
 
 @pytest.mark.parametrize(
-    ("most", "sizes"), [(1, [1]), (3, [1, 2, 3]), (16, [1, 2, 4, 8, 12, 16]), (20, [1, 2, 4, 8, 12, 16, 20])]
+    ("max_batch", "sizes"), [(1, [1]), (3, [1, 2, 3]), (16, [1, 2, 4, 8, 12, 16]), (20, [1, 2, 4, 8, 12, 16, 20])]
 )
-def test_sizes_that_run_well_end_with_the_largest(engine: OpenVinoEngine, most: int, sizes: list[int]) -> None:
-    assert engine.preferred_batch_sizes(most) == sizes
+def test_preferred_batch_sizes_end_with_the_maximum(engine: OpenVinoEngine, max_batch: int, sizes: list[int]) -> None:
+    assert engine.preferred_batch_sizes(max_batch) == sizes
 
 
-def test_files_that_hold_no_network_are_refused() -> None:
+def test_files_without_a_network_are_rejected() -> None:
     with pytest.raises(CorruptArtifact, match="OpenVINO cannot read"):
         OpenVinoEngine("float32", lambda _: b"nothing", threads=1)

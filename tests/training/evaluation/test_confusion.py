@@ -1,58 +1,60 @@
-"""Where answers are right and wrong, on answers that can be counted by hand."""
+"""Confusion matrix, class scores and mistakes, on predictions that can be counted by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from training.evaluation import confusion as breakdown
-from training.evaluation import metrics
-from training.evaluation.confusion import ClassFigures, Confusion
+from training.evaluation import confusion, metrics
+from training.evaluation.confusion import ClassScores, ConfusedPair
 
 NAMES = ("ant", "bee", "cat", "dog")
 LABELS = np.array([0, 0, 0, 1, 1, 2])
-#: Two ants right, one taken for a bee; a bee right, one taken for a cat; the cat for a bee; dogs are not there.
-ANSWERS = np.array(
+#: Two ants are correct, one is taken for a bee; one bee is correct, one is taken for a cat; the cat is taken for a bee;
+#: there are no dogs.
+PROBABILITIES = np.array(
     [[0.9, 0.1, 0, 0], [0.5, 0.3, 0.2, 0], [0.2, 0.8, 0, 0], [0, 1, 0, 0], [0, 0.1, 0.9, 0], [0, 0.6, 0.4, 0]],
     np.float32,
 )
 
 
-def test_the_confusion_matrix_counts_answers_by_what_is_right() -> None:
-    found = breakdown.confusion_matrix(ANSWERS, LABELS)
-    assert found.tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+def test_confusion_matrix_counts_predictions_by_true_class() -> None:
+    matrix = confusion.confusion_matrix(PROBABILITIES, LABELS)
+    assert matrix.tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
 
 
-def test_recall_and_precision_are_left_out_where_there_is_nothing_to_measure() -> None:
-    found = breakdown.by_class(breakdown.confusion_matrix(ANSWERS, LABELS), NAMES)
-    assert found == [
-        ClassFigures("ant", 3, 2 / 3, 1.0),
-        ClassFigures("bee", 2, 0.5, 1 / 3),
-        ClassFigures("cat", 1, 0.0, 0.0),
-        ClassFigures("dog", 0, None, None),
+def test_recall_and_precision_are_none_without_images_or_predictions() -> None:
+    scores = confusion.class_scores(confusion.confusion_matrix(PROBABILITIES, LABELS), NAMES)
+    assert scores == [
+        ClassScores("ant", 3, 2 / 3, 1.0),
+        ClassScores("bee", 2, 0.5, 1 / 3),
+        ClassScores("cat", 1, 0.0, 0.0),
+        ClassScores("dog", 0, None, None),
     ]
 
 
-def test_the_most_frequent_confusions_come_first() -> None:
-    confusion = np.array([[5, 1, 0], [4, 3, 2], [0, 0, 9]])
-    found = breakdown.confusions(confusion, NAMES[:3], 2)
-    assert found == [Confusion("bee", "ant", 4, 9), Confusion("bee", "cat", 2, 9)]
-    assert breakdown.confusions(np.diag([3, 4]), NAMES[:2], 5) == []
+def test_most_confused_pairs_come_first() -> None:
+    matrix = np.array([[5, 1, 0], [4, 3, 2], [0, 0, 9]])
+    pairs = confusion.most_confused_pairs(matrix, NAMES[:3], 2)
+    assert pairs == [ConfusedPair("bee", "ant", 4, 9), ConfusedPair("bee", "cat", 2, 9)]
+    assert confusion.most_confused_pairs(np.diag([3, 4]), NAMES[:2], 5) == []
 
 
-def test_the_surest_mistakes_are_the_worst() -> None:
-    found = breakdown.worst_mistakes(ANSWERS, LABELS, 2)
-    assert [(each.image, each.right, each.answered) for each in found] == [(4, 1, 2), (2, 0, 1)]
-    assert [each.probability for each in found] == pytest.approx([0.9, 0.8])
-    assert len(breakdown.worst_mistakes(ANSWERS, LABELS, 99)) == 3
+def test_most_confident_mistakes_come_first() -> None:
+    mistakes = confusion.most_confident_mistakes(PROBABILITIES, LABELS, 2)
+    assert [(item.image, item.true_class, item.predicted_class) for item in mistakes] == [(4, 1, 2), (2, 0, 1)]
+    assert [mistake.probability for mistake in mistakes] == pytest.approx([0.9, 0.8])
+    assert len(confusion.most_confident_mistakes(PROBABILITIES, LABELS, 99)) == 3
 
 
-def test_the_bins_of_certainty_hold_every_answer_once_and_give_the_calibration_error() -> None:
-    bins = metrics.reliability(ANSWERS, LABELS, bins=2)
-    assert [each.images for each in bins] == [6], "0.5 and above is the upper half; the lower holds none"
+def test_reliability_bins_contain_each_image_once_and_give_the_ece() -> None:
+    bins = metrics.reliability_bins(PROBABILITIES, LABELS, bins=2)
+    assert [item.images for item in bins] == [6], (
+        "all confidences are 0.5 or more, in the upper half; the lower bin is empty"
+    )
     assert bins[0].confidence == pytest.approx(np.mean([0.9, 0.5, 0.8, 1, 0.9, 0.6]))
     assert bins[0].accuracy == 0.5
-    many = metrics.reliability(ANSWERS, LABELS)
-    assert sum(each.images for each in many) == 6
-    expected = sum(each.images * abs(each.confidence - each.accuracy) for each in many) / 6
-    assert metrics.expected_calibration_error(ANSWERS, LABELS) == pytest.approx(expected)
+    many = metrics.reliability_bins(PROBABILITIES, LABELS)
+    assert sum(item.images for item in many) == 6
+    expected = sum(item.images * abs(item.confidence - item.accuracy) for item in many) / 6
+    assert metrics.expected_calibration_error(PROBABILITIES, LABELS) == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""A classifier measured on a labelled set, in this process and by a running server."""
+"""Predictions for a labelled set, in this process and on a running server."""
 
 from __future__ import annotations
 
@@ -22,35 +22,39 @@ from models.errors import ServerError
 from models.heads import Head
 from models.manifests import ClassifierManifest
 from models.preprocess import PreprocessSpec, prepare
-from tests.support import drawn
-from training.data import dataset as datasets
-from training.data.dataset import Split
+from tests.support import colour_dataset
+from training.data.dataset import load_dataset
+from training.data.split import Split, holdout_indices
 from training.errors import DatasetError, TrainingError
-from training.estimators.heads import Logistic
+from training.estimators.linear import Logistic
 from training.evaluation import evaluate
 from training.heads import features
 from training.heads import save as classifiers
-from training.heads.save import Fitted
-from training.recipes.schema import Data
+from training.heads.save import TrainedHead
+from training.recipes.data import DatasetSpec
 
-SPEC = PreprocessSpec(size=drawn.SIZE)
+SPEC = PreprocessSpec(size=colour_dataset.SIZE)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn.colours(tmp_path_factory.mktemp("data") / "colours", train=20, test=9)
+    return colour_dataset.write(tmp_path_factory.mktemp("data") / "colours", train=20, test=9)
 
 
 @pytest.fixture(scope="module")
 def classifier(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     root = tmp_path_factory.mktemp("store")
-    train = datasets.load(Data(path="colours"), folder).train
-    rows = features.extract(train, drawn.extractor(), "pooled", SPEC, root / "cache")
-    fitted = Fitted(
-        Head(Logistic(kind="logistic").fit(rows, train.labels, 0)), drawn.CLASSES, {}, {}, datasets.holdout(train)
+    train = load_dataset(DatasetSpec(path="colours"), folder).train
+    rows = features.extract_features(train, colour_dataset.extractor(), "pooled", SPEC, root / "cache")
+    fitted = TrainedHead(
+        Head(Logistic(kind="logistic").fit(rows, train.labels, 0)),
+        colour_dataset.CLASSES,
+        {},
+        {},
+        holdout_indices(train),
     )
-    saved = classifiers.save(drawn.recipe(), SPEC, drawn.extractor(), fitted, Store(root))
-    return load_classifier(saved, drawn.extractor())
+    saved = classifiers.save_classifier(colour_dataset.recipe(), SPEC, colour_dataset.extractor(), fitted, Store(root))
+    return load_classifier(saved, colour_dataset.extractor())
 
 
 @pytest.fixture
@@ -60,77 +64,75 @@ def manifest(classifier: Classifier) -> ClassifierManifest:
 
 @pytest.fixture
 def images(folder: Path, manifest: ClassifierManifest) -> Split:
-    return evaluate.labelled_split(folder, "test", manifest, {})
+    return evaluate.load_labelled_split(folder, "test", manifest, {})
 
 
-def test_images_are_labelled_by_the_classes_of_the_classifier(images: Split, folder: Path) -> None:
+def test_images_are_labelled_with_the_classes_of_the_classifier(images: Split, folder: Path) -> None:
     assert images.labels.tolist() == [label for label in range(4) for _ in range(9)]
-    assert [path.parts[-2] for path in images.paths[::9]] == list(drawn.CLASSES)
-    assert images.paths == datasets.load(Data(path="colours", train="test", test=""), folder).train.paths
+    assert [path.parts[-2] for path in images.images[::9]] == list(colour_dataset.CLASSES)
+    assert images.images == load_dataset(DatasetSpec(path="colours", train="test", test=""), folder).train.images
 
 
-def test_the_recipe_names_the_test_set(manifest: ClassifierManifest) -> None:
-    assert evaluate.test_split(manifest) == "test"
-    assert evaluate.test_split(manifest.model_copy(update={"recipe": {"data": {"test": "val"}}})) == "val"
-    assert evaluate.test_split(manifest.model_copy(update={"recipe": {"data": None}})) == "test"
+def test_recipe_names_the_test_split(manifest: ClassifierManifest) -> None:
+    assert evaluate.test_split_name(manifest) == "test"
+    assert evaluate.test_split_name(manifest.model_copy(update={"recipe": {"data": {"test": "val"}}})) == "val"
+    assert evaluate.test_split_name(manifest.model_copy(update={"recipe": {"data": None}})) == "test"
 
 
-def test_folders_named_otherwise_are_renamed_and_several_may_be_of_one_class(
-    tmp_path: Path, manifest: ClassifierManifest
-) -> None:
-    drawn.colours(tmp_path, train=1, test=3, classes=("azure", "navy", "red"))
-    images = evaluate.labelled_split(tmp_path, "test", manifest, {"azure": "blue", "navy": "blue"})
+def test_several_folders_can_be_mapped_to_one_class(tmp_path: Path, manifest: ClassifierManifest) -> None:
+    colour_dataset.write(tmp_path, train=1, test=3, classes=("azure", "navy", "red"))
+    images = evaluate.load_labelled_split(tmp_path, "test", manifest, {"azure": "blue", "navy": "blue"})
     assert images.labels.tolist() == [0] * 6 + [3] * 3
     (tmp_path / "classes.tsv").write_text("azure\tblue, sky\n")
-    assert len(evaluate.labelled_split(tmp_path, "test", manifest, {"navy": "green"})) == 9
+    assert len(evaluate.load_labelled_split(tmp_path, "test", manifest, {"navy": "green"})) == 9
 
 
-def test_the_renamings_of_the_recipe_count(tmp_path: Path, manifest: ClassifierManifest) -> None:
-    drawn.colours(tmp_path, train=1, test=1, classes=("n01", "red"))
+def test_class_names_of_the_recipe_are_used(tmp_path: Path, manifest: ClassifierManifest) -> None:
+    colour_dataset.write(tmp_path, train=1, test=1, classes=("n01", "red"))
     renaming = manifest.model_copy(update={"recipe": {"data": {"names": {"n01": "grey"}}}})
-    assert evaluate.labelled_split(tmp_path, "test", renaming, {}).labels.tolist() == [2, 3]
-    assert evaluate.labelled_split(tmp_path, "test", renaming, {"n01": "green"}).labels.tolist() == [1, 3]
+    assert evaluate.load_labelled_split(tmp_path, "test", renaming, {}).labels.tolist() == [2, 3]
+    assert evaluate.load_labelled_split(tmp_path, "test", renaming, {"n01": "green"}).labels.tolist() == [1, 3]
 
 
-def test_an_unknown_class_is_answered_with_the_way_on(tmp_path: Path, manifest: ClassifierManifest) -> None:
-    drawn.colours(tmp_path, train=1, test=1, classes=("cat",))
-    with pytest.raises(DatasetError) as refused:
-        evaluate.labelled_split(tmp_path, "test", manifest, {})
-    assert str(refused.value) == (
-        "colours has no class 'cat'. Say which of its classes a folder means with --rename FOLDER=CLASS; "
-        "its classes are: blue, green, grey, red."
+def test_unknown_class_is_an_error_that_names_the_classes(tmp_path: Path, manifest: ClassifierManifest) -> None:
+    colour_dataset.write(tmp_path, train=1, test=1, classes=("cat",))
+    with pytest.raises(DatasetError) as raised:
+        evaluate.load_labelled_split(tmp_path, "test", manifest, {})
+    assert str(raised.value) == (
+        "colours has no class 'cat'. Map the folder to a class with --rename FOLDER=CLASS. "
+        "The classes are: blue, green, grey, red."
     )
     with pytest.raises(DatasetError, match="no class 'dog'"):
-        evaluate.labelled_split(tmp_path, "test", manifest, {"cat": "dog"})
+        evaluate.load_labelled_split(tmp_path, "test", manifest, {"cat": "dog"})
 
 
-def test_this_process_answers_as_the_classifier_does(classifier: Classifier, images: Split) -> None:
-    told: list[int] = []
-    found = evaluate.predict(classifier, images, told.append)
-    assert found.shape == (36, 4)
-    assert sum(told) == 36
-    assert (found.argmax(axis=1) == images.labels).mean() > 0.9
+def test_predictions_in_this_process_are_those_of_the_classifier(classifier: Classifier, images: Split) -> None:
+    advanced: list[int] = []
+    probabilities = evaluate.predict(classifier, images, advanced.append)
+    assert probabilities.shape == (36, 4)
+    assert sum(advanced) == 36
+    assert (probabilities.argmax(axis=1) == images.labels).mean() > 0.9
 
 
 @dataclass
-class Answering:
-    """A server that answers as ours does; what is in `refusals` it says first.
+class FakeService:
+    """Responds like the real server, after the responses in `rejections`.
 
     Attributes:
-        classifier: answers.
-        refusals: (status, headers, body) of the next answers, whoever asks.
-        body: of every answer, instead of the classifier's.
-        asked: the query of each request.
+        classifier: predicts the images.
+        rejections: (status, headers, body) of the next responses.
+        body: of every response, instead of the classifier's.
+        queries: query of each request.
     """
 
     classifier: Classifier
-    refusals: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    rejections: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     body: bytes = b""
-    asked: list[dict[str, list[str]]] = field(default_factory=list)
+    queries: list[dict[str, list[str]]] = field(default_factory=list)
     url: str = ""
 
-    def answer(self, picture: bytes, top_k: int) -> bytes:
-        pixels = prepare(picture, [SPEC])[SPEC]
+    def answer(self, image: bytes, top_k: int) -> bytes:
+        pixels = prepare(image, [SPEC])[SPEC]
         (row,) = classify(self.classifier.extractor.engine, [BatchItem(pixels, (self.classifier,))])
         best = self.classifier.top(row[0], top_k)
         predictions = [{"label": label, "index": index, "score": score} for label, index, score in best]
@@ -138,23 +140,23 @@ class Answering:
 
 
 @contextmanager
-def serving(answering: Answering) -> Iterator[str]:
+def serving(service: FakeService) -> Iterator[str]:
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            picture = self.rfile.read(int(self.headers["Content-Length"]))
+            image = self.rfile.read(int(self.headers["Content-Length"]))
             address = urlsplit(self.path)
             with lock:
-                answering.asked.append(parse_qs(address.query))
-                refusal = answering.refusals.pop() if answering.refusals else None
-            status, headers, body = refusal or (200, {}, answering.body)
+                service.queries.append(parse_qs(address.query))
+                rejection = service.rejections.pop() if service.rejections else None
+            status, headers, body = rejection or (200, {}, service.body)
             if address.path != "/v1/classify" or self.headers["Content-Type"] != "application/octet-stream":
                 status, body = 400, b"bad request"
             elif not body and status == 200:
-                body = answering.answer(picture, int(parse_qs(address.query)["top_k"][0]))
+                body = service.answer(image, int(parse_qs(address.query)["top_k"][0]))
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -178,26 +180,26 @@ def serving(answering: Answering) -> Iterator[str]:
             thread.join()
 
 
-def test_a_server_answers_as_this_process_does(
+def test_predictions_of_a_server_are_those_of_this_process(
     classifier: Classifier, manifest: ClassifierManifest, images: Split
 ) -> None:
-    told: list[int] = []
-    answering = Answering(classifier)
-    with serving(answering) as url:
-        found = evaluate.predict_by_http(url, manifest, images, told.append)
-    assert np.allclose(found, evaluate.predict(classifier, images), atol=1e-6)
-    assert told == [1] * 36
-    assert answering.asked == [{"model": ["colours@1"], "top_k": ["4"]}] * 36
+    advanced: list[int] = []
+    service = FakeService(classifier)
+    with serving(service) as url:
+        probabilities = evaluate.predict_by_http(url, manifest, images, advanced.append)
+    assert np.allclose(probabilities, evaluate.predict(classifier, images), atol=1e-6)
+    assert advanced == [1] * 36
+    assert service.queries == [{"model": ["colours@1"], "top_k": ["4"]}] * 36
 
 
-def test_a_busy_server_is_asked_again(classifier: Classifier, manifest: ClassifierManifest, images: Split) -> None:
+def test_busy_server_is_retried(classifier: Classifier, manifest: ClassifierManifest, images: Split) -> None:
     busy = [(503, {"Retry-After": "0"}, b"busy"), (429, {"Retry-After": "0"}, b"a limit")] * 10
     busy += [(503, {"Retry-After": "1"}, b"busy")]
-    answering = Answering(classifier, busy)
-    with serving(answering) as url:
-        found = evaluate.predict_by_http(url, manifest, images)
-    assert np.allclose(found, evaluate.predict(classifier, images), atol=1e-6)
-    assert len(answering.asked) == 36 + 21
+    service = FakeService(classifier, busy)
+    with serving(service) as url:
+        probabilities = evaluate.predict_by_http(url, manifest, images)
+    assert np.allclose(probabilities, evaluate.predict(classifier, images), atol=1e-6)
+    assert len(service.queries) == 36 + 21
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_a_busy_server_is_asked_again(classifier: Classifier, manifest: Classifi
     ],
     ids=["404", "422 in lines", "503 without a time", "503 with a date", "429 for an hour", "401", "redirect"],
 )
-def test_a_refusal_is_one_line_with_the_servers_words(
+def test_rejection_is_one_line_with_the_message_of_the_server(
     classifier: Classifier,
     manifest: ClassifierManifest,
     images: Split,
@@ -229,12 +231,12 @@ def test_a_refusal_is_one_line_with_the_servers_words(
 ) -> None:
     one = images.take(np.array([5]))
     with (
-        serving(Answering(classifier, [(status, headers, body)])) as url,
-        pytest.raises((TrainingError, ServerError), match=expected) as refused,
+        serving(FakeService(classifier, [(status, headers, body)])) as url,
+        pytest.raises((TrainingError, ServerError), match=expected) as raised,
     ):
         evaluate.predict_by_http(url, manifest, one)
-    assert str(refused.value).startswith(str(one.paths[0]))
-    assert "\n" not in str(refused.value)
+    assert str(raised.value).startswith(str(one.images[0]))
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -242,22 +244,22 @@ def test_a_refusal_is_one_line_with_the_servers_words(
     [b"Hello", b"[]", b'{"results": []}', b'{"predictions": [{"index": 4, "score": 1}]}', b'{"predictions": [3]}'],
     ids=["no JSON", "a list", "other fields", "more classes", "numbers"],
 )
-def test_something_else_that_answers_there_is_told_apart(
+def test_response_of_another_service_is_recognised(
     classifier: Classifier, manifest: ClassifierManifest, images: Split, body: bytes
 ) -> None:
     with (
-        serving(Answering(classifier, body=body)) as url,
-        pytest.raises(ServerError, match=r"does not answer as this service does\. Is it the right"),
+        serving(FakeService(classifier, body=body)) as url,
+        pytest.raises(ServerError, match=r"does not respond like this service\. Check the address"),
     ):
         evaluate.predict_by_http(url, manifest, images)
 
 
 @pytest.mark.parametrize("form", ["http://127.0.0.1:{port}", "127.0.0.1:{port}", "http://[", "nonsense"])
-def test_a_server_that_is_gone_is_one_line(manifest: ClassifierManifest, images: Split, form: str) -> None:
+def test_unreachable_server_is_a_one_line_error(manifest: ClassifierManifest, images: Split, form: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = form.format(port=free.getsockname()[1])
-    with pytest.raises(ServerError) as refused:
+    with pytest.raises(ServerError) as raised:
         evaluate.predict_by_http(url, manifest, images)
-    assert str(refused.value).startswith(f"No answer from {url} (")
-    assert str(refused.value).endswith("Is the server running? make serve")
-    assert "\n" not in str(refused.value)
+    assert str(raised.value).startswith(f"No response from {url} (")
+    assert str(raised.value).endswith("Check the address, or start the server: make serve")
+    assert "\n" not in str(raised.value)

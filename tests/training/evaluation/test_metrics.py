@@ -1,4 +1,4 @@
-"""What answers are worth: against hand-computed values, other libraries, and laws."""
+"""Metrics, compared with hand-computed values, scikit-learn and general properties."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from models.heads import Floats, Integers, apply_temperature
+from models.arrays import Floats, Integers
+from models.heads import apply_temperature
 from training.evaluation import metrics
 
 
@@ -22,27 +23,27 @@ def probabilities_of(scores: Floats) -> Floats:
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> tuple[Floats, Integers]:
+def predictions(draw: st.DrawFn) -> tuple[Floats, Integers]:
     images, classes = draw(st.integers(1, 40)), draw(st.integers(2, 8))
     scores = draw(arrays.arrays(np.float32, (images, classes), elements=st.floats(-6, 6, width=32)))
     labels = draw(arrays.arrays(np.int64, images, elements=st.integers(0, classes - 1)))
     return probabilities_of(scores), labels
 
 
-def sure_of(*rows: tuple[float, float, float]) -> Floats:
+def rows_of(*rows: tuple[float, float, float]) -> Floats:
     return np.array(rows, np.float32)
 
 
-def test_all_figures_of_four_images_worked_out_by_hand() -> None:
-    probabilities = sure_of((0.5, 0.3, 0.2), (0.1, 0.8, 0.1), (0.6, 0.3, 0.1), (0.25, 0.25, 0.5))
+def test_all_metrics_of_four_images_computed_by_hand() -> None:
+    probabilities = rows_of((0.5, 0.3, 0.2), (0.1, 0.8, 0.1), (0.6, 0.3, 0.1), (0.25, 0.25, 0.5))
     measured = metrics.measure(probabilities, np.array([0, 1, 1, 0]), ("cat", "dog", "cow"))
     assert measured.images == 4
     assert measured.accuracy == 0.5
-    assert measured.accuracy_by_class == {"cat": 0.5, "dog": 0.5}, "there is no cow"
+    assert measured.accuracy_by_class == {"cat": 0.5, "dog": 0.5}, "there is no image of a cow"
     assert measured.top5_accuracy == 1
     assert measured.most_frequent == 0.5, "always a cat, or always a dog"
     assert measured.log_loss == pytest.approx(-(math.log(0.5) + math.log(0.8) + math.log(0.3) + math.log(0.25)) / 4)
-    # Bins of 1/15: .5 and .5 in one (one right: gap 0), .8 alone and right (gap .2), .6 alone and wrong (gap .6).
+    # Bins of 1/15: .5 and .5 in one (one correct: gap 0), .8 alone and correct (gap .2), .6 alone and wrong (gap .6).
     assert measured.expected_calibration_error == pytest.approx((0 + 0.2 + 0.6) / 4)
     assert measured.accuracy_interval == pytest.approx((0.1500, 0.8500), abs=1e-4)
 
@@ -57,13 +58,13 @@ def test_all_figures_of_four_images_worked_out_by_hand() -> None:
         (29, 29, 0.8830, 1.0000),
     ],
 )
-def test_the_interval_is_wilsons(successes: int, trials: int, low: float, high: float) -> None:
+def test_interval_is_that_of_wilson(successes: int, trials: int, low: float, high: float) -> None:
     assert metrics.wilson_interval(successes, trials) == pytest.approx((low, high), abs=6e-5)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 10_000).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials))))
-def test_the_interval_holds_the_share_and_narrows(counts: tuple[int, int]) -> None:
+def test_interval_contains_the_share_and_narrows_with_more_trials(counts: tuple[int, int]) -> None:
     successes, trials = counts
     low, high = metrics.wilson_interval(successes, trials)
     assert 0 <= low <= successes / trials <= high <= 1
@@ -74,9 +75,9 @@ def test_the_interval_holds_the_share_and_narrows(counts: tuple[int, int]) -> No
 
 
 @settings(deadline=None)
-@given(answers())
-def test_the_figures_keep_their_laws(given_answers: tuple[Floats, Integers]) -> None:
-    probabilities, labels = given_answers
+@given(predictions())
+def test_metrics_are_consistent_with_each_other(labelled: tuple[Floats, Integers]) -> None:
+    probabilities, labels = labelled
     classes = tuple(map(str, range(probabilities.shape[1])))
     measured = metrics.measure(probabilities, labels, classes)
     assert measured.accuracy == metrics.top_k_accuracy(probabilities, labels, 1) <= measured.top5_accuracy <= 1
@@ -93,9 +94,9 @@ def test_the_figures_keep_their_laws(given_answers: tuple[Floats, Integers]) -> 
 
 
 @settings(deadline=None)
-@given(answers())
-def test_log_loss_is_what_scikit_learn_says(given_answers: tuple[Floats, Integers]) -> None:
-    probabilities, labels = given_answers
+@given(predictions())
+def test_log_loss_is_that_of_scikit_learn(labelled: tuple[Floats, Integers]) -> None:
+    probabilities, labels = labelled
     exact = probabilities.astype(np.float64)
     expected = sklearn.metrics.log_loss(
         labels, exact / exact.sum(axis=1, keepdims=True), labels=range(probabilities.shape[1])
@@ -103,19 +104,19 @@ def test_log_loss_is_what_scikit_learn_says(given_answers: tuple[Floats, Integer
     assert metrics.log_loss(probabilities, labels) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_a_sure_wrong_answer_costs_much_but_not_everything() -> None:
-    assert metrics.log_loss(sure_of((1, 0, 0)), np.array([1])) == pytest.approx(-math.log(1e-7))
+def test_confident_mistake_has_a_high_but_finite_log_loss() -> None:
+    assert metrics.log_loss(rows_of((1, 0, 0)), np.array([1])) == pytest.approx(-math.log(1e-7))
 
 
-def test_of_equal_probabilities_the_first_class_counts_as_the_answer() -> None:
-    even = sure_of((0.25, 0.25, 0.5), (0.4, 0.4, 0.2))
+def test_first_class_is_predicted_if_probabilities_are_equal() -> None:
+    even = rows_of((0.25, 0.25, 0.5), (0.4, 0.4, 0.2))
     assert metrics.top_k_accuracy(even, np.array([0, 0]), 2) == 1
     assert metrics.top_k_accuracy(even, np.array([1, 1]), 2) == 0.5
     assert metrics.measure(even, np.array([2, 0]), ("a", "b", "c")).accuracy == 1
 
 
-def drawn_answers(sharpness: float, images: int = 40_000) -> tuple[Floats, Integers]:
-    """Labels drawn from true probabilities, and answers that are `sharpness` times as sure of themselves."""
+def drawn_predictions(sharpness: float, images: int = 40_000) -> tuple[Floats, Integers]:
+    """Labels drawn from true probabilities, and predictions whose scores are `sharpness` times as large."""
     random = np.random.default_rng(11)
     scores = random.normal(0, 1.5, (images, 5)).astype(np.float32)
     truth = probabilities_of(scores)
@@ -123,31 +124,31 @@ def drawn_answers(sharpness: float, images: int = 40_000) -> tuple[Floats, Integ
     return probabilities_of(np.float32(sharpness) * scores), labels.astype(np.int64)
 
 
-def test_answers_that_are_right_as_often_as_they_say_have_no_calibration_error() -> None:
-    assert metrics.expected_calibration_error(*drawn_answers(1.0)) < 0.01
-    assert metrics.expected_calibration_error(*drawn_answers(3.0)) > 0.15
-    sure = np.tile(sure_of((1, 0, 0)), (10, 1))
-    assert metrics.expected_calibration_error(sure, np.zeros(10, np.int64)) == 0
-    assert metrics.expected_calibration_error(sure, np.ones(10, np.int64)) == 1
+def test_calibrated_predictions_have_no_calibration_error() -> None:
+    assert metrics.expected_calibration_error(*drawn_predictions(1.0)) < 0.01
+    assert metrics.expected_calibration_error(*drawn_predictions(3.0)) > 0.15
+    certain = np.tile(rows_of((1, 0, 0)), (10, 1))
+    assert metrics.expected_calibration_error(certain, np.zeros(10, np.int64)) == 0
+    assert metrics.expected_calibration_error(certain, np.ones(10, np.int64)) == 1
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
-def test_a_known_temperature_is_found_again(temperature: float) -> None:
-    probabilities, labels = drawn_answers(temperature)
-    found = metrics.fit_temperature(probabilities, labels)
-    assert found == pytest.approx(temperature, rel=0.03)
-    calibrated = apply_temperature(probabilities, found)
+def test_fitted_temperature_is_the_known_one(temperature: float) -> None:
+    probabilities, labels = drawn_predictions(temperature)
+    fitted = metrics.fit_temperature(probabilities, labels)
+    assert fitted == pytest.approx(temperature, rel=0.03)
+    calibrated = apply_temperature(probabilities, fitted)
     assert metrics.expected_calibration_error(calibrated, labels) < 0.01
     assert metrics.log_loss(calibrated, labels) <= metrics.log_loss(probabilities, labels) + 1e-6
 
 
-def test_a_handful_of_right_answers_makes_nobody_sure() -> None:
-    probabilities = np.tile(sure_of((0.8, 0.1, 0.1)), (8, 1))
-    found = metrics.fit_temperature(probabilities, np.zeros(8, np.int64))
-    assert 0.25 < found < 1
+def test_few_correct_predictions_give_a_moderate_temperature() -> None:
+    probabilities = np.tile(rows_of((0.8, 0.1, 0.1)), (8, 1))
+    fitted = metrics.fit_temperature(probabilities, np.zeros(8, np.int64))
+    assert 0.25 < fitted < 1
 
 
-def test_the_temperature_stays_within_a_factor_of_ten() -> None:
-    probabilities = np.tile(sure_of((0.6, 0.2, 0.2)), (5000, 1))
+def test_temperature_stays_within_a_factor_of_ten() -> None:
+    probabilities = np.tile(rows_of((0.6, 0.2, 0.2)), (5000, 1))
     assert metrics.fit_temperature(probabilities, np.zeros(5000, np.int64)) == pytest.approx(0.1, rel=0.1)
     assert metrics.fit_temperature(probabilities, np.ones(5000, np.int64)) == pytest.approx(10, rel=0.1)

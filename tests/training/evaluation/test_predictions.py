@@ -1,4 +1,4 @@
-"""Predictions for pictures without labels: a table as the post writes it, and a picture of some of them."""
+"""Predictions for unlabelled images: the table, and the plot of some of the images."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from models.artifacts.store import Store
 from models.classifier import Classifier
 from models.heads import Head
 from models.preprocess import PreprocessSpec, prepare
-from tests.support import drawn
+from tests.support import colour_dataset
 from training.errors import DatasetError
-from training.estimators.heads import Logistic
+from training.estimators.linear import Logistic
 from training.evaluation import predictions
 from training.heads import save as classifiers
-from training.heads.save import Fitted
+from training.heads.save import TrainedHead
 
 
-def made(folder: Path, names: tuple[str, ...], column: int) -> Classifier:
-    """Tells by one column of mean colours whether a picture is of the last class."""
+def save_linear_classifier(folder: Path, names: tuple[str, ...], column: int) -> Classifier:
+    """A classifier that recognises its last class by one column of the mean colours."""
     rows = np.random.default_rng(2).random((60, 12), np.float32)
     labels = np.where(rows[:, column] > 0.5, len(names) - 1, np.arange(60) % (len(names) - 1))
     head = Head(Logistic(kind="logistic", C=1).fit(rows, labels, 0))
-    fitted = Fitted(head, names, {}, {}, np.empty(0, np.int64))
-    saved = classifiers.save(
-        drawn.recipe(head={"kind": "logistic"}),
-        PreprocessSpec(size=drawn.SIZE),
-        drawn.extractor(),
+    fitted = TrainedHead(head, names, {}, {}, np.empty(0, np.int64))
+    saved = classifiers.save_classifier(
+        colour_dataset.recipe(head={"kind": "logistic"}),
+        PreprocessSpec(size=colour_dataset.SIZE),
+        colour_dataset.extractor(),
         fitted,
         Store(folder),
     )
-    return load_classifier(saved, drawn.extractor())
+    return load_classifier(saved, colour_dataset.extractor())
 
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Classifier:
-    return made(tmp_path / "store", ("cat", "dog"), 0)
+    return save_linear_classifier(tmp_path / "store", ("cat", "dog"), 0)
 
 
 @pytest.fixture
 def images(tmp_path: Path, colours: Path) -> dict[str, Path]:
-    """Thirty pictures in a folder below the one that is named, and a hidden file."""
+    """Thirty images in a subfolder, and a hidden file."""
     (tmp_path / "photos" / "unlabelled").mkdir(parents=True)
     for number, file in enumerate(sorted((colours / "test").rglob("*.png"))[:30]):
         shutil.copy(file, tmp_path / "photos" / "unlabelled" / f"{number + 1}, $ö$.png")
     (tmp_path / "photos" / ".hidden").touch()
-    return predictions.unlabelled(tmp_path / "photos", tmp_path)
+    return predictions.find_unlabelled_images(tmp_path / "photos", tmp_path)
 
 
 def rows_of(table: Path) -> list[list[str]]:
@@ -59,69 +59,67 @@ def rows_of(table: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def refuse(name: str, why: str) -> None:
-    raise AssertionError(f"{name}: {why}")
+def fail(name: str, reason: str) -> None:
+    raise AssertionError(f"{name}: {reason}")
 
 
-def test_of_two_classes_the_probability_of_the_second_is_written(
+def test_two_classes_give_the_probability_of_the_second(
     tmp_path: Path, pets: Classifier, images: dict[str, Path]
 ) -> None:
-    done: list[int] = []
-    files = predictions.predict(pets, images, tmp_path / "new" / "folder", refuse, done.append)
+    advanced: list[int] = []
+    files = predictions.write_predictions(pets, images, tmp_path / "new" / "folder", fail, advanced.append)
     header, *rows = rows_of(files.table)
     assert header == ["Filename", "Predictions"]
     assert [name for name, _ in rows] == list(images)
-    assert rows[0][0] == "unlabelled/1, $ö$.png", "as a path below the folder"
-    assert sum(done) == 30
+    assert rows[0][0] == "unlabelled/1, $ö$.png", "the path in the folder"
+    assert sum(advanced) == 30
     engine, spec = pets.extractor.engine, pets.spec
     for name, prediction in rows[:5]:
         pixels = prepare(images[name].read_bytes(), [spec])[spec]
         expected = pets.consume(engine.run(pixels[None])["pooled"])[0]
         assert float(prediction) == pytest.approx(expected[1], abs=1e-5)
-    assert predictions.meaning(pets) == "probability of dog"
+    assert predictions.column_meaning(pets) == "probability of dog"
 
 
-def test_of_more_classes_the_likeliest_is_written(tmp_path: Path, images: dict[str, Path]) -> None:
-    classifier = made(tmp_path / "store", ("cat", "cow", "dog"), 0)
-    files = predictions.predict(classifier, images, tmp_path, refuse)
+def test_more_classes_give_the_most_likely_one(tmp_path: Path, images: dict[str, Path]) -> None:
+    classifier = save_linear_classifier(tmp_path / "store", ("cat", "cow", "dog"), 0)
+    files = predictions.write_predictions(classifier, images, tmp_path, fail)
     assert {prediction for _, prediction in rows_of(files.table)[1:]} <= {"cat", "cow", "dog"}
-    assert predictions.meaning(classifier) == "the likeliest class"
+    assert predictions.column_meaning(classifier) == "the most likely class"
 
 
-def test_25_of_the_pictures_are_drawn_five_by_five(tmp_path: Path, pets: Classifier, images: dict[str, Path]) -> None:
-    files = predictions.predict(pets, images, tmp_path, refuse)
-    with Image.open(files.grid) as picture:
-        assert picture.format == "PNG"
-        assert picture.height > picture.width
-    figure = predictions.grid([(path, "dog 98%, $x^2$") for path in list(images.values())[:25]])
+def test_25_of_the_images_are_plotted_five_by_five(tmp_path: Path, pets: Classifier, images: dict[str, Path]) -> None:
+    files = predictions.write_predictions(pets, images, tmp_path, fail)
+    with Image.open(files.plot) as plot:
+        assert plot.format == "PNG"
+        assert plot.height > plot.width
+    figure = predictions.plot_grid([(path, "dog 98%, $x^2$") for path in list(images.values())[:25]])
     assert [axes.get_title() for axes in figure.axes] == ["dog 98%, $x^2$"] * 25
     columns = {round(axes.get_subplotspec().colspan.start) for axes in figure.axes}  # type: ignore[union-attr]
     assert columns == set(range(5))
 
 
-def test_what_cannot_be_read_is_told_and_the_rest_is_done(
-    tmp_path: Path, pets: Classifier, images: dict[str, Path]
-) -> None:
+def test_unreadable_images_are_reported_and_skipped(tmp_path: Path, pets: Classifier, images: dict[str, Path]) -> None:
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
-    told: dict[str, str] = {}
-    files = predictions.predict(pets, {"broken.png": broken, **images}, tmp_path, told.__setitem__)
-    assert set(told) == {"broken.png"}
+    broken.write_bytes(b"not an image")
+    failures: dict[str, str] = {}
+    files = predictions.write_predictions(pets, {"broken.png": broken, **images}, tmp_path, failures.__setitem__)
+    assert set(failures) == {"broken.png"}
     assert [name for name, _ in rows_of(files.table)[1:]] == list(images)
-    alone = predictions.predict(pets, {"broken.png": broken}, tmp_path, told.__setitem__)
+    alone = predictions.write_predictions(pets, {"broken.png": broken}, tmp_path, failures.__setitem__)
     assert rows_of(alone.table) == [["Filename", "Predictions"]]
 
 
-def test_an_archive_of_pictures_will_do(tmp_path: Path, images: dict[str, Path]) -> None:
+def test_images_are_read_from_an_archive(tmp_path: Path, images: dict[str, Path]) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", tmp_path / "photos"))
-    found = predictions.unlabelled(archive, tmp_path / "cache")
-    assert {Path(name).name for name in found} == {Path(name).name for name in images}
+    names = predictions.find_unlabelled_images(archive, tmp_path / "cache")
+    assert {Path(name).name for name in names} == {Path(name).name for name in images}
 
 
-@pytest.mark.parametrize("place", ["nosuch", "empty", "empty[1]"])
-def test_no_pictures_are_said_in_one_line(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("location", ["nosuch", "empty", "empty[1]"])
+def test_location_without_images_is_a_one_line_error(tmp_path: Path, location: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty[1]").mkdir()
-    with pytest.raises(DatasetError, match="There are no pictures in") as refused:
-        predictions.unlabelled(tmp_path / place, tmp_path)
-    assert "\n" not in str(refused.value)
+    with pytest.raises(DatasetError, match="There are no images in") as raised:
+        predictions.find_unlabelled_images(tmp_path / location, tmp_path)
+    assert "\n" not in str(raised.value)

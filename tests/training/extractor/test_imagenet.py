@@ -18,8 +18,8 @@ from models.console.progress import silent
 from tests.support import keras_weights
 from tests.support.keras_weights import Distributed
 from tests.support.processes import server
-from training.extractor.initial_weights import Downloads
-from training.recipes import schema as recipes
+from training.extractor import initial_weights
+from training.recipes.load import load_recipe
 from training.runtime.context import RunContext
 from training.train import run
 
@@ -31,14 +31,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @dataclass
 class Imagenet:
-    """What came of the recipe, run twice against a local server."""
+    """The results of the recipe, run twice with downloads from a local server."""
 
     store: Store
     cache: Path
-    made: ClassifierArtifact
+    first: ClassifierArtifact
     again: ClassifierArtifact
-    asked: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -49,75 +49,74 @@ def distributed(tmp_path_factory: pytest.TempPathFactory) -> Distributed:
 @pytest.fixture(scope="module")
 def imagenet(distributed: Distributed, tmp_path_factory: pytest.TempPathFactory) -> Imagenet:
     root = tmp_path_factory.mktemp("imagenet")
-    store, cache, said = Store(root / "store"), root / "cache", list[str]()
+    store, cache, lines = Store(root / "store"), root / "cache", list[str]()
     cache.mkdir()
-    with keras_weights.serving(distributed.folder) as (url, asked):
-        downloads = Downloads(
-            keras_weights.source(url, distributed.weights), keras_weights.source(url, distributed.index), cache
-        )
-        at = RunContext(store, silent, said.append, cache=cache, downloads=downloads)
-        made, again = (run(recipes.load("imagenet"), at) for _ in range(2))
-    assert isinstance(made, type(again))
-    assert made.manifest.kind == "classifier"
-    return Imagenet(store, cache, made, again, asked, said)  # type: ignore[arg-type]
+    with keras_weights.serving(distributed.folder) as (url, requested), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(initial_weights.IMAGENET, "inception_v3", keras_weights.remote(url, distributed.weights))
+        patch.setattr(initial_weights, "CLASS_INDEX", keras_weights.remote(url, distributed.index))
+        ctx = RunContext(store, silent, lines.append, cache=cache)
+        first, again = (run(load_recipe("imagenet"), ctx) for _ in range(2))
+    assert isinstance(first, type(again))
+    assert first.manifest.kind == "classifier"
+    return Imagenet(store, cache, first, again, requested, lines)  # type: ignore[arg-type]
 
 
-def test_extractor_and_classifier_are_stored_with_the_1000_classes(imagenet: Imagenet) -> None:
+def test_extractor_and_classifier_have_the_1000_classes(imagenet: Imagenet) -> None:
     (extractor,) = imagenet.store.extractors()
     assert extractor.label == "inception_v3_imagenet@1"
     assert extractor.manifest.outputs == {"pooled": 2048, "probabilities": 1000}
     assert extractor.manifest.fitted_on["start"].startswith("imagenet md5:")
-    manifest = imagenet.made.manifest
-    assert (imagenet.made.label, len(manifest.classes), manifest.metrics) == ("imagenet@1", 1000, {})
+    manifest = imagenet.first.manifest
+    assert (imagenet.first.label, len(manifest.classes), manifest.metrics) == ("imagenet@1", 1000, {})
     assert {"crane (n02012849)", "crane (n03126707)", "great thing 3"} <= set(manifest.classes)
 
 
-def test_a_second_run_asks_for_nothing_and_makes_no_second_extractor(imagenet: Imagenet) -> None:
-    assert imagenet.asked == [keras_weights.WEIGHTS_FILE, keras_weights.INDEX_FILE]
+def test_second_run_downloads_nothing_and_saves_no_extractor(imagenet: Imagenet) -> None:
+    assert imagenet.requested == [keras_weights.WEIGHTS_FILE, keras_weights.INDEX_FILE]
     assert imagenet.again.label == "imagenet@2"
     assert len(imagenet.store.extractors()) == 1
 
 
-def test_the_store_verifies(imagenet: Imagenet) -> None:
+def test_store_verifies(imagenet: Imagenet) -> None:
     assert [problem for _, problem in catalog.verify(imagenet.store)] == [None] * 3
 
 
-def test_the_classifier_answers_as_the_network_of_keras_does(imagenet: Imagenet, distributed: Distributed) -> None:
-    pictures = golden.synthetic_images(299, 32, seed=5)
-    expected = np.asarray(distributed.network(networks.scale(pictures), training=False))
+def test_classifier_predicts_the_same_as_the_keras_network(imagenet: Imagenet, distributed: Distributed) -> None:
+    images = golden.synthetic_images(299, 32, seed=5)
+    expected = np.asarray(distributed.network(networks.scale(images), training=False))
     (classifier,) = catalog.load(imagenet.store, ["imagenet@1"]).classifiers
-    answers = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in pictures])
-    found = np.stack([row[0] for row in answers])
-    assert np.abs(found - expected).max() < CLOSE
+    answers = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in images])
+    probabilities = np.stack([row[0] for row in answers])
+    assert np.abs(probabilities - expected).max() < CLOSE
     two_likeliest = np.sort(expected, axis=1)[:, -2:]
     clear = two_likeliest[:, 1] - two_likeliest[:, 0] > CLOSE
     assert clear.mean() > 0.5
-    assert len(set(expected.argmax(axis=1))) > 3, "the pictures are told apart"
-    assert np.array_equal(found.argmax(axis=1)[clear], expected.argmax(axis=1)[clear])
+    assert len(set(expected.argmax(axis=1))) > 3, "the network distinguishes the images"
+    assert np.array_equal(probabilities.argmax(axis=1)[clear], expected.argmax(axis=1)[clear])
 
 
-def test_a_file_with_its_class_index_beside_it_needs_no_network(distributed: Distributed, imagenet: Imagenet) -> None:
-    recipe = recipes.load("imagenet").changed(weights=str(distributed.weights))
-    before = len(imagenet.asked)
-    made = run(recipe, RunContext(imagenet.store, silent, print, cache=imagenet.cache))
-    assert isinstance(made.manifest.data, dict)  # type: ignore[union-attr]
+def test_file_with_its_class_index_needs_no_download(distributed: Distributed, imagenet: Imagenet) -> None:
+    recipe = load_recipe("imagenet").with_overrides(weights=str(distributed.weights))
+    before = len(imagenet.requested)
+    artifact = run(recipe, RunContext(imagenet.store, silent, print, cache=imagenet.cache))
+    assert isinstance(artifact.manifest.data, dict)  # type: ignore[union-attr]
     assert len(imagenet.store.extractors()) == 1, "equal weights are one extractor"
-    assert len(imagenet.asked) == before
+    assert len(imagenet.requested) == before
 
 
-def test_the_server_serves_the_1000_classes(imagenet: Imagenet, distributed: Distributed, tmp_path: Path) -> None:
+def test_server_serves_the_1000_classes(imagenet: Imagenet, distributed: Distributed, tmp_path: Path) -> None:
     (pixels,) = golden.synthetic_images(299, 1, seed=9)
-    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    Image.fromarray(pixels).save(tmp_path / "image.png")
     expected = np.asarray(distributed.network(networks.scale(pixels[None]), training=False))[0]
     with server("app", APP_STORE=str(imagenet.store.root), APP_DEFAULT_MODEL="imagenet@1") as started:
         address = started.address(240)
-        with (tmp_path / "picture.png").open("rb") as picture:
-            reply = httpx.post(f"{address}/v1/classify", files={"file": picture}, timeout=60)
+        with (tmp_path / "image.png").open("rb") as image:
+            reply = httpx.post(f"{address}/v1/classify", files={"file": image}, timeout=60)
         models = httpx.get(f"{address}/v1/models", timeout=20).json()["models"]
     assert reply.status_code == 200, reply.text
     answer = reply.json()
     assert (answer["model"], len(answer["predictions"])) == ("imagenet", 5)
     for prediction in answer["predictions"]:
-        assert prediction["label"] == imagenet.made.manifest.classes[prediction["index"]]
+        assert prediction["label"] == imagenet.first.manifest.classes[prediction["index"]]
         assert prediction["score"] == pytest.approx(expected[prediction["index"]], abs=CLOSE)
     assert {model["name"] for model in models} == {"imagenet"}

@@ -1,14 +1,13 @@
-"""Start weights: from ImageNet, a file, or nowhere; what cannot be had is one line that names the ways on."""
+"""Initial weights from ImageNet, a file or random; each error is one line that names the alternatives."""
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import pickle
 import socket
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -23,7 +22,8 @@ from tests.support import keras_weights
 from tests.support.keras_weights import CRANES, INDEX_FILE, WEIGHTS_FILE
 from training.errors import TrainingError
 from training.extractor import initial_weights as weights
-from training.extractor.initial_weights import Downloads, Source
+from training.runtime.download import RemoteFile
+from training.runtime.folders import CACHE_FOLDER
 
 
 @pytest.fixture
@@ -32,47 +32,38 @@ def index(tmp_path: Path) -> Path:
     return tmp_path / INDEX_FILE
 
 
-@pytest.fixture
-def keras_leaves_sockets_open() -> Iterator[None]:
-    """Where a server answers with an error; they are closed here, before another test is blamed for it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        yield
-        gc.collect()
-
-
-def refused(network: str, file: str, downloads: Downloads | None = None) -> str:
+def load_error(network: str, file: str, cache: Path = CACHE_FOLDER) -> str:
     with pytest.raises((TrainingError, ModelsError)) as error:
-        weights.load(network, file, Store(), downloads)
+        weights.load_initial_weights(network, file, Store(), cache)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-def test_random_weights_come_from_nowhere() -> None:
-    assert weights.load("inception_v3", "random", Store()) is None
+def test_random_weights_are_none() -> None:
+    assert weights.load_initial_weights("inception_v3", "random", Store()) is None
 
 
-def test_a_safetensors_file_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_safetensors_file_is_loaded_unchanged(tmp_path: Path) -> None:
     tensors = {"conv2d_0/kernel": np.ones((3, 3, 3, 8), np.float16)}
     path = tmp_path / "mine.safetensors"
     path.write_bytes(networks.to_bytes(tensors))
-    start = weights.load("small_cnn", str(path), Store())
+    start = weights.load_initial_weights("small_cnn", str(path), Store())
     assert start is not None
     assert np.array_equal(start.tensors["conv2d_0/kernel"], tensors["conv2d_0/kernel"])
     assert start.origin.startswith("mine.safetensors sha256:")
     assert start.tops == {}
 
 
-def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
-    assert "There is no weights file nosuch.h5. Use --weights FILE" in refused("inception_v3", "nosuch.h5")
+def test_missing_or_damaged_weights_file_is_rejected(tmp_path: Path) -> None:
+    assert "There is no weights file nosuch.h5. Use --weights FILE" in load_error("inception_v3", "nosuch.h5")
     path = tmp_path / "mine.safetensors"
     path.write_bytes(b"no tensors")
-    assert "no safetensors file" in refused("inception_v3", str(path))
+    assert "no safetensors file" in load_error("inception_v3", str(path))
 
 
 @pytest.mark.parametrize("file", ["imagenet", "file.h5"])
-def test_no_imagenet_weights_are_known_for_a_network_of_ours(file: str) -> None:
-    assert refused("small_cnn", file).startswith("No ImageNet weights are known for small_cnn. Use a .safetensors")
+def test_own_networks_have_no_imagenet_weights(file: str) -> None:
+    assert load_error("small_cnn", file).startswith("No ImageNet weights are known for small_cnn. Use a .safetensors")
 
 
 @pytest.mark.parametrize(
@@ -89,20 +80,19 @@ def test_no_imagenet_weights_are_known_for_a_network_of_ours(file: str) -> None:
         "\x00",
     ],
 )
-def test_a_class_index_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+def test_damaged_class_index_is_rejected(tmp_path: Path, content: str) -> None:
     (tmp_path / INDEX_FILE).write_text(content)
     (tmp_path / "mine.h5").write_bytes(b"")
-    assert refused("inception_v3", str(tmp_path / "mine.h5")).endswith("is no list of ImageNet's 1000 classes.")
+    assert load_error("inception_v3", str(tmp_path / "mine.h5")).endswith("is not a list of ImageNet's 1000 classes.")
 
 
-def test_without_a_class_index_beside_it_a_file_needs_the_network(
-    tmp_path: Path, keras_leaves_sockets_open: None
-) -> None:
+def test_file_without_class_index_needs_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.h5").write_bytes(b"")
-    nowhere = Source(f"http://127.0.0.1:{free_port()}/{INDEX_FILE}", "0" * 32)
-    said = refused("inception_v3", str(tmp_path / "mine.h5"), Downloads(nowhere, nowhere, tmp_path))
-    assert said.startswith(f"{INDEX_FILE} cannot be fetched (")
-    assert said.endswith(f"An .h5 file needs {INDEX_FILE} beside it.")
+    url = f"http://127.0.0.1:{free_port()}/{INDEX_FILE}"
+    monkeypatch.setattr(weights, "CLASS_INDEX", RemoteFile(url, "0" * 32))
+    message = load_error("inception_v3", str(tmp_path / "mine.h5"), tmp_path)
+    assert message.startswith(f"{url} cannot be downloaded: ")
+    assert message.endswith(f"An .h5 file needs {INDEX_FILE} in the same folder.")
 
 
 def free_port() -> int:
@@ -111,8 +101,8 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("trouble", ["404", "wrong checksum", "no server", "no address"])
-def test_a_download_that_fails_is_one_line_with_the_ways_on(
-    tmp_path: Path, keras_leaves_sockets_open: None, trouble: str
+def test_failed_download_is_one_line_with_alternatives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     served, cache = tmp_path / "served", tmp_path / "cache"
     served.mkdir()
@@ -121,15 +111,24 @@ def test_a_download_that_fails_is_one_line_with_the_ways_on(
         if trouble == "wrong checksum":
             (served / WEIGHTS_FILE).write_bytes(b"something else")
         address = {"no server": f"http://127.0.0.1:{free_port()}", "no address": "nonsense"}.get(trouble, url)
-        there = Source(f"{address}/{WEIGHTS_FILE}", "0" * 32)
-        said = ""
+        monkeypatch.setitem(weights.IMAGENET, "inception_v3", RemoteFile(f"{address}/{WEIGHTS_FILE}", "0" * 32))
+        message = ""
         for _ in range(2):
-            said = refused("inception_v3", "imagenet", Downloads(there, there, cache))
-            assert said.startswith(f"{WEIGHTS_FILE} cannot be fetched (")
-            assert said.endswith("Use --weights FILE (.safetensors, or Keras's .h5) or --weights random.")
-    assert {"404": "404", "wrong checksum": "hash", "no server": "refused", "no address": "unknown url"}[
+            message = load_error("inception_v3", "imagenet", cache)
+            assert message.startswith(f"{address}/{WEIGHTS_FILE} ")
+            assert message.endswith("Use --weights FILE (.safetensors, or Keras's .h5) or --weights random.")
+    assert {"404": "404", "wrong checksum": "checksum", "no server": "refused", "no address": "missing an 'http://'"}[
         trouble
-    ] in said
+    ] in message
+
+
+@cache
+def build_inception(**options: object) -> keras.Model:
+    """Build the network once for all tests that expect an error, as building it takes seconds."""
+    return _INCEPTION(**options)
+
+
+_INCEPTION = keras.applications.InceptionV3
 
 
 class Trap:
@@ -179,44 +178,45 @@ def of_a_model_whose_configuration_runs_code(path: Path, trap: Path) -> None:
         of_a_model_whose_configuration_runs_code,
     ],
 )
-def test_a_broken_or_hostile_file_is_refused_in_one_line(
-    tmp_path: Path, index: Path, write: Callable[[Path, Path], None]
+def test_broken_or_hostile_file_is_a_one_line_error(
+    tmp_path: Path, index: Path, write: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keras.applications, "InceptionV3", build_inception)
     path, trap = tmp_path / "mine.h5", tmp_path / "trap"
     write(path, trap)
-    assert refused("inception_v3", str(path)).startswith(
-        f"{path} does not hold Keras's weights of inception_v3 with its top ("
+    assert load_error("inception_v3", str(path)).startswith(
+        f"{path} does not contain Keras's weights of inception_v3 with its top ("
     )
     assert not trap.exists()
 
 
-def test_the_file_that_keras_distributes_becomes_a_network_of_ours(tmp_path: Path) -> None:
+def test_distributed_keras_file_loads_into_our_network(tmp_path: Path) -> None:
     distributed = keras_weights.distribute(tmp_path, keras.applications.InceptionV3(weights=None))
-    start = weights.load("inception_v3", str(distributed.weights), Store())
+    start = weights.load_initial_weights("inception_v3", str(distributed.weights), Store())
     assert start is not None
     names = start.tops["probabilities"]
     assert len(set(names)) == len(names) == 1000
     assert [names[i] for i in CRANES] == [f"crane ({wnid})" for wnid in CRANES.values()]
     assert names[7] == "great thing 7"
     ours = networks.build("inception_v3", 75, {"probabilities": 1000})
-    networks.assign(ours, start.tensors)
+    networks.set_tensors(ours, start.tensors)
     for mine, original in zip(ours.weights, distributed.network.weights, strict=True):
         assert np.allclose(mine.numpy(), original.numpy(), rtol=1e-3, atol=1e-6), original.path
 
 
-def test_of_vgg19_keras_file_without_a_top_is_taken(tmp_path: Path) -> None:
+def test_vgg19_file_without_a_top_is_loaded(tmp_path: Path) -> None:
     original = keras.applications.VGG19(weights=None, include_top=False)
     path = tmp_path / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
     keras_weights.write_weights(original, path)
-    start = weights.load("vgg19", str(path), Store())
+    start = weights.load_initial_weights("vgg19", str(path), Store())
     assert start is not None
     assert start.tops == {}, "and no list of ImageNet's classes is asked for"
     ours = networks.build("vgg19", 32, {"animal": 2})
-    networks.assign(ours, start.tensors, skip_dense=True)
+    networks.set_tensors(ours, start.tensors, skip_mismatched_dense=True)
     for layer in original.layers:
         for mine, theirs in zip(
             ours.get_layer(layer.name).weights if layer.weights else [], layer.weights, strict=True
         ):
             assert np.allclose(mine.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-6), theirs.path
     with pytest.raises(ModelsError, match=r"not of vgg19: .*kernel is missing"):
-        networks.assign(ours, start.tensors)
+        networks.set_tensors(ours, start.tensors)

@@ -1,4 +1,4 @@
-"""Heads are fitted on 95 % and calibrated on the rest; only a refit sees everything."""
+"""Heads are fitted on 95 % of the images and calibrated on the rest; only a refit uses all of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.heads import Floats, Head, apply_temperature
+from models.arrays import Floats
+from models.heads import Head, apply_temperature
 from models.manifests import Metrics
-from tests.support import drawn
-from training.data import dataset as datasets
-from training.data.dataset import Dataset, Split
+from tests.support import colour_dataset
+from training.data.dataset import Dataset
+from training.data.split import Split, fit_indices, holdout_indices
 from training.errors import DatasetError, RecipeError
 from training.evaluation import metrics
 from training.heads import fit as fitting
@@ -28,27 +29,27 @@ def dataset(counts: tuple[int, ...] = (100, 60, 80), classes: tuple[str, ...] = 
 
 
 def features_of(split: Split) -> Floats:
-    """Rows that tell the classes apart, but not quite; each image has its own."""
-    rows = ROWS[[int(path.name) for path in split.paths]].copy()
+    """A row per image, which separates the classes imperfectly."""
+    rows = ROWS[[int(path.name) for path in split.images]].copy()
     rows[np.arange(len(split)), split.labels] += 1.5
     return rows
 
 
 class Extract:
-    """Features, and what was asked for."""
+    """Returns features and records the calls."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, int]] = []
+        self.calls: list[tuple[str, int]] = []
 
-    def __call__(self, split: Split, what: str) -> Floats:
-        self.asked.append((what, len(split)))
+    def __call__(self, split: Split, title: str) -> Floats:
+        self.calls.append((title, len(split)))
         return features_of(split)
 
 
 def fit(recipe: Recipe, data: Dataset) -> tuple[Head, Metrics, list[str]]:
-    said: list[str] = []
-    head, measured = fitting.fit_head(recipe, data, drawn.extractor(), Extract(), said.append)
-    return head, measured, said
+    lines: list[str] = []
+    head, measured = fitting.fit_head(recipe, data, colour_dataset.extractor(), Extract(), lines.append)
+    return head, measured, lines
 
 
 LOGISTIC = {"kind": "logistic"}
@@ -56,32 +57,32 @@ XGBOOST = {"kind": "xgboost", "n_estimators": 5}
 
 
 @pytest.mark.parametrize("head", [LOGISTIC, XGBOOST], ids=["logistic", "xgboost"])
-def test_a_head_is_fitted_on_all_but_the_held_out_images(head: dict[str, object]) -> None:
-    recipe, data = drawn.recipe(head=head), dataset()
-    found, measured, said = fit(recipe, data)
-    fitted = data.train.take(datasets.fitting(data.train))
-    held = data.train.take(datasets.holdout(data.train))
+def test_head_is_fitted_on_all_but_the_held_out_images(head: dict[str, object]) -> None:
+    recipe, data = colour_dataset.recipe(head=head), dataset()
+    fitted_head, measured, lines = fit(recipe, data)
+    fitted = data.train.take(fit_indices(data.train))
+    held = data.train.take(holdout_indices(data.train))
     assert recipe.head is not None
     assert recipe.head.kind != "softmax"
     alone = recipe.head.fit(features_of(fitted), fitted.labels, recipe.seed)
     rows = features_of(data.train)
-    assert np.array_equal(found.estimator.predict_proba(rows), alone.predict_proba(rows))
+    assert np.array_equal(fitted_head.estimator.predict_proba(rows), alone.predict_proba(rows))
     probabilities = Head(alone).predict_proba(features_of(held))
-    assert found.temperature == metrics.fit_temperature(probabilities, held.labels) != 1
-    calibrated = apply_temperature(probabilities, found.temperature)
+    assert fitted_head.temperature == metrics.fit_temperature(probabilities, held.labels) != 1
+    calibrated = apply_temperature(probabilities, fitted_head.temperature)
     assert measured == metrics.measure(calibrated, held.labels, CLASSES)
-    assert said == [f"fitting the {recipe.head.kind} head on 228 images"]
+    assert lines == [f"fitting the {recipe.head.kind} head on 228 images"]
 
 
-def test_a_refit_sees_all_images_and_keeps_the_temperature() -> None:
+def test_refit_uses_all_images_and_keeps_the_temperature() -> None:
     data = dataset()
-    recipe = drawn.recipe(head=LOGISTIC)
+    recipe = colour_dataset.recipe(head=LOGISTIC)
     before, measured, _ = fit(recipe, data)
-    after, measured_after, said = fit(recipe.model_copy(update={"refit": True}), data)
+    after, measured_after, lines = fit(recipe.model_copy(update={"refit": True}), data)
     assert after.temperature == before.temperature
     assert measured_after == measured, "measured before the held-out images were fitted on"
-    assert said[-1] == "fitting it again on all 240 images"
-    order = np.concatenate([datasets.fitting(data.train), datasets.holdout(data.train)])
+    assert lines[-1] == "fitting it again on all 240 images"
+    order = np.concatenate([fit_indices(data.train), holdout_indices(data.train)])
     everything = data.train.take(order)
     assert recipe.head is not None
     assert recipe.head.kind == "logistic"
@@ -91,43 +92,47 @@ def test_a_refit_sees_all_images_and_keeps_the_temperature() -> None:
     assert not np.array_equal(after.estimator.predict_proba(rows), before.estimator.predict_proba(rows))
 
 
-def test_without_calibration_the_probabilities_stay_as_they_come() -> None:
-    head, _, _ = fit(drawn.recipe(head=LOGISTIC, calibrate=False), dataset())
+def test_without_calibration_the_temperature_is_1() -> None:
+    head, _, _ = fit(colour_dataset.recipe(head=LOGISTIC, calibrate=False), dataset())
     assert head.temperature == 1
 
 
-def test_each_image_is_asked_for_once() -> None:
+def test_features_of_each_image_are_requested_once() -> None:
     extract = Extract()
-    fitting.fit_head(drawn.recipe(head=LOGISTIC, refit=True), dataset(), drawn.extractor(), extract, print)
-    assert extract.asked == [("held-out images", 12), ("training images", 228)]
+    fitting.fit_head(
+        colour_dataset.recipe(head=LOGISTIC, refit=True), dataset(), colour_dataset.extractor(), extract, print
+    )
+    assert extract.calls == [("held-out images", 12), ("training images", 228)]
 
 
-def test_the_networks_own_top_answers_in_the_order_of_the_dataset() -> None:
+def test_softmax_head_has_the_class_order_of_the_dataset() -> None:
     """The extractor's top has red, green, grey, blue; the dataset's folders are sorted."""
-    recipe = drawn.recipe(head={"kind": "softmax"}, extractor={"name": "mean_colour", "output": "top"})
-    data = dataset((40, 40, 40, 40), drawn.CLASSES)
+    recipe = colour_dataset.recipe(head={"kind": "softmax"}, extractor={"name": "mean_colour", "output": "colour"})
+    data = dataset((40, 40, 40, 40), colour_dataset.CLASSES)
     top = np.array([[0.4, 0.3, 0.2, 0.1]], np.float32)
     head, measured = fitting.fit_head(
-        recipe, data, drawn.extractor(), lambda split, _: np.repeat(top, len(split), axis=0), print
+        recipe, data, colour_dataset.extractor(), lambda split, _: np.repeat(top, len(split), axis=0), print
     )
     assert np.allclose(Head(head.estimator).predict_proba(top), [[0.1, 0.3, 0.2, 0.4]])
     assert measured.accuracy_by_class == {"blue": 0, "green": 0, "grey": 0, "red": 1}
 
 
-def test_a_top_of_other_classes_is_refused() -> None:
-    recipe = drawn.recipe(head={"kind": "softmax"}, extractor={"name": "mean_colour", "output": "top"})
+def test_top_with_other_classes_is_rejected() -> None:
+    recipe = colour_dataset.recipe(head={"kind": "softmax"}, extractor={"name": "mean_colour", "output": "colour"})
     for classes in (("blue", "green", "pink"), ("blue", "green")):
-        with pytest.raises(RecipeError, match="The top 'top' of mean_colour has other classes than colours"):
+        with pytest.raises(RecipeError, match="The top 'colour' of mean_colour has other classes than colours"):
             fit(recipe, dataset((20, 20, 20)[: len(classes)], classes))
 
 
 @pytest.mark.parametrize(("counts", "classes"), [((20,), ("blue",)), ((1, 1), ("blue", "red"))])
-def test_a_dataset_can_be_too_small(counts: tuple[int, ...], classes: tuple[str, ...]) -> None:
-    with pytest.raises(DatasetError, match="colours is too small: two classes are needed, and one of them with two"):
-        fit(drawn.recipe(head=LOGISTIC), dataset(counts, classes))
+def test_too_small_dataset_is_rejected(counts: tuple[int, ...], classes: tuple[str, ...]) -> None:
+    with pytest.raises(
+        DatasetError, match="colours is too small: it needs two classes, and at least one of them with two"
+    ):
+        fit(colour_dataset.recipe(head=LOGISTIC), dataset(counts, classes))
 
 
-def test_a_class_of_one_image_is_no_hindrance() -> None:
-    head, measured, _ = fit(drawn.recipe(head=XGBOOST), dataset((40, 1, 40)))
+def test_class_with_a_single_image_is_accepted() -> None:
+    head, measured, _ = fit(colour_dataset.recipe(head=XGBOOST), dataset((40, 1, 40)))
     assert head.predict_proba(ROWS[:2]).shape == (2, 3)
     assert set(measured.accuracy_by_class) == {"blue", "red"}

@@ -1,4 +1,4 @@
-"""Tuning: reproducible, resumable, and blind to all but the images that the head is fitted on."""
+"""Tuning: reproducible, resumable, and only on the images that the head is fitted on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import pytest
 from models.console.progress import silent
 from models.manifests import Metrics
 from models.preprocess import PreprocessSpec
-from tests.support import drawn
-from training.data import dataset as datasets
-from training.estimators.heads import FITTED_KINDS, FittedHead, Logistic, Ridge
+from tests.support import colour_dataset
+from tests.support.colour_engine import ColourEngine
+from training.data.dataset import load_dataset
+from training.estimators.kinds import FITTED_KINDS, FittedHead
+from training.estimators.linear import Logistic, Ridge
 from training.heads import tuning
-from training.heads.inputs import Inputs
-from training.heads.tuning import SPACES, Tuning, tune
-from training.recipes.schema import Data, Tune
+from training.heads.inputs import HeadInputs
+from training.heads.tuning import SPACES, TuningRecord, tune_head
+from training.recipes.data import DatasetSpec
+from training.recipes.schema import Tune
 from training.runtime.context import RunContext
 
 
@@ -33,31 +36,33 @@ def measured(log_loss: float) -> Metrics:
     )
 
 
-class Valley:
-    """The least loss is at an alpha of 100; stops with an error where it is told to, as a kill would."""
+class QuadraticLoss:
+    """A loss with its minimum at an alpha of 100; can raise an error at a call, like a kill."""
 
     def __init__(self, fails_at: int | None = None) -> None:
-        self.asked: list[float] = []
+        self.alphas: list[float] = []
         self.fails_at = fails_at
 
     def __call__(self, head: FittedHead) -> Metrics:
         assert isinstance(head, Ridge)
-        if len(self.asked) == self.fails_at:
+        if len(self.alphas) == self.fails_at:
             raise KeyboardInterrupt
-        self.asked.append(head.alpha)
+        self.alphas.append(head.alpha)
         return measured((math.log10(head.alpha) - 2) ** 2)
 
 
-def search(storage: Path, measure: Callable[[FittedHead], Metrics], trials: int = 12) -> tuple[FittedHead, Tuning]:
-    return tune(Ridge(), Tune(trials=trials), measure, storage, seed=3)
+def search(
+    storage: Path, measure: Callable[[FittedHead], Metrics], trials: int = 12
+) -> tuple[FittedHead, TuningRecord]:
+    return tune_head(Ridge(), Tune(trials=trials), measure, storage, seed=3)
 
 
-def test_the_recipe_s_own_parameters_are_tried_first_and_the_best_are_taken(tmp_path: Path) -> None:
-    valley = Valley()
-    head, record = search(tmp_path / "a.sqlite", valley)
-    assert len(valley.asked) == len(record.trials) == 12
-    assert valley.asked[0] == Ridge().alpha
-    assert [trial.parameters["alpha"] for trial in record.trials] == pytest.approx(valley.asked)
+def test_recipe_parameters_are_tried_first_and_the_best_are_chosen(tmp_path: Path) -> None:
+    loss = QuadraticLoss()
+    head, record = search(tmp_path / "a.sqlite", loss)
+    assert len(loss.alphas) == len(record.trials) == 12
+    assert loss.alphas[0] == Ridge().alpha
+    assert [trial.parameters["alpha"] for trial in record.trials] == pytest.approx(loss.alphas)
     losses = [trial.log_loss for trial in record.trials]
     assert record.best == losses.index(min(losses)) > 0
     assert head == Ridge(alpha=record.trials[record.best].parameters["alpha"])
@@ -65,32 +70,32 @@ def test_the_recipe_s_own_parameters_are_tried_first_and_the_best_are_taken(tmp_
 
 
 @pytest.mark.parametrize("after", [0, 11])
-def test_a_killed_search_goes_on_to_the_same_end(tmp_path: Path, after: int) -> None:
-    whole = search(tmp_path / "whole.sqlite", Valley())
+def test_killed_search_resumes_to_the_same_result(tmp_path: Path, after: int) -> None:
+    uninterrupted = search(tmp_path / "whole.sqlite", QuadraticLoss())
     with pytest.raises(KeyboardInterrupt):
-        search(tmp_path / "killed.sqlite", Valley(fails_at=after))
-    again = Valley()
-    assert search(tmp_path / "killed.sqlite", again) == whole
-    assert len(again.asked) == 12 - after, "what was tried before the kill is not tried again"
+        search(tmp_path / "killed.sqlite", QuadraticLoss(fails_at=after))
+    again = QuadraticLoss()
+    assert search(tmp_path / "killed.sqlite", again) == uninterrupted
+    assert len(again.alphas) == 12 - after, "trials before the kill are not repeated"
 
 
-def test_more_trials_go_on_from_those_there_are_and_fewer_ask_nothing(tmp_path: Path) -> None:
-    first = search(tmp_path / "a.sqlite", Valley(), trials=6)
-    more = Valley()
+def test_more_trials_continue_and_fewer_trials_run_nothing(tmp_path: Path) -> None:
+    first = search(tmp_path / "a.sqlite", QuadraticLoss(), trials=6)
+    more = QuadraticLoss()
     _, record = search(tmp_path / "a.sqlite", more, trials=9)
-    assert len(more.asked) == 3
+    assert len(more.alphas) == 3
     assert record.trials[:6] == first[1].trials
-    assert search(tmp_path / "a.sqlite", Valley(fails_at=0), trials=6) == first
+    assert search(tmp_path / "a.sqlite", QuadraticLoss(fails_at=0), trials=6) == first
 
 
-def test_own_parameters_beyond_what_is_searched_are_tried_all_the_same(tmp_path: Path) -> None:
-    valley = Valley()
-    tune(Ridge(alpha=1e9), Tune(trials=2), valley, tmp_path / "a.sqlite", seed=0)
-    assert valley.asked[0] == 1e9
+def test_recipe_parameters_outside_the_search_space_are_tried(tmp_path: Path) -> None:
+    loss = QuadraticLoss()
+    tune_head(Ridge(alpha=1e9), Tune(trials=2), loss, tmp_path / "a.sqlite", seed=0)
+    assert loss.alphas[0] == 1e9
 
 
 @pytest.mark.parametrize("kind", FITTED_KINDS)
-def test_every_kind_can_be_tuned_around_the_parameters_of_the_posts(kind: str) -> None:
+def test_search_space_of_every_kind_contains_its_defaults(kind: str) -> None:
     head = FITTED_KINDS[kind]()
     assert SPACES[kind]
     for name, distribution in SPACES[kind].items():
@@ -98,28 +103,30 @@ def test_every_kind_can_be_tuned_around_the_parameters_of_the_posts(kind: str) -
         assert distribution._contains(distribution.to_internal_repr(value)), f"{name} = {value} is not searched"
 
 
-def given(colours: Path, cache: Path, engine: drawn.MeanColour, **spec: int) -> Inputs:
-    at = RunContext(None, silent, lambda line: None, colours, cache)  # type: ignore[arg-type]
-    data = datasets.load(Data(path="colours"), colours)
-    return Inputs(data, drawn.extractor(engine), "pooled", PreprocessSpec(size=drawn.SIZE, **spec), at)
+def make_inputs(colours: Path, cache: Path, engine: ColourEngine, **spec: int) -> HeadInputs:
+    ctx = RunContext(None, silent, lambda line: None, colours, cache)  # type: ignore[arg-type]
+    data = load_dataset(DatasetSpec(path="colours"), colours)
+    return HeadInputs(
+        data, colour_dataset.extractor(engine), "pooled", PreprocessSpec(size=colour_dataset.SIZE, **spec), ctx
+    )
 
 
-def test_only_the_images_that_a_head_is_fitted_on_are_looked_at(colours: Path, tmp_path: Path) -> None:
-    engine = drawn.MeanColour()
-    recipe = drawn.recipe(head={"kind": "logistic"}, tune={"trials": 3, "folds": 2})
-    chosen, record = tuning.tuned(recipe, given(colours, tmp_path, engine))
-    assert engine.seen == 152, "neither the 8 held-out images nor the 80 of the test set"
+def test_tuning_uses_only_the_images_that_the_head_is_fitted_on(colours: Path, tmp_path: Path) -> None:
+    engine = ColourEngine()
+    recipe = colour_dataset.recipe(head={"kind": "logistic"}, tune={"trials": 3, "folds": 2})
+    chosen, record = tuning.tune_recipe(recipe, make_inputs(colours, tmp_path, engine))
+    assert engine.images == 152, "neither the 8 held-out images nor the 80 of the test set"
     assert isinstance(chosen.head, Logistic)
     assert record["trials"][record["best"]]["parameters"]["C"] == chosen.head.C
-    assert chosen.tune is None, "made again, it fits this head at once"
+    assert chosen.tune is None, "a run of it fits this head without tuning"
     assert chosen.model_copy(update={"head": recipe.head, "tune": recipe.tune}) == recipe
     assert (len(record["trials"]), record["folds"]) == (3, 2)
 
 
-def test_trials_of_other_features_do_not_count(colours: Path, tmp_path: Path) -> None:
-    recipe = drawn.recipe(head={"kind": "logistic"}, tune={"trials": 2, "folds": 2})
+def test_trials_of_other_features_are_not_reused(colours: Path, tmp_path: Path) -> None:
+    recipe = colour_dataset.recipe(head={"kind": "logistic"}, tune={"trials": 2, "folds": 2})
     records = [
-        tuning.tuned(other, given(colours, tmp_path, drawn.MeanColour(), **spec))[1]
+        tuning.tune_recipe(other, make_inputs(colours, tmp_path, ColourEngine(), **spec))[1]
         for other, spec in ((recipe, {}), (recipe, {"source": 8}), (recipe.model_copy(update={"seed": 1}), {}))
     ]
     assert len(list((tmp_path / "tuning").glob("*.sqlite"))) == 3

@@ -1,4 +1,4 @@
-"""The pickled batches: the official ones are read, hostile ones are refused before anything of them runs."""
+"""Pickled batches: official ones are read, hostile ones are rejected before any of their code runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRAIN, TEST = official.split(60, seed=1), official.split(20, seed=2)
 
 
 class Exploit:
-    """Pickled, it wants `call` to be called with `arguments`."""
+    """When unpickled, calls `call` with `arguments`."""
 
     def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
         self.call, self.arguments = call, arguments
@@ -48,33 +48,33 @@ HOSTILE = {
     "state for an allowed class": b"\x80\x02cnumpy\nndarray\n}(U\x05stateK\x01ub.",
     "array of objects": official.batch(*TEST).replace(b"U\x02u1", b"U\x02O8"),
     "array that claims to be larger": official.batch(*TEST).replace(b"\x00\x0c\x00\x00", b"\x00\x0c\x00\x10"),
-    "no dict": b"\x80\x02](K\x01e.",
+    "not a dict": b"\x80\x02](K\x01e.",
     "empty": b"",
     "text": b"<html>",
-    "cut short": official.batch(*TEST)[:-500],
+    "truncated": official.batch(*TEST)[:-500],
 }
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
 class TestHostilePickle:
-    def test_batch_is_refused_and_nothing_runs(
+    def test_batch_is_rejected_and_no_code_runs(
         self, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(DatasetError, match=r"Do not trust its source|Fetch the official archive again"):
+        with pytest.raises(DatasetError, match=r"Do not trust its source|Download the official archive again"):
             read_batch(content)
         with pytest.raises(DatasetError):
             read_names(content)
         assert not Path(MARK).exists()
 
-    def test_archive_is_refused_whole(self, content: bytes, tmp_path: Path) -> None:
+    def test_archive_is_rejected(self, content: bytes, tmp_path: Path) -> None:
         contents = official.files(TRAIN, TEST) | {"data_batch_5": content}
         with pytest.raises(DatasetError):
             import_cifar10(official.archive(tmp_path / "a.tar.gz", contents), tmp_path / "data")
         assert not list((tmp_path / "data").iterdir())
 
 
-def test_hostile_pickles_do_no_harm_to_later_ones() -> None:
+def test_hostile_pickles_do_not_affect_later_ones() -> None:
     for content in HOSTILE.values():
         with pytest.raises(DatasetError):
             read_batch(content)
@@ -86,22 +86,22 @@ images = arrays.arrays(np.uint8, st.tuples(st.integers(0, 5), st.just(32), st.ju
 
 @settings(max_examples=30, deadline=None)
 @given(pixels=images, fortran=st.booleans(), label=st.integers(0, 9))
-def test_reading_undoes_packing(pixels: Pixels, fortran: bool, label: int) -> None:
+def test_packed_batch_is_read_unchanged(pixels: Pixels, fortran: bool, label: int) -> None:
     labels = np.full(len(pixels), label)
-    found = read_batch(official.batch(pixels, labels, fortran=fortran))
-    np.testing.assert_array_equal(found.pixels, pixels)
-    np.testing.assert_array_equal(found.labels, labels)
+    batch = read_batch(official.batch(pixels, labels, fortran=fortran))
+    np.testing.assert_array_equal(batch.pixels, pixels)
+    np.testing.assert_array_equal(batch.labels, labels)
 
 
 @pytest.mark.parametrize("protocol", [3, 4])
-def test_batches_written_by_python_3(protocol: int) -> None:
+def test_batches_written_by_python_3_are_read(protocol: int) -> None:
     rows = TEST[0].transpose(0, 3, 1, 2).reshape(-1, 3072).copy()
-    found = read_batch(pickle.dumps({b"data": rows, "labels": TEST[1].tolist()}, protocol))
-    np.testing.assert_array_equal(found.pixels, TEST[0])
+    batch = read_batch(pickle.dumps({b"data": rows, "labels": TEST[1].tolist()}, protocol))
+    np.testing.assert_array_equal(batch.pixels, TEST[0])
 
 
-def test_packer_writes_what_numpy_and_pickle_read() -> None:
-    """The packer is of this project; the standard readers prove that its batches are real ones."""
+def test_numpy_and_pickle_read_the_packed_batches() -> None:
+    """Check that the batches of the test packer have the official format."""
     entries = pickle.loads(official.batch(*TEST).replace(b"K\x00K\x01tR", b"\x89\x88tR"), encoding="bytes")
     rows = TEST[0].transpose(0, 3, 1, 2).reshape(-1, 3072)
     np.testing.assert_array_equal(entries[b"data"], rows)

@@ -1,3 +1,5 @@
+"""Augmentation: flips, crops, random boxes and affine warps, compared with Keras."""
+
 from __future__ import annotations
 
 import warnings
@@ -7,50 +9,51 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.network.augment import Warp, affine, affine_map, augment, random_boxes
+from training.network.augment import affine, affine_map, augment, random_boxes
+from training.recipes.network import Warp
 
 _IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
 
 
-def test_flips_about_half_of_the_images_from_left_to_right() -> None:
-    varied = augment(_IMAGES, np.random.default_rng(1), crop_border=0, flip=True)
-    as_they_were = (varied == _IMAGES).all(axis=(1, 2, 3))
-    mirrored = (varied == _IMAGES[:, :, ::-1]).all(axis=(1, 2, 3))
-    assert (as_they_were ^ mirrored).all()
+def test_about_half_of_the_images_are_flipped_left_to_right() -> None:
+    augmented = augment(_IMAGES, np.random.default_rng(1), crop_border=0, flip=True)
+    unchanged = (augmented == _IMAGES).all(axis=(1, 2, 3))
+    mirrored = (augmented == _IMAGES[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (unchanged ^ mirrored).all()
     assert 10 <= mirrored.sum() <= 30
 
 
-def test_crops_a_square_out_of_the_image_and_its_reflected_border() -> None:
-    varied = augment(_IMAGES, np.random.default_rng(1), crop_border=2, flip=False)
-    assert varied.shape == _IMAGES.shape
-    assert varied.dtype == np.uint8
+def test_crop_is_a_square_of_the_image_with_reflected_border() -> None:
+    augmented = augment(_IMAGES, np.random.default_rng(1), crop_border=2, flip=False)
+    assert augmented.shape == _IMAGES.shape
+    assert augmented.dtype == np.uint8
     bordered = np.pad(_IMAGES, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
     corners = set()
-    for image, wide in zip(varied, bordered, strict=True):
-        found = [
+    for image, wide in zip(augmented, bordered, strict=True):
+        matches = [
             (top, left)
             for top in range(5)
             for left in range(5)
             if (wide[top : top + 8, left : left + 8] == image).all()
         ]
-        assert len(found) == 1
-        corners |= set(found)
+        assert len(matches) == 1
+        corners |= set(matches)
     assert {0, 4} <= {top for top, _ in corners} & {left for _, left in corners}
 
 
-def test_the_same_generator_makes_the_same_variants() -> None:
+def test_same_generator_gives_the_same_variants() -> None:
     first, second = (augment(_IMAGES, np.random.default_rng(3), crop_border=2, flip=True) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
-def test_leaves_images_as_they_are_where_nothing_is_asked_for() -> None:
+def test_no_augmentation_leaves_images_unchanged() -> None:
     np.testing.assert_array_equal(
         augment(_IMAGES, np.random.default_rng(3), crop_border=0, flip=False), _IMAGES, strict=True
     )
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0.1, 0.35, 0.9]), st.sampled_from([8, 64]))
-def test_a_random_box_lies_in_the_image_and_keeps_enough_of_it(seed: int, smallest_area: float, side: int) -> None:
+def test_random_box_is_within_the_image_and_large_enough(seed: int, smallest_area: float, side: int) -> None:
     for box in random_boxes(20, side, np.random.default_rng(seed), smallest_area):
         assert box is not None
         left, top, right, bottom = box
@@ -58,7 +61,7 @@ def test_a_random_box_lies_in_the_image_and_keeps_enough_of_it(seed: int, smalle
         assert 0 <= top < bottom <= side
         width, height = right - left, bottom - top
         assert 0.74 < width / height < 1.34
-        # where one edge would be longer than the image it is cut off, so the area is then smaller than was drawn
+        # an edge longer than the image is cut, so the area may be smaller than the drawn one
         assert width * height >= smallest_area * side * side * 0.999 or side in (round(width), round(height))
 
 
@@ -72,7 +75,7 @@ def test_random_boxes_reach_every_edge_and_vary_in_size() -> None:
     assert 0.55 < areas.mean() < 0.67
 
 
-def test_boxes_of_the_whole_area_are_no_boxes() -> None:
+def test_whole_area_gives_no_boxes() -> None:
     assert random_boxes(3, 64, np.random.default_rng(1), 1) == [None] * 3
 
 
@@ -85,22 +88,22 @@ _FACTOR = st.floats(0.8, 1.2)
 @given(
     _DEGREES, st.floats(-4, 4), st.floats(-4, 4), _DEGREES, _FACTOR, _FACTOR, st.sampled_from(["nearest", "reflect"])
 )
-def test_an_affine_map_is_the_one_of_keras(
+def test_affine_map_is_that_of_keras(
     rotation: float, right: float, down: float, shear: float, across: float, along: float, fill: str
 ) -> None:
     from keras.src.legacy.preprocessing.image import apply_affine_transform
 
-    found = affine(_SMOOTH, *affine_map(rotation, (right, down), shear, (across, along)), fill)
+    actual = affine(_SMOOTH, *affine_map(rotation, (right, down), shear, (across, along)), fill)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Keras calls SciPy by a name of old
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras uses a deprecated name of SciPy
         expected = apply_affine_transform(
             _SMOOTH.astype(np.float32), rotation, right, down, shear, across, along, 0, 1, 2, fill_mode=fill
         )
-    assert found.dtype == np.uint8
-    assert np.abs(found - expected).max() <= 0.51, "but for rounding"
+    assert actual.dtype == np.uint8
+    assert np.abs(actual - expected).max() <= 0.51, "except for rounding"
 
 
-def test_the_ranges_of_a_warp_are_those_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_of_a_warp_are_those_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     options = ImageDataGenerator(
@@ -109,11 +112,11 @@ def test_the_ranges_of_a_warp_are_those_of_keras(monkeypatch: pytest.MonkeyPatch
     theirs = [options.get_random_transform((100, 100, 3), seed) for seed in range(500)]
     drawn: list[tuple[float, tuple[float, float], float, tuple[float, float]]] = []
 
-    def remember(rotation: float, shift: tuple[float, float], shear: float, zoom: tuple[float, float]) -> object:
+    def record(rotation: float, shift: tuple[float, float], shear: float, zoom: tuple[float, float]) -> object:
         drawn.append((rotation, shift, shear, zoom))
         return affine_map(rotation, shift, shear, zoom)
 
-    monkeypatch.setattr("training.network.augment.affine_map", remember)
+    monkeypatch.setattr("training.network.augment.affine_map", record)
     augment(
         np.zeros((500, 4, 4, 3), np.uint8),
         np.random.default_rng(0),
@@ -139,19 +142,19 @@ def test_the_ranges_of_a_warp_are_those_of_keras(monkeypatch: pytest.MonkeyPatch
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32), st.integers(0, 255), st.sampled_from(["nearest", "reflect"]))
-def test_a_warp_of_one_colour_is_that_colour(seed: int, value: int, fill: str) -> None:
+def test_warp_of_a_single_colour_keeps_that_colour(seed: int, value: int, fill: str) -> None:
     images = np.full((2, 16, 16, 3), value, np.uint8)
     warp = Warp.model_validate({"rotation": 180, "shift": 0.9, "shear": 40, "zoom": 0.9, "fill": fill})
-    varied = augment(images, np.random.default_rng(seed), crop_border=0, flip=True, warp=warp)
-    np.testing.assert_array_equal(varied, images, strict=True)
+    augmented = augment(images, np.random.default_rng(seed), crop_border=0, flip=True, warp=warp)
+    np.testing.assert_array_equal(augmented, images, strict=True)
 
 
-def test_a_warp_that_reaches_nowhere_changes_nothing() -> None:
-    varied = augment(_IMAGES, np.random.default_rng(3), crop_border=0, flip=False, warp=Warp())
-    np.testing.assert_array_equal(varied, _IMAGES, strict=True)
+def test_warp_with_zero_ranges_changes_nothing() -> None:
+    augmented = augment(_IMAGES, np.random.default_rng(3), crop_border=0, flip=False, warp=Warp())
+    np.testing.assert_array_equal(augmented, _IMAGES, strict=True)
 
 
-def test_each_image_is_warped_in_its_own_way_and_again_in_the_same() -> None:
+def test_each_image_is_warped_differently_and_reproducibly() -> None:
     images = np.stack([_SMOOTH] * 4)
     first, second = (
         augment(images, np.random.default_rng(3), crop_border=0, flip=False, warp=Warp(rotation=40)) for _ in range(2)

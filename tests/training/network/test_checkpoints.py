@@ -1,3 +1,5 @@
+"""Checkpoints: written whole, two are kept, and a damaged one falls back to the one before."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,7 +11,7 @@ from training.errors import TrainingError
 from training.network.checkpoints import Checkpoints
 
 
-def _saved(folder: Path) -> tf.Variable:
+def _save_three(folder: Path) -> tf.Variable:
     value = tf.Variable(0.0)
     checkpoints = Checkpoints(folder, [value])
     for step in (10, 20, 30):
@@ -28,31 +30,31 @@ def _restored(folder: Path) -> float:
     return float(value.numpy())
 
 
-def test_the_newest_is_restored_and_two_are_kept(tmp_path: Path) -> None:
-    _saved(tmp_path)
+def test_newest_checkpoint_is_restored_and_two_are_kept(tmp_path: Path) -> None:
+    _save_three(tmp_path)
     assert _restored(tmp_path) == 30
     assert [path.name.partition(".")[0] for path in _files(tmp_path)] == ["000000020", "000000030"]
 
 
-def test_there_is_nothing_to_restore_at_first(tmp_path: Path) -> None:
+def test_restore_without_checkpoints_returns_false(tmp_path: Path) -> None:
     assert not Checkpoints(tmp_path, [tf.Variable(0.0)]).restore()
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
-    _saved(tmp_path)
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    _save_three(tmp_path)
     _files(tmp_path)[-1].write_bytes(_files(tmp_path)[-1].read_bytes()[:-1])
     assert _restored(tmp_path) == 20
 
 
-def test_an_unfinished_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
-    _saved(tmp_path)
+def test_unfinished_checkpoint_is_ignored(tmp_path: Path) -> None:
+    _save_three(tmp_path)
     (tmp_path / "000000040.checkpoint.writing").write_bytes(b"half")
     assert _restored(tmp_path) == 30
 
 
-def test_a_fit_does_not_begin_anew_over_checkpoints_that_cannot_be_read(tmp_path: Path) -> None:
-    _saved(tmp_path)
+def test_unreadable_checkpoints_are_an_error_and_not_a_new_start(tmp_path: Path) -> None:
+    _save_three(tmp_path)
     for file in _files(tmp_path):
         file.write_bytes(b"")
-    with pytest.raises(TrainingError, match="begin anew"):
+    with pytest.raises(TrainingError, match="start over"):
         Checkpoints(tmp_path, [tf.Variable(0.0)]).restore()

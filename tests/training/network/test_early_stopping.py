@@ -1,4 +1,4 @@
-"""The best pass is kept, and a fit ends when no pass has been better for some."""
+"""Early stopping: the best pass, and when a fit should stop."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.network.early_stopping import EarlyStopping, best, should_stop
-from training.network.history import Figures, HistoryRecord
+from training.network.early_stopping import best_record, should_stop
+from training.network.history import HistoryRecord, TopMetrics
+from training.recipes.network import EarlyStopping
 
 _LOSS = EarlyStopping(measure="log_loss", patience=2)
 _ACCURACY = EarlyStopping(measure="accuracy", patience=2)
 
 
 def history(losses: Sequence[float], accuracies: Sequence[float] | None = None) -> list[HistoryRecord]:
-    """A record for each pass of 10 steps, the first of them before the fit; one more within each pass."""
+    """A record after each pass of 10 steps, the first one before the fit, and one in the middle of each pass."""
     passes = [
         HistoryRecord(
             step=10 * number,
             passes=number,
             learning_rate=0.1,
-            holdout={"top": Figures(images=10, accuracy=accuracy, log_loss=loss)},
+            holdout={"top": TopMetrics(images=10, accuracy=accuracy, log_loss=loss)},
         )
         for number, (loss, accuracy) in enumerate(zip(losses, accuracies or [0.5] * len(losses), strict=True))
     ]
@@ -33,7 +34,7 @@ def history(losses: Sequence[float], accuracies: Sequence[float] | None = None) 
 
 
 @pytest.mark.parametrize(
-    ("losses", "kept", "over"),
+    ("losses", "best_pass", "stops"),
     [
         ([0.1], None, False),
         ([0.1, 0.9], 1, False),
@@ -43,29 +44,28 @@ def history(losses: Sequence[float], accuracies: Sequence[float] | None = None) 
         ([0.1, 0.9, 0.95, 0.7, 0.71], 3, False),
     ],
 )
-def test_patience_counts_passes_that_are_no_better(losses: list[float], kept: int | None, over: bool) -> None:
+def test_patience_counts_passes_without_improvement(losses: list[float], best_pass: int | None, stops: bool) -> None:
     records = history(losses)
-    found = best(records, _LOSS)
-    assert (found and found.passes) == kept
-    assert should_stop(records, _LOSS) == over
+    best = best_record(records, _LOSS)
+    assert (best and best.passes) == best_pass
+    assert should_stop(records, _LOSS) == stops
 
 
-def test_of_accuracy_more_is_better() -> None:
+def test_higher_accuracy_is_better() -> None:
     records = history([0.9, 0.8, 0.7, 0.6], [0.9, 0.5, 0.8, 0.7])
-    found = best(records, _ACCURACY)
-    assert found
-    assert found.passes == 2
-    assert best(records, _LOSS) is not found
+    best = best_record(records, _ACCURACY)
+    assert best
+    assert best.passes == 2
+    assert best_record(records, _LOSS) is not best
 
 
 @settings(max_examples=30)
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=12), st.integers(1, 5))
-def test_a_fit_ends_as_soon_as_its_history_says_so(losses: list[float], patience: int) -> None:
-    """As Keras's EarlyStopping counts."""
+def test_should_stop_counts_like_keras(losses: list[float], patience: int) -> None:
     stop = EarlyStopping(measure="log_loss", patience=patience)
-    waited, least = 0, float("inf")
+    waited, lowest = 0, float("inf")
     for number, loss in enumerate(losses, 1):
-        waited, least = (0, loss) if loss < least else (waited + 1, least)
+        waited, lowest = (0, loss) if loss < lowest else (waited + 1, lowest)
         assert should_stop(history([0.0, *losses[:number]]), stop) == (waited >= patience)
         if waited >= patience:
             break

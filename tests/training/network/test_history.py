@@ -1,20 +1,22 @@
+"""History of a fit: records in a file, cut off where a fit resumes, and a plot."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 from PIL import Image
 
-from training.network.history import CURVE_FILE, HISTORY_FILE, Figures, History, HistoryRecord
+from training.network.history import CURVE_FILE, HISTORY_FILE, History, HistoryRecord, TopMetrics
 
 
 def _record(step: int, accuracy: float | None = None) -> HistoryRecord:
-    figures = None if accuracy is None else {"cifar": Figures(images=10, accuracy=accuracy, log_loss=0.5)}
+    holdout = None if accuracy is None else {"cifar": TopMetrics(images=10, accuracy=accuracy, log_loss=0.5)}
     return HistoryRecord(
-        step=step, passes=step / 10, learning_rate=0.1, loss={"cifar": 1.0 / (1 + step)}, holdout=figures
+        step=step, passes=step / 10, learning_rate=0.1, loss={"cifar": 1.0 / (1 + step)}, holdout=holdout
     )
 
 
-def test_what_came_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
+def test_records_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     history = History(tmp_path, resumed_at=None)
     for step in (0, 10, 20, 25):
         history.append(_record(step))
@@ -24,23 +26,23 @@ def test_what_came_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
     assert History(tmp_path, resumed_at=30).records == resumed.records
 
 
-def test_half_a_line_of_a_killed_run_does_no_harm(tmp_path: Path) -> None:
+def test_incomplete_line_of_a_killed_run_is_ignored(tmp_path: Path) -> None:
     History(tmp_path, resumed_at=None).append(_record(10, accuracy=0.5))
     with (tmp_path / HISTORY_FILE).open("a") as file:
         file.write('{"step": 20, "pas')
     assert History(tmp_path, resumed_at=10).records == [_record(10, accuracy=0.5)]
 
 
-def test_a_fit_that_begins_anew_begins_a_new_history(tmp_path: Path) -> None:
+def test_new_fit_starts_a_new_history(tmp_path: Path) -> None:
     History(tmp_path, resumed_at=None).append(_record(0))
     assert History(tmp_path, resumed_at=None).records == []
 
 
-def test_a_picture_shows_the_curve_after_each_measurement(tmp_path: Path) -> None:
+def test_learning_curve_is_plotted_after_each_measurement(tmp_path: Path) -> None:
     history = History(tmp_path, resumed_at=None)
     history.append(_record(5))
     assert not (tmp_path / CURVE_FILE).exists()
     history.append(_record(10, accuracy=0.5))
-    with Image.open(tmp_path / CURVE_FILE) as picture:
-        assert picture.format == "PNG"
-        assert picture.width > 600
+    with Image.open(tmp_path / CURVE_FILE) as image:
+        assert image.format == "PNG"
+        assert image.width > 600

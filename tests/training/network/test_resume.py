@@ -1,3 +1,5 @@
+"""A killed fit resumes from its last checkpoint and ends with exactly the same result."""
+
 from __future__ import annotations
 
 import signal
@@ -8,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny_fit
-from training.data.dataset import PROJECT
 from training.network.history import HISTORY_FILE, HistoryRecord
+from training.runtime.folders import PROJECT
 
-#: Of the second pass: its record is written, and its weights may be the best so far.
-_DEADLY = ["tests.support.killed", "open", "000000019.checkpoint", "1"]
+#: Kills the process when it writes the checkpoint of the second pass, after its record was written.
+_KILL_AT_CHECKPOINT = ["tests.support.killed", "open", "000000019.checkpoint", "1"]
 
 
-def _start(data: Path, cache: Path, *before: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", *before, "tests.support.fit_process", str(data), str(cache)]
+def _start_fit(data: Path, cache: Path, *wrapper: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", *wrapper, "tests.support.fit_process", str(data), str(cache)]
     return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
 
 
@@ -29,19 +31,22 @@ def _history(cache: Path) -> list[HistoryRecord]:
 
 
 @pytest.mark.timeout(300)  # three processes that load TensorFlow: ten seconds each, more on a busy machine
-def test_a_killed_fit_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_killed_fit_resumes_to_the_same_result(tmp_path: Path) -> None:
     tiny_fit.write(tmp_path)
-    with _start(tmp_path, tmp_path / "a") as whole, _start(tmp_path, tmp_path / "b", *_DEADLY) as killed:
-        uninterrupted, _ = whole.communicate()
+    with (
+        _start_fit(tmp_path, tmp_path / "a") as uninterrupted,
+        _start_fit(tmp_path, tmp_path / "b", *_KILL_AT_CHECKPOINT) as killed,
+    ):
+        expected, _ = uninterrupted.communicate()
         killed.communicate()
-    assert whole.returncode == 0
+    assert uninterrupted.returncode == 0
     assert killed.returncode == -signal.SIGKILL
     assert _history(tmp_path / "b")[-1].step == 19
 
-    with _start(tmp_path, tmp_path / "b") as resumed:
-        said, _ = resumed.communicate()
+    with _start_fit(tmp_path, tmp_path / "b") as resumed:
+        output, _ = resumed.communicate()
     assert resumed.returncode == 0
-    assert "Going on from the checkpoint after step 10 of 28" in said
+    assert "Resuming from the checkpoint after step 10 of 28" in output
     assert [record.step for record in _history(tmp_path / "b")] == [0, 10, 19, 20, 28]
     assert _history(tmp_path / "b") == _history(tmp_path / "a")
-    assert said.splitlines()[-2:] == uninterrupted.splitlines()[-2:], "the same pass is kept, and the same weights"
+    assert output.splitlines()[-2:] == expected.splitlines()[-2:], "the same pass and the same weights are kept"

@@ -1,3 +1,5 @@
+"""Precision of a fit, and what is restored after it."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,7 +11,7 @@ from training.runtime.tensorflow import fastest_precision
 _OPTION = "auto_mixed_precision_onednn_bfloat16"
 
 
-def test_what_follows_a_fit_runs_in_the_precision_that_it_would_have_had(tmp_path: Path) -> None:
+def test_precision_is_restored_after_a_fit(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("flags : avx512_bf16\n")
     with fastest_precision(cpuinfo) as precision:

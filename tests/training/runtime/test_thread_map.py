@@ -1,3 +1,5 @@
+"""Mapping over a stream in threads: order, bounded memory, and threads that end."""
+
 from __future__ import annotations
 
 import threading
@@ -5,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from training.runtime.thread_map import stream_map
+from training.runtime.thread_map import stream_map, thread_map
 
 
-def test_results_come_in_order_and_little_is_taken_ahead() -> None:
+def test_results_keep_their_order_and_few_items_are_taken_ahead() -> None:
     taken = 0
 
     def numbers() -> Iterator[int]:
@@ -17,37 +19,50 @@ def test_results_come_in_order_and_little_is_taken_ahead() -> None:
             taken += 1
             yield number
 
-    seen = 0
+    received = 0
     for result in stream_map(lambda number: 2 * number, numbers(), threads=3):
-        assert result == 2 * seen
-        seen += 1
-        assert taken <= seen + 2 * 3
-    assert seen == taken == 200
+        assert result == 2 * received
+        received += 1
+        assert taken <= received + 2 * 3
+    assert received == taken == 200
     assert list(stream_map(str, [], threads=3)) == []
 
 
-def test_as_many_run_side_by_side_as_there_are_threads() -> None:
-    together = threading.Barrier(3)
-    assert list(stream_map(lambda _: together.wait(10), range(6), threads=3))
+def test_one_item_per_thread_runs_concurrently() -> None:
+    barrier = threading.Barrier(3)
+    assert list(stream_map(lambda _: barrier.wait(10), range(6), threads=3))
 
 
-def test_an_error_ends_it_and_leaves_no_thread() -> None:
-    before, begun = threading.active_count(), []
+def test_error_ends_the_stream_and_its_threads() -> None:
+    threads_before, started = threading.active_count(), []
 
     def work(number: int) -> int:
-        begun.append(number)
+        started.append(number)
         return 10 // (number - 4)
 
-    found: list[int] = []
     with pytest.raises(ZeroDivisionError):
-        found.extend(stream_map(work, range(1000), threads=2))
-    assert len(begun) < 20
-    assert threading.active_count() == before
+        list(stream_map(work, range(1000), threads=2))
+    assert len(started) < 20
+    assert threading.active_count() == threads_before
 
 
-def test_a_caller_that_stops_early_leaves_no_thread() -> None:
-    before = threading.active_count()
+def test_closing_the_stream_early_ends_its_threads() -> None:
+    threads_before = threading.active_count()
     results = stream_map(str, range(1000), threads=2)
     assert next(results) == "0"
     results.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == before
+    assert threading.active_count() == threads_before
+
+
+def test_thread_map_keeps_the_order_and_reports_progress() -> None:
+    progress: list[int] = []
+    assert thread_map(lambda number: number * 2, range(100), progress.append) == list(range(0, 200, 2))
+    assert sum(progress) == 100
+
+
+def test_thread_map_raises_errors() -> None:
+    def fail(number: int) -> None:
+        raise OSError(str(number))
+
+    with pytest.raises(OSError, match="0"):
+        thread_map(fail, range(100), lambda count: None)

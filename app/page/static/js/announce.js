@@ -1,4 +1,4 @@
-// What screen readers say and nobody sees, since it shows elsewhere.
+// Messages for screen readers; they are visible elsewhere on the page.
 
 export function announce(text) {
   document.getElementById("announcements").textContent = text;

@@ -1,67 +1,67 @@
-// The camera: single pictures, or one frame after another, the next when the answer to the last has come.
+// The camera: single photos, or live classification, which sends the next frame when the last result has arrived.
 
 import { classify } from "./api.js";
-import { answerElements } from "./answers.js";
+import { predictionElements } from "./predictions.js";
 import { scaled } from "./thumbnail.js";
 
-const SIDE = 640;
+const SIDE_PX = 640;
 const TOP_K = 10;
-const WINDOW_MS = 5000;
+const RATE_WINDOW_MS = 5000;
 const REASONS = {
-  InsecureContext: "this page has to come by https, or from localhost",
-  NotAllowedError: "it was not allowed; the browser's settings for this page can change that",
-  NotFoundError: "there is none",
-  NotReadableError: "another program uses it",
+  InsecureContext: "browsers allow it only on pages opened over https or from localhost",
+  NotAllowedError: "permission was denied; you can change that in the browser's settings for this page",
+  NotFoundError: "no camera was found",
+  NotReadableError: "another program is using it",
 };
 
 export class Camera {
-  /** @param {(file: File) => void} take  called with each single picture */
-  constructor(section, opener, { settings, root, take }) {
+  /** @param {(file: File) => void} onPhoto  called with each photo */
+  constructor(section, opener, { settings, root, onPhoto }) {
     Object.assign(this, { section, opener, settings, root });
     this.find = (selector) => section.querySelector(selector);
     this.video = this.find("video");
-    this.opening = null; // of the time that it is open: what belongs to another time is not wanted any more
-    this.stop = null; // of the live run, if there is one
+    this.session = null; // identity of the current open() call; results of earlier calls are ignored
+    this.live = null; // AbortController of the live classification, if it runs
     this.answer = null;
-    opener.addEventListener("click", () => this.opening ?? this.open());
+    opener.addEventListener("click", () => this.session ?? this.open());
     this.find("#close-camera").addEventListener("click", () => this.close());
-    this.find("#still").addEventListener("click", async () => take(await this.frame()));
-    this.find("#live").addEventListener("click", () => (this.stop ? this.pause() : this.run()));
+    this.find("#take-photo").addEventListener("click", async () => onPhoto(await this.frame()));
+    this.find("#live").addEventListener("click", () => (this.live ? this.stopLive() : this.runLive()));
     settings.addEventListener("change", () => this.show());
-    document.addEventListener("visibilitychange", () => document.hidden && this.pause());
+    document.addEventListener("visibilitychange", () => document.hidden && this.stopLive());
   }
 
   async open() {
-    const opening = (this.opening = {});
-    const isOver = () => this.opening !== opening;
+    const session = (this.session = {});
+    const isClosed = () => this.session !== session;
     this.section.hidden = false;
-    this.enable(false);
+    this.setUsable(false);
     this.find("#close-camera").focus();
     this.opener.setAttribute("aria-expanded", "true");
-    this.warn("");
+    this.showProblem("");
     try {
-      // Browsers give the camera only to pages that came by https or from this very machine.
+      // Browsers offer the camera only over https and on localhost.
       if (!navigator.mediaDevices) throw new DOMException("", "InsecureContext");
       const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-      if (isOver()) {
+      if (isClosed()) {
         release(stream);
         return;
       }
       this.video.srcObject = stream;
-      for (const track of stream.getTracks()) track.addEventListener("ended", () => isOver() || this.lost());
+      for (const track of stream.getTracks()) track.addEventListener("ended", () => isClosed() || this.onLost());
       await this.video.play();
-      if (isOver()) return;
-      this.enable(true);
-      this.find("#still").focus();
+      if (isClosed()) return;
+      this.setUsable(true);
+      this.find("#take-photo").focus();
     } catch (error) {
-      if (!isOver()) this.warn(`The camera cannot be used: ${REASONS[error.name] ?? error.message}.`);
+      if (!isClosed()) this.showProblem(`The camera cannot be used: ${REASONS[error.name] ?? error.message}.`);
     }
   }
 
   close() {
-    this.opening = null;
-    this.pause();
-    this.enable(false);
+    this.session = null;
+    this.stopLive();
+    this.setUsable(false);
     release(this.video.srcObject);
     this.video.srcObject = null;
     this.answer = null;
@@ -71,21 +71,21 @@ export class Camera {
     this.opener.focus();
   }
 
-  lost() {
-    this.pause();
-    this.enable(false);
-    this.warn("The camera has stopped. Close it here, and open it again.");
+  onLost() {
+    this.stopLive();
+    this.setUsable(false);
+    this.showProblem("The camera has stopped. Close it and open it again.");
   }
 
-  pause() {
-    this.stop?.abort();
-    this.stop = null;
+  stopLive() {
+    this.live?.abort();
+    this.live = null;
     this.find("#live").textContent = "Classify live";
-    this.say("");
+    this.showRate("");
   }
 
-  async run() {
-    const { signal } = (this.stop = new AbortController());
+  async runLive() {
+    const { signal } = (this.live = new AbortController());
     this.find("#live").textContent = "Stop";
     const times = [];
     while (!signal.aborted) {
@@ -95,38 +95,38 @@ export class Camera {
         const answer = await classify(frame, { root: this.root, models, topK: TOP_K, key, signal });
         this.answer = answer;
         this.show();
-        this.say(rate(times));
+        this.showRate(rate(times));
       } catch (problem) {
         if (signal.aborted) return;
         const seconds = problem.retryAfter ?? 2;
-        this.say(`${problem.message} Trying again in ${seconds} s.`);
+        this.showRate(`${problem.message} Trying again in ${seconds} s.`);
         await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
       }
     }
   }
 
   show() {
-    this.find("#live-answers").replaceChildren(...(this.answer ? answerElements(this.answer, this.settings, this.root) : []));
+    this.find("#live-results").replaceChildren(...(this.answer ? predictionElements(this.answer, this.settings, this.root) : []));
   }
 
-  /** @returns {Promise<File>} what the camera sees now */
+  /** @returns {Promise<File>} the current frame as a JPEG */
   async frame() {
     const { videoWidth, videoHeight } = this.video;
-    const canvas = scaled(this.video, videoWidth, videoHeight, SIDE);
+    const canvas = scaled(this.video, videoWidth, videoHeight, SIDE_PX);
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
     const time = new Date().toISOString().slice(11, 23).replace(/\D/g, "-");
     return new File([blob], `camera-${time}.jpg`, { type: "image/jpeg" });
   }
 
-  enable(usable) {
-    for (const selector of ["#still", "#live", "video"]) this.find(selector).hidden = !usable;
+  setUsable(isUsable) {
+    for (const selector of ["#take-photo", "#live", "video"]) this.find(selector).hidden = !isUsable;
   }
 
-  say(text) {
+  showRate(text) {
     this.find("#rate").textContent = text;
   }
 
-  warn(text) {
+  showProblem(text) {
     this.find("#camera-problem").textContent = text;
     this.find("#camera-problem").hidden = !text;
   }
@@ -136,11 +136,11 @@ function release(stream) {
   for (const track of stream?.getTracks() ?? []) track.stop();
 }
 
-/** Answers a second over the last few; `times` is what it remembers. */
+/** Results per second over the last seconds; `times` are the arrival times, which this updates. */
 function rate(times) {
   const now = performance.now();
   times.push(now);
-  while (times.length > 2 && now - times[0] > WINDOW_MS) times.shift();
+  while (times.length > 2 && now - times[0] > RATE_WINDOW_MS) times.shift();
   if (times.length < 2) return "";
-  return `${((times.length - 1) / ((now - times[0]) / 1000)).toFixed(1)} pictures a second`;
+  return `${((times.length - 1) / ((now - times[0]) / 1000)).toFixed(1)} images per second`;
 }

@@ -1,14 +1,14 @@
-// Answers for other programs: curl, JSON, CSV; to the clipboard or to a file.
+// Results for other programs: curl, JSON and CSV, copied to the clipboard or saved as a file.
 
 import { announce } from "./announce.js";
 import { query } from "./api.js";
 
-/** The command that asks the same again, from the folder in which the picture lies. */
+/** The curl command that repeats a request; run it in the folder of the image. */
 export function asCurl(item, settings, root) {
-  // In curl's own quotes, since a name may hold its separators; then in the shell's.
+  // First quoted for curl, which treats some characters of a file name as separators, then for the shell.
   const file = `file=@"${item.file.name.replace(/["\\]/g, "\\$&")}"`;
-  const key = settings.needsKey ? '-H "X-API-Key: $KEY" ' : ""; // never the key itself: commands are shown to others
-  return `curl ${key}-F ${shellQuoted(file)} ${shellQuoted(`${location.origin}${root}/v1/classify?${query(item.models, settings.shown)}`)}`;
+  const key = settings.needsKey ? '-H "X-API-Key: $KEY" ' : ""; // never the key itself, since commands get shared
+  return `curl ${key}-F ${shellQuoted(file)} ${shellQuoted(`${location.origin}${root}/v1/classify?${query(item.models, settings.shownClasses)}`)}`;
 }
 
 function shellQuoted(text) {
@@ -19,9 +19,9 @@ export function asJson(item) {
   return JSON.stringify(record(item), null, 2);
 }
 
-/** All items that are over, as one JSON document. */
+/** All finished items as one JSON document. */
 export function allAsJson(items) {
-  return JSON.stringify(items.filter((item) => item.isOver).map(record), null, 2);
+  return JSON.stringify(items.filter((item) => item.isFinished).map(record), null, 2);
 }
 
 function record({ file, answer, problem }) {
@@ -29,10 +29,10 @@ function record({ file, answer, problem }) {
   return { file: file.name, error: { status: problem.status, code: problem.code, detail: problem.message } };
 }
 
-/** A line for each class of each answer, and one for each item that failed. */
+/** One line per predicted class, and one per failed item. */
 export function allAsCsv(items) {
   const lines = [["file", "model", "version", "rank", "label", "score", "error"]];
-  for (const { file, answer, problem } of items.filter((item) => item.isOver)) {
+  for (const { file, answer, problem } of items.filter((item) => item.isFinished)) {
     if (problem) lines.push([file.name, "", "", "", "", "", problem.message]);
     for (const { model, version, predictions } of answer?.results ?? []) {
       predictions.forEach(({ label, score }, i) => lines.push([file.name, model, version, i + 1, label, score, ""]));
@@ -41,7 +41,7 @@ export function allAsCsv(items) {
   return lines.map((line) => line.map(field).join(",")).join("\r\n") + "\r\n";
 }
 
-/** RFC 4180, always in quotes; a leading apostrophe keeps a spreadsheet from running a file name as a formula. */
+/** A field as in RFC 4180, always quoted. A leading apostrophe keeps spreadsheets from evaluating a file name as a formula. */
 function field(value) {
   const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
   return `"${text.replaceAll('"', '""')}"`;
@@ -56,12 +56,12 @@ export function download(text, name, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** To the clipboard; the button says for a moment that it is there. */
+/** Copy text to the clipboard; the button shows the outcome for a moment. */
 export async function copy(text, button) {
   button.dataset.label ??= button.textContent;
   try {
     if (navigator.clipboard) await navigator.clipboard.writeText(text);
-    else copyBySelection(text); // browsers have no clipboard for pages that came neither by https nor from localhost
+    else copyBySelection(text); // browsers offer the clipboard only over https and on localhost
     button.textContent = "Copied";
   } catch {
     button.textContent = "Could not copy";
@@ -76,7 +76,7 @@ function copyBySelection(text) {
   area.value = text;
   document.body.append(area);
   area.select();
-  const done = document.execCommand("copy");
+  const isCopied = document.execCommand("copy");
   area.remove();
-  if (!done) throw new Error("the browser did not copy");
+  if (!isCopied) throw new Error("the browser did not copy");
 }

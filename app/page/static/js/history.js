@@ -1,10 +1,11 @@
-// What was classified earlier in this visit. It never leaves the browser: sessionStorage, until the tab is closed.
+// The images classified earlier in this browser tab. Kept in sessionStorage, never sent to the server.
 
-import { percent } from "./answers.js";
+import { percent } from "./predictions.js";
 import { clone } from "./template.js";
 
-const KEY = "classified-1"; // another number where what is kept takes another form
-const MOST = 50;
+const KEY = "classified-2"; // change the number when the stored form changes
+const MAX_ENTRIES = 50;
+const EVICTED_AT_ONCE = 5; // oldest entries dropped when the storage is full
 
 export class History {
   constructor(section) {
@@ -12,20 +13,20 @@ export class History {
     this.details = section.querySelector("details");
     this.entries = load();
     this.details.addEventListener("toggle", () => this.show());
-    section.querySelector("#forget").addEventListener("click", () => {
-      this.keep([]);
+    section.querySelector("#clear-history").addEventListener("click", () => {
+      this.save([]);
       document.getElementById("file").focus();
     });
     this.show();
   }
 
-  /** @param {string | null} picture  small, as a data URI */
-  add(item, picture) {
+  /** @param {string | null} thumbnail  data URI */
+  add(item, thumbnail) {
     const results = item.answer.results.map(({ model, version, predictions: [{ label, score }] }) => ({ model, version, label, score }));
-    this.keep([{ name: item.file.name, picture, results }, ...this.entries].slice(0, MOST));
+    this.save([{ name: item.file.name, thumbnail, results }, ...this.entries].slice(0, MAX_ENTRIES));
   }
 
-  keep(entries) {
+  save(entries) {
     this.entries = store(entries);
     this.show();
   }
@@ -33,16 +34,16 @@ export class History {
   show() {
     this.section.hidden = !this.entries.length;
     this.section.querySelector("#history-count").textContent = this.entries.length;
-    this.section.querySelector("#past").replaceChildren(...(this.details.open ? this.entries.map(row) : []));
+    this.section.querySelector("#history-items").replaceChildren(...(this.details.open ? this.entries.map(row) : []));
   }
 }
 
-function row({ name, picture, results }) {
-  const element = clone("past-template");
-  if (picture) element.querySelector("img").src = picture;
+function row({ name, thumbnail, results }) {
+  const element = clone("history-template");
+  if (thumbnail) element.querySelector("img").src = thumbnail;
   else element.querySelector("img").remove();
-  const found = results.map(({ model, version, label, score }) => `${label} ${percent(score)} (${model}, version ${version})`);
-  element.querySelector("span").textContent = `${name}: ${found.join(", ")}`;
+  const labels = results.map(({ model, version, label, score }) => `${label} ${percent(score)} (${model}, version ${version})`);
+  element.querySelector("span").textContent = `${name}: ${labels.join(", ")}`;
   return element;
 }
 
@@ -54,9 +55,9 @@ function load() {
   }
 }
 
-/** Keep as many of the newest as there is room for. */
+/** Store the newest entries that fit, and return them. */
 function store(entries) {
-  for (let kept = entries; ; kept = kept.slice(0, -5)) {
+  for (let kept = entries; ; kept = kept.slice(0, -EVICTED_AT_ONCE)) {
     try {
       sessionStorage.setItem(KEY, JSON.stringify(kept));
       return kept;

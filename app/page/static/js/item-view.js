@@ -1,52 +1,52 @@
-// An item on the page: thumbnail, progress, answer or problem, and its buttons.
+// The view of one item: thumbnail, upload progress, predictions or error, and buttons.
 
-import { answerElements, timing } from "./answers.js";
+import { predictionElements, timing } from "./predictions.js";
 import { asCurl, asJson, copy } from "./export.js";
 import { clone } from "./template.js";
 
-const REASONS = { not_ready: "The server is starting", draining: "The server is shutting down" };
-const STATES = {
-  waiting: () => "Waiting for its turn",
-  sending: ({ progress }) => (progress < 1 ? "Sending" : "Being classified"),
-  busy: ({ seconds, reason }) => `${REASONS[reason] ?? "The server is busy"}; trying again in ${seconds} s`,
+const BUSY_REASONS = { not_ready: "The server is starting", draining: "The server is shutting down" };
+const STATE_TEXTS = {
+  waiting: () => "Waiting",
+  sending: ({ progress }) => (progress < 1 ? "Uploading" : "Classifying"),
+  busy: ({ seconds, reason }) => `${BUSY_REASONS[reason] ?? "The server is busy"}; trying again in ${seconds} s`,
   done: () => "",
   failed: () => "",
 };
 
-/** @returns {HTMLLIElement} which follows its item, and leaves the page by `onRemove` */
-export function itemView(item, { settings, root, onAgain, onRemove }) {
+/** @returns {HTMLLIElement} an element that follows the state of its item */
+export function itemView(item, { settings, root, onRetry, onRemove }) {
   const element = clone("item-template");
   const find = (selector) => element.querySelector(selector);
   const name = item.file.name;
   find(".file").textContent = name;
   find("progress").setAttribute("aria-label", `Upload of ${name}`);
-  showPicture(find(".picture"), item);
+  showThumbnail(find(".thumbnail"), item);
 
   nameButtons(element);
-  find(".again").addEventListener("click", () => {
-    find(".remove").focus(); // this button is about to hide
-    onAgain();
+  find(".retry").addEventListener("click", () => {
+    find(".remove").focus(); // this button is about to be hidden
+    onRetry();
   });
   find(".remove").addEventListener("click", () => onRemove(element));
   find(".copy-curl").addEventListener("click", (event) => copy(asCurl(item, settings, root), event.currentTarget));
   find(".copy-json").addEventListener("click", (event) => copy(asJson(item), event.currentTarget));
 
   const showOutcome = () => {
-    if (item.answer) find(".outcome").replaceChildren(...answerElements(item.answer, settings, root), small(timing(item.answer)));
+    if (item.answer) find(".outcome").replaceChildren(...predictionElements(item.answer, settings, root), small(timing(item.answer)));
     else if (item.problem) find(".outcome").replaceChildren(notice(item.problem.message));
     else find(".outcome").replaceChildren();
   };
-  let shown = null;
+  let shownState = null;
   const show = () => {
-    find(".state").textContent = STATES[item.state](item);
-    find(".state").hidden = item.isOver;
-    find("progress").hidden = item.isOver;
+    find(".state").textContent = STATE_TEXTS[item.state](item);
+    find(".state").hidden = item.isFinished;
+    find("progress").hidden = item.isFinished;
     find("progress").value = item.progress;
     element.classList.toggle("failed", item.state === "failed");
     for (const selector of [".copy-curl", ".copy-json"]) find(selector).hidden = item.state !== "done";
-    find(".again").hidden = !(item.state === "failed" && item.problem.mayPass);
-    if (shown === item.state) return; // progress alone changes nothing else
-    shown = item.state;
+    find(".retry").hidden = !(item.state === "failed" && item.problem.isRetryable);
+    if (shownState === item.state) return; // only the progress has changed
+    shownState = item.state;
     showOutcome();
   };
   item.addEventListener("change", show);
@@ -57,7 +57,7 @@ export function itemView(item, { settings, root, onAgain, onRemove }) {
 
 let count = 0;
 
-/** Each button is called by its own text, whatever that is just now, and by the file. */
+/** Give each button an accessible name: its current text and the file name. */
 function nameButtons(element) {
   count += 1;
   const heading = element.querySelector(".file");
@@ -68,12 +68,12 @@ function nameButtons(element) {
   }
 }
 
-async function showPicture(place, { file, thumbnail }) {
+async function showThumbnail(container, { file, thumbnail }) {
   const url = await thumbnail;
-  if (url) place.querySelector("img").src = url;
+  if (url) container.querySelector("img").src = url;
   else {
-    place.classList.add("none");
-    place.textContent = /\.([a-z0-9]{1,5})$/i.exec(file.name)?.[1].toUpperCase() ?? "?";
+    container.classList.add("none");
+    container.textContent = /\.([a-z0-9]{1,5})$/i.exec(file.name)?.[1].toUpperCase() ?? "?";
   }
 }
 

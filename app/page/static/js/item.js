@@ -1,8 +1,8 @@
-// One picture on its way: waiting -> sending -> (busy -> waiting ...) -> done or failed.
+// The state of one image: waiting -> sending -> (busy -> waiting ...) -> done or failed.
 
 import { thumbnail } from "./thumbnail.js";
 
-/** Tells of changes by the event `change`. */
+/** Fires `change` events. */
 export class Item extends EventTarget {
   /** @param {File} file  @param {string[]} models */
   constructor(file, models) {
@@ -14,7 +14,7 @@ export class Item extends EventTarget {
     this.reset();
   }
 
-  /** Back to the beginning, perhaps for other models. */
+  /** Start again, optionally with other models. */
   reset(models = this.models) {
     this.models = models;
     return this.set({ state: "waiting", progress: 0, answer: null, problem: null, seconds: 0 });
@@ -26,7 +26,7 @@ export class Item extends EventTarget {
     return this;
   }
 
-  get isOver() {
+  get isFinished() {
     return this.state === "done" || this.state === "failed";
   }
 

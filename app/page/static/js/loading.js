@@ -1,17 +1,18 @@
-// While the models are being loaded: opens the page again as soon as the server is ready.
+// Reloads the page as soon as the server has loaded its models.
 
 const { root } = document.querySelector("main").dataset;
+const INTERVAL_MS = 1000;
 
-async function look() {
+async function poll() {
   try {
     if ((await fetch(`${root}/readyz`)).ok) {
       location.reload();
       return;
     }
   } catch {
-    // the server was restarted; it may come back
+    // the server may be restarting
   }
-  setTimeout(look, 1000);
+  setTimeout(poll, INTERVAL_MS);
 }
 
-setTimeout(look, 1000);
+setTimeout(poll, INTERVAL_MS);

@@ -1,48 +1,48 @@
-// What people chose on the page: models, threshold, how many classes are shown.
+// The choices made on the page: models, threshold, number of classes shown.
 
-/** Tells of changes by the event `change`. */
+/** Fires `change` events. */
 export class Settings extends EventTarget {
   constructor(form, threshold, thresholdShown, shown) {
     super();
     this.form = form;
     this.thresholdInput = threshold;
     this.shownInput = shown;
-    const changed = () => {
+    const onChange = () => {
       thresholdShown.textContent = `${threshold.value} %`;
       threshold.setAttribute("aria-valuetext", `${threshold.value} %`);
       this.dispatchEvent(new Event("change"));
     };
-    threshold.addEventListener("input", changed);
-    shown.addEventListener("change", changed);
-    changed(); // a browser may have kept what was set before a reload
+    threshold.addEventListener("input", onChange);
+    shown.addEventListener("change", onChange);
+    onChange(); // browsers keep the values of form fields across a reload
   }
 
-  /** Names and versions of the models that are asked; none means the server's default. */
+  /** Selected models as NAME@VERSION; empty for the default model of the server. */
   get models() {
     return new FormData(this.form).getAll("model");
   }
 
-  /** Whether the server asks for a key; then links to cards would lead nowhere, since they bring none. */
+  /** The server requires an API key. Model cards are then not linked, because a link cannot send the key. */
   get needsKey() {
     return this.form.elements.key !== undefined;
   }
 
-  /** The key that was entered, if there is a field for it. */
+  /** The API key, or "" if there is no field for it. */
   get key() {
     return this.form.elements.key?.value ?? "";
   }
 
-  /** How many classes a model has that answered. */
-  classes({ model, version }) {
+  /** The number of classes of a model. */
+  classCount({ model, version }) {
     return document.getElementById(`model-${model}@${version}`).dataset.classes;
   }
 
-  /** Score from which on a class counts as recognised. */
+  /** Minimum score, from 0 to 1, of a class that counts as recognized. */
   get threshold() {
     return Number(this.thresholdInput.value) / 100;
   }
 
-  get shown() {
+  get shownClasses() {
     return Number(this.shownInput.value);
   }
 }

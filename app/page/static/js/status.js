@@ -1,14 +1,14 @@
-// How far all of it is, in one sentence that screen readers announce.
+// The overall progress as one sentence, which screen readers announce.
 
-/** "3 of 20 pictures: 2 classified, 1 failed." */
+/** "3 of 20 images: 2 classified, 1 failed." */
 export function summary(items) {
-  const over = items.filter((item) => item.isOver).length;
+  const finished = items.filter((item) => item.isFinished).length;
   const failed = items.filter((item) => item.state === "failed").length;
-  const busy = items.filter((item) => item.state === "busy");
+  const isBusy = items.some((item) => item.state === "busy");
   if (!items.length) return "";
-  const counted = `${items.length} picture${items.length === 1 ? "" : "s"}`;
-  const parts = [`${over - failed} classified`];
+  const images = `${items.length} image${items.length === 1 ? "" : "s"}`;
+  const parts = [`${finished - failed} classified`];
   if (failed) parts.push(`${failed} failed`);
-  if (busy.length) parts.push("the server will be asked again for the others");
-  return `${over < items.length ? `${over} of ${counted}` : counted}: ${parts.join(", ")}.`;
+  if (isBusy) parts.push("the others will be sent again");
+  return `${finished < items.length ? `${finished} of ${images}` : images}: ${parts.join(", ")}.`;
 }

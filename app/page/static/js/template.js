@@ -1,6 +1,6 @@
-// The templates that the server wrote into the page.
+// Access to the <template> elements of the page.
 
-/** A new copy of the one element in the template with this id. */
+/** Return a new copy of the one element in the template with this id. */
 export function clone(id) {
   return document.getElementById(id).content.firstElementChild.cloneNode(true);
 }

@@ -1,23 +1,23 @@
-// Small pictures, made in the browser from what it can decode.
+// Thumbnails, made in the browser.
 
-const SIDE = 320;
-const MOST_BYTES = 50e6; // beyond that a browser may need gigabytes
+const SIDE_PX = 320;
+const MAX_FILE_BYTES = 50e6; // decoding a larger file may take gigabytes of memory
 
 let last = Promise.resolve();
 
 /**
- * One after the other: a photograph takes fifty megabytes while it is decoded.
- * @returns {Promise<string | null>} a data URI; null where the browser cannot show such a file, or nobody waits for it
+ * Thumbnails are made one after the other, since decoding a photo takes about 50 MB.
+ * @returns {Promise<string | null>} a data URI; null if the browser cannot decode the file or the item was removed
  */
 export function thumbnail(file, signal) {
-  last = last.then(() => (signal.aborted || file.size > MOST_BYTES ? null : make(file)));
+  last = last.then(() => (signal.aborted || file.size > MAX_FILE_BYTES ? null : make(file)));
   return last;
 }
 
 async function make(file) {
   try {
     const bitmap = await createImageBitmap(file);
-    const url = scaled(bitmap, bitmap.width, bitmap.height, SIDE).toDataURL("image/jpeg", 0.8);
+    const url = scaled(bitmap, bitmap.width, bitmap.height, SIDE_PX).toDataURL("image/jpeg", 0.8);
     bitmap.close();
     return url;
   } catch {
@@ -25,7 +25,7 @@ async function make(file) {
   }
 }
 
-/** A canvas with a picture or a frame of a video, reduced to `side` pixels at most. */
+/** Draw an image or a video frame on a canvas whose longer side has at most `side` pixels. */
 export function scaled(source, width, height, side) {
   const scale = Math.min(1, side / Math.max(width, height));
   const canvas = document.createElement("canvas");

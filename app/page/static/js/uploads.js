@@ -1,9 +1,9 @@
-// A few pictures at a time to the server. When it is busy, all wait for as long as it asked.
+// Uploads a few images at a time. While the server is busy, all uploads pause for the time in Retry-After.
 
 import { classify, Problem } from "./api.js";
 
-const AT_ONCE = 4;
-const TRIES = 100;
+const MAX_CONCURRENT = 4;
+const MAX_ATTEMPTS = 100;
 const TOP_K = 10;
 
 export class Uploads {
@@ -13,22 +13,22 @@ export class Uploads {
     this.maxBytes = maxBytes;
     this.waiting = [];
     this.running = 0;
-    this.heldUp = 0; // seconds that are left
+    this.pauseSeconds = 0; // remaining
   }
 
-  /** Send an item when its turn comes; its state tells what becomes of it. */
+  /** Queue an item; its state shows the progress. */
   add(item) {
     if (item.file.size > this.maxBytes) {
       const detail = tooLarge(item.file.size, this.maxBytes);
       item.set({ state: "failed", problem: new Problem(413, { code: "body_too_large", detail }) });
       return;
     }
-    this.waiting.push({ item, triesLeft: TRIES });
+    this.waiting.push({ item, attemptsLeft: MAX_ATTEMPTS });
     this.next();
   }
 
   next() {
-    while (!this.heldUp && this.running < AT_ONCE && this.waiting.length) {
+    while (!this.pauseSeconds && this.running < MAX_CONCURRENT && this.waiting.length) {
       const job = this.waiting.shift();
       if (job.item.abort.signal.aborted) continue;
       this.running += 1;
@@ -56,30 +56,30 @@ export class Uploads {
       item.set({ state: "done", answer });
     } catch (problem) {
       if (signal.aborted) return;
-      if (problem.isBusy && (job.triesLeft -= 1) > 0) {
+      if (problem.isBusy && (job.attemptsLeft -= 1) > 0) {
         this.waiting.unshift(job);
-        this.holdUp(problem.retryAfter, problem.code);
+        this.pause(problem.retryAfter, problem.code);
       } else item.set({ state: "failed", problem });
     }
   }
 
-  holdUp(seconds, reason) {
-    const isCounting = this.heldUp > 0;
-    this.heldUp = Math.max(this.heldUp, seconds);
-    for (const { item } of this.waiting) item.set({ state: "busy", seconds: this.heldUp, reason });
-    if (!isCounting) setTimeout(() => this.count(), 1000);
+  pause(seconds, reason) {
+    const isPaused = this.pauseSeconds > 0;
+    this.pauseSeconds = Math.max(this.pauseSeconds, seconds);
+    for (const { item } of this.waiting) item.set({ state: "busy", seconds: this.pauseSeconds, reason });
+    if (!isPaused) setTimeout(() => this.countDown(), 1000);
   }
 
-  count() {
-    this.heldUp -= 1;
-    const state = this.heldUp ? "busy" : "waiting";
-    for (const { item } of this.waiting) item.set({ state, seconds: this.heldUp });
-    if (this.heldUp) setTimeout(() => this.count(), 1000);
+  countDown() {
+    this.pauseSeconds -= 1;
+    const state = this.pauseSeconds ? "busy" : "waiting";
+    for (const { item } of this.waiting) item.set({ state, seconds: this.pauseSeconds });
+    if (this.pauseSeconds) setTimeout(() => this.countDown(), 1000);
     else this.next();
   }
 }
 
 function tooLarge(size, limit) {
   const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
-  return `This file has ${megabytes(size)} MB; the limit is ${megabytes(limit)} MB. Send a smaller picture.`;
+  return `This file has ${megabytes(size)} MB; the limit is ${megabytes(limit)} MB. Choose a smaller image.`;
 }

@@ -1,0 +1,42 @@
+"""One image to decode, and the request that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.decoding.protocol import DecodeRequest, ResponseHeader
+
+
+@dataclass(frozen=True, eq=False)
+class RequestKey:
+    """Identifies a request in the fair queue, however many images it has."""
+
+    images: int = 1
+
+
+@dataclass(eq=False)
+class DecodeJob:
+    """An image to decode. Lives on the event loop, and calls at most one of its callbacks, once."""
+
+    request: RequestKey
+    options: DecodeRequest
+    data: bytes
+    on_done: Callable[[ResponseHeader, bytes], None]
+    """Called with the header and the body of a successful response."""
+    on_error: Callable[[BaseException], None]
+    is_active: bool = True
+    """False once the job was cancelled or rejected: later responses are ignored."""
+    was_retried: bool = False
+    """True once a worker was killed while it decoded the image."""
+
+    def reject(self, error: BaseException) -> None:
+        """Fail the job, unless it is no longer active; later responses are ignored."""
+        if self.is_active:
+            self.is_active = False
+            self.on_error(error)
+
+    def cancel(self) -> None:
+        """Ignore all later responses, and drop the image: a worker or a timer may refer to the job for a while."""
+        self.is_active = False
+        self.data = b""

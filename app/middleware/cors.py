@@ -1,0 +1,22 @@
+"""Cross-origin requests: pages of other origins may read responses only if APP_CORS_ORIGINS names them."""
+
+from __future__ import annotations
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from app.settings import Settings
+
+
+class CorsMiddleware(CORSMiddleware):
+    """Starlette's CORS middleware with this service's methods and headers."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        """Allow the origins that the settings name."""
+        super().__init__(
+            app,
+            allow_origins=settings.cors_origins.split(),
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "X-Request-Timeout-Ms"],
+            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-ID"],
+        )

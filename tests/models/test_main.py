@@ -1,0 +1,322 @@
+"""The command line of the model store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from models.__main__ import app
+from models.artifacts.store import Store
+from models.errors import ModelsError
+from models.manifests import HEAD_FILE
+from tests.support.colour_images import colour_images
+from tests.support.images import encode
+from tests.support.manifests import CLASSES
+from tests.support.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def images_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with three images, one of them in a subfolder, and a hidden text file."""
+    folder = tmp_path_factory.mktemp("images")
+    images, _ = colour_images(per_class=1)
+    kinds = {"blue.png": "PNG", "green ä.jpg": "JPEG", "more/red.webp": "WEBP"}
+    for (name, kind), image in zip(kinds.items(), images, strict=False):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(encode(image, kind))
+    (folder / ".hidden").write_text("no image")
+    return folder
+
+
+def invoke(store: Store, command: str, *arguments: object) -> Result:
+    """Run a command in this process; `main` would print the exceptions that this raises."""
+    return CliRunner().invoke(app, [command, *map(str, arguments), "--store", str(store.root)])
+
+
+def run(store: Store, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as a process."""
+    command = [sys.executable, "-m", "models", *map(str, arguments), "--store", str(store.root)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+
+
+# --- the store
+
+
+def test_list_shows_classifiers_with_accuracy_and_extractors(network_store: Store) -> None:
+    result = invoke(network_store, "list")
+    assert result.exit_code == 0
+    for expected in ("colours", "own_top", "trees", "75.0% of 32", "tiny_net", "small_cnn", "32 px"):
+        assert expected in result.stdout, f"the list does not show {expected}"
+
+
+def test_list_of_an_empty_store_succeeds(tmp_path: Path) -> None:
+    assert invoke(Store(tmp_path), "list").exit_code == 0
+
+
+@pytest.mark.parametrize("model", ["colours", "colours@1", "tiny_net", "tiny_net@1"])
+def test_show_prints_the_model_card(network_store: Store, model: str) -> None:
+    result = invoke(network_store, "show", model)
+    assert result.exit_code == 0
+    assert model.partition("@")[0] in result.stdout
+    assert "Names colours" in result.stdout or "Random weights" in result.stdout
+
+
+def test_show_of_an_unknown_model_fails(network_store: Store) -> None:
+    assert isinstance(invoke(network_store, "show", "dogs").exception, ModelsError)
+
+
+def test_verify_lists_every_artifact(network_store: Store) -> None:
+    result = invoke(network_store, "verify")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("ok ") == 5
+
+
+def test_verify_reports_a_changed_file_and_checks_the_others(own_store: Store) -> None:
+    path = own_store.classifier("trees").folder / HEAD_FILE
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    result = invoke(own_store, "verify")
+    assert result.exit_code == 1
+    assert result.stdout.count("ok ") == 4
+    assert "invalid  classifier trees@1" in result.output
+    assert "head.pkl was changed" in result.output
+
+
+# --- classify
+
+
+def test_json_has_one_line_per_image(network_store: Store, images_folder: Path) -> None:
+    result = invoke(network_store, "classify", images_folder, "--model", "colours", "--json", "--top", 2)
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(line["file"]).name for line in lines] == ["blue.png", "green ä.jpg", "red.webp"]
+    assert [line["predictions"][0]["label"] for line in lines] == ["blue", "green", "red"]
+    for line in lines:
+        first, second = line["predictions"]
+        assert first["score"] >= second["score"]
+        assert first["label"] == CLASSES[first["index"]]
+
+
+def test_csv_has_one_line_per_class_and_image(network_store: Store, images_folder: Path) -> None:
+    result = invoke(network_store, "classify", images_folder, "--model", "trees", "--csv", "--top", 3)
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == 9
+    assert {row["label"] for row in rows} <= set(CLASSES)
+    assert all(0 <= float(row["score"]) <= 1 for row in rows)
+    assert rows[0]["file"].endswith("blue.png")
+
+
+def test_table_shows_file_name_and_classes(network_store: Store, images_folder: Path) -> None:
+    result = invoke(network_store, "classify", images_folder / "blue.png", "--model", "own_top", "--top", 4)
+    assert result.exit_code == 0, result.output
+    assert "blue.png" in result.stdout
+    assert all(label in result.stdout for label in CLASSES)
+    assert "%" in result.stdout
+
+
+def test_threshold_can_remove_all_classes(network_store: Store, images_folder: Path) -> None:
+    result = invoke(
+        network_store, "classify", images_folder / "blue.png", "--model", "colours", "--json", "--threshold", 1
+    )
+    assert json.loads(result.stdout)["predictions"] == []
+
+
+def test_unreadable_images_are_reported_after_the_others_are_classified(
+    network_store: Store, images_folder: Path, tmp_path: Path
+) -> None:
+    broken, missing = tmp_path / "broken [red].jpg", tmp_path / "missing.jpg"
+    broken.write_bytes(encode(colour_images()[0][0], "JPEG")[:300])
+    result = invoke(network_store, "classify", broken, images_folder, missing, "--model", "colours", "--json")
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 3, "the other images must still be classified"
+    assert f"{broken}: This JPEG image cannot be decoded" in result.stderr
+    assert f"{missing}: No such file or directory" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--json", "--csv"],
+        ["--labels", "--csv"],
+        ["--top", "0"],
+        ["--threshold", "2"],
+        ["--colour"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(network_store: Store, images_folder: Path, arguments: list[str]) -> None:
+    assert invoke(network_store, "classify", images_folder, *arguments).exit_code == 2
+
+
+# --- as a process
+
+
+def test_classify_as_a_process(network_store: Store, images_folder: Path) -> None:
+    process = run(network_store, "classify", images_folder / "blue.png", "--model", "colours@1", "--json")
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout)["predictions"][0]["label"] == "blue"
+    assert process.stderr == "", "messages of a library reached the terminal"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["show", "dogs"], 1, "There is no extractor dogs"),
+        (["show", "a@b"], 1, "'a@b' is not a model: write NAME or NAME@VERSION"),
+        (["classify", "x.jpg", "--model", "dogs"], 1, "There is no classifier dogs"),
+        (["classify"], 2, "Missing argument"),
+        (["paint"], 2, "No such command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_user_errors_are_one_line(network_store: Store, arguments: list[str], code: int, message: str) -> None:
+    process = run(network_store, *arguments)
+    assert process.returncode == code
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
+    if code == 1:
+        assert len(process.stderr.strip().splitlines()) == 1
+
+
+def test_damaged_store_is_reported_in_one_line(own_store: Store) -> None:
+    (own_store.classifier("trees").folder / "manifest.json").write_bytes(b"{}")
+    for command in ("list", "verify"):
+        process = run(own_store, command)
+        assert process.returncode == 1
+        assert len(process.stderr.strip().splitlines()) == 1
+        assert "manifest.json was changed or is damaged" in process.stderr
+
+
+def test_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["classify", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "No images found in" in result.output
+
+
+# --- by a server
+
+
+class FakeServer(BaseHTTPRequestHandler):
+    """Responds like the service: busy to the first request, and 415 to a broken image."""
+
+    paths: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        FakeServer.paths.append(self.path)
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(FakeServer.paths) == 1:
+            self._send(503, {"detail": "busy"}, {"Retry-After": "0"})
+        elif data.startswith(b"broken"):
+            self._send(415, {"detail": "This is not an image."})
+        else:
+            predictions = [{"label": "blue", "index": 0, "score": 0.9}, {"label": "red", "index": 2, "score": 0.1}]
+            self._send(200, {"model": "colours", "version": 1, "predictions": predictions})
+
+    def _send(self, status: int, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    FakeServer.paths.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), FakeServer) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_classify_by_a_server(network_store: Store, images_folder: Path, tmp_path: Path, url: str) -> None:
+    broken = tmp_path / "letter.txt"
+    broken.write_bytes(b"broken")
+    result = invoke(
+        network_store,
+        "classify",
+        images_folder,
+        broken,
+        "--url",
+        url,
+        "--model",
+        "colours@1",
+        "--top",
+        2,
+        "--json",
+        "--threshold",
+        0.5,
+    )
+    assert result.exit_code == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(line["file"]).name for line in lines] == ["blue.png", "green ä.jpg", "red.webp"]
+    assert all(line["predictions"] == [{"label": "blue", "index": 0, "score": 0.9}] for line in lines)
+    assert f"{broken}: This is not an image." in result.stderr
+    assert all("model=colours%401&top_k=2" in path for path in FakeServer.paths)
+
+
+def test_unreachable_server_is_reported(network_store: Store, images_folder: Path) -> None:
+    process = run(network_store, "classify", images_folder, "--url", "http://127.0.0.1:9")
+    assert process.returncode == 1
+    assert "No response from http://127.0.0.1:9" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+# --- output formats and input patterns
+
+
+def test_labels_format_has_two_columns(network_store: Store, images_folder: Path) -> None:
+    result = invoke(network_store, "classify", images_folder, "--model", "colours", "--labels")
+    rows = list(csv.reader(io.StringIO(result.stdout)))
+    assert rows[0] == ["Filename", "Predictions"]
+    assert [(Path(name).name, label) for name, label in rows[1:]] == [
+        ("blue.png", "blue"),
+        ("green ä.jpg", "green"),
+        ("red.webp", "red"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [("*.png", ["blue.png"]), ("**/*.webp", ["red.webp"]), ("mor?", ["red.webp"]), ("*.gif", [])],
+)
+def test_glob_patterns_are_expanded(
+    network_store: Store, images_folder: Path, pattern: str, expected: list[str]
+) -> None:
+    result = invoke(network_store, "classify", images_folder / pattern, "--model", "colours", "--json")
+    assert [Path(json.loads(line)["file"]).name for line in result.stdout.splitlines()] == expected
+    assert result.exit_code == (0 if expected else 1)
+
+
+def test_image_from_standard_input(network_store: Store, images_folder: Path) -> None:
+    command = [sys.executable, "-m", "models", "classify", "-", "--model", "colours", "--json"]
+    data = (images_folder / "blue.png").read_bytes()
+    process = subprocess.run(
+        [*command, "--store", str(network_store.root)],
+        cwd=ROOT,
+        input=data,
+        capture_output=True,
+        check=False,
+        timeout=100,
+    )
+    assert process.returncode == 0, process.stderr
+    line = json.loads(process.stdout)
+    assert (line["file"], line["predictions"][0]["label"]) == ("-", "blue")

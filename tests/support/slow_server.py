@@ -1,0 +1,53 @@
+"""A server that is slow on purpose, in a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SLOW_S = 0.02
+"""Seconds for each request; requests are answered one after another."""
+
+
+@contextmanager
+def slow_server() -> Iterator[str]:
+    """Answer one request after another, each SLOW_S after the one before; yields the address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_until_complete, args=(_serve(listener),), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        loop.call_soon_threadsafe(_cancel_all, loop)
+        thread.join(10)
+        loop.close()
+
+
+async def _serve(listener: socket.socket) -> None:
+    one_at_a_time = asyncio.Lock()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
+                await reader.readexactly(int(length.split()[1]))
+                async with one_at_a_time:
+                    await asyncio.sleep(SLOW_S)
+                writer.write(b"HTTP/1.1 200 OK\r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\n{}")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    try:
+        async with await asyncio.start_server(answer, sock=listener) as server:
+            await server.serve_forever()
+    except asyncio.CancelledError:
+        pass
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()

@@ -1,0 +1,53 @@
+"""The network of a recipe: its sizes have to agree, and passes are also called epochs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import colour_dataset
+from training.errors import RecipeError
+from training.recipes.load import load_recipe
+from training.recipes.network import EarlyStopping, Fit
+
+
+def write_recipe(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_task_of_another_size_than_its_network_is_rejected(tmp_path: Path) -> None:
+    task = '[[network.tasks]]\ntop = "t"\nbatch = 8\ndata = { path = "t" }\npreprocess = { size = 48 }\n[extractor]'
+    with pytest.raises(RecipeError, match="task t prepares images of 48 px for a network of 32 px"):
+        load_recipe(write_recipe(tmp_path, colour_dataset.RECIPE.replace("[extractor]", task)))
+
+
+def test_batch_that_is_not_divisible_into_parts_is_rejected(tmp_path: Path) -> None:
+    fit = "[network.fit]\npasses = 1\nlearning_rate = 0.1\nparts = 3\n"
+    task = '[[network.tasks]]\ntop = "t"\nbatch = 8\ndata = { path = "t" }\npreprocess = { size = 32 }\n[extractor]'
+    with pytest.raises(RecipeError, match="task t has a batch of 8, which is not a multiple of 3 parts"):
+        load_recipe(write_recipe(tmp_path, colour_dataset.RECIPE.replace("[extractor]", fit + task)))
+
+
+def test_epochs_is_accepted_as_a_name_for_passes(tmp_path: Path) -> None:
+    fit = "[network.fit]\nepochs = 3\nlearning_rate = 0.1\n[extractor]"
+    recipe = load_recipe(write_recipe(tmp_path, colour_dataset.RECIPE.replace("[extractor]", fit)))
+    assert recipe.network is not None
+    assert recipe.network.fit == Fit(passes=3, learning_rate=0.1)
+    record = recipe.as_record()["network"]["fit"]
+    assert record["passes"] == 3
+    assert "epochs" not in record
+
+
+def test_passes_and_epochs_together_are_rejected() -> None:
+    with pytest.raises(ValueError, match="epochs"):
+        Fit.model_validate({"passes": 3, "epochs": 3, "learning_rate": 0.1})
+
+
+@pytest.mark.parametrize("unmeasured", [{"everything": True}, {"statistics_batches": 1}])
+def test_early_stopping_without_measurements_is_rejected(unmeasured: dict[str, int]) -> None:
+    stop = EarlyStopping(measure="log_loss", patience=1)
+    with pytest.raises(ValueError, match="stop cannot be combined with everything"):
+        Fit.model_validate({"passes": 1, "learning_rate": 0.1, "stop": stop, **unmeasured})

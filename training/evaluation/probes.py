@@ -1,0 +1,45 @@
+"""Probes: labelled datasets from other sources that a recipe measures in addition to its test set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.data.archives import locate_root
+from training.data.dataset import Dataset, images_by_class
+from training.data.split import Split, StoredImage, make_split
+from training.errors import DatasetError
+from training.recipes.data import Probe
+from training.recipes.schema import Recipe
+from training.runtime.context import RunContext
+from training.runtime.folders import DATA_FOLDER
+
+
+def load_probes(recipe: Recipe, dataset: Dataset, ctx: RunContext) -> dict[str, Split]:
+    """Return the recipe's probes by name. Probes that are not on this machine are logged and skipped.
+
+    Raises:
+        DatasetError: a probe has a class that the dataset does not have.
+    """
+    assert recipe.data is not None
+    parent = (ctx.data_path or DATA_FOLDER / recipe.data.path).absolute().parent
+    splits = {}
+    for probe in recipe.probes:
+        location = parent / probe.path
+        if location.exists():
+            splits[probe.name] = _load_probe(probe, location, dataset, ctx.cache)
+        else:
+            ctx.log(f"{probe.name}: not measured, since there is no {location}")
+    return splits
+
+
+def _load_probe(probe: Probe, location: Path, dataset: Dataset, cache: Path) -> Split:
+    by_class: dict[str, list[StoredImage]] = {}
+    for folder, images in images_by_class(locate_root(location, probe.split, cache) / probe.split).items():
+        by_class.setdefault(probe.names.get(folder, folder), []).extend(images)
+    unknown = set(by_class) - set(dataset.class_names)
+    if unknown:
+        raise DatasetError(
+            f"{location} has a class {min(unknown)!r} that {dataset.root.name} does not have. "
+            "Map it to a class with `names` of the probe."
+        )
+    return make_split(by_class, dataset.class_names)

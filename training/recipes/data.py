@@ -1,0 +1,31 @@
+"""The datasets of a recipe."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from training.recipes.base import RecipePart, added_field
+
+
+class DatasetSpec(RecipePart):
+    """A labelled dataset: a folder or archive with one folder per split, each with one folder per class."""
+
+    path: str = Field(description="below the data folder, unless --data gives another location")
+    train: str = "train"
+    valid: str = added_field(
+        "", description="folder of the images that measure a fit after each pass; empty: the held-out 5 %"
+    )
+    test: str | None = Field("test", description="folder of the test images; empty: none")
+    test_once: bool = added_field(
+        False, description="a repeated run reports the test figures of the first run instead of measuring again"
+    )
+    names: dict[str, str] = Field({}, description="class folder -> class name, overriding classes.tsv")
+
+
+class Probe(RecipePart):
+    """A labelled dataset from another source that is measured and reported beside the test set."""
+
+    name: str
+    path: str = Field(description="below the folder that contains the recipe's own dataset")
+    split: str
+    names: dict[str, str] = Field({}, description="class folder -> class of this classifier")

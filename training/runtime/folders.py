@@ -1,0 +1,9 @@
+"""Default folders of datasets and of what training caches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+DATA_FOLDER = PROJECT / "data"
+CACHE_FOLDER = PROJECT / "cache"

@@ -116,7 +116,8 @@ class Batcher(Generic[Item, Result]):
             yield reservation
         finally:
             for pending in reservation.pending:
-                pending.cancel()
+                if pending.is_pending:
+                    pending.cancel()
             self._queue.release(reservation)
 
     def close(self, timeout_s: float | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 # The constants of this module are judgements: the longer an estimate remembers, the steadier it is, and the later it
 # follows a change of load.
@@ -108,6 +109,10 @@ class RunTimeModel:
         if self._exclusive.is_known:
             return self._exclusive.predict_s(size)
         return self._concurrent.predict_s(size) / self._workers
+
+    def first_within(self, sizes: Iterable[int], within_s: float, *, concurrent: bool) -> int:
+        """Return the first of the sizes that is expected to run within `within_s`, or 0."""
+        return next((size for size in sizes if self.predict_s(size, concurrent=concurrent) <= within_s), 0)
 
 
 class WaitEstimator:

@@ -56,7 +56,7 @@ class BatchPolicy:
     def largest_size(self, limit: int, within_s: float = math.inf, *, concurrent: bool) -> int:
         """Return the largest efficient size up to `limit` that runs within `within_s`, or 0."""
         sizes = (size for size in self._descending_sizes if size <= limit)
-        return next((size for size in sizes if self.run_time.predict_s(size, concurrent=concurrent) <= within_s), 0)
+        return self.run_time.first_within(sizes, within_s, concurrent=concurrent)
 
     def may_begin(self, waiting: int, running: Sequence[ScheduledBatch[Queued]]) -> bool:
         """Return True if a batch may begin beside the running ones, provided that a worker is free.

@@ -6,12 +6,9 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from app.errors import BatchFailed, DeadlineExceeded
-
-if TYPE_CHECKING:
-    from app.batching.queue import BatchQueue
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,6 +49,19 @@ class BatchResult(Generic[Result]):
     batch_size: int
 
 
+class ItemQueue(Protocol[Item, Result]):
+    """The queue that a pending item belongs to; every method may be called from any thread."""
+
+    def enqueue(self, pending: PendingItem[Item, Result], item: Item) -> None:
+        """Queue a prepared item."""
+
+    def fail(self, pending: PendingItem[Item, Result], error: BaseException) -> None:
+        """Resolve an item that could not be prepared."""
+
+    def withdraw(self, pending: PendingItem[Item, Result]) -> None:
+        """Remove a cancelled item."""
+
+
 class PendingItem(QueuedItem, Generic[Item, Result]):
     """One item from its reservation to its result.
 
@@ -61,7 +71,7 @@ class PendingItem(QueuedItem, Generic[Item, Result]):
 
     def __init__(
         self,
-        queue: BatchQueue[Item, Result],
+        queue: ItemQueue[Item, Result],
         future: asyncio.Future[BatchResult[Result]],
         reserved_at: float,
         deadline: float | None,
@@ -75,6 +85,11 @@ class PendingItem(QueuedItem, Generic[Item, Result]):
         """When the result arrived on the event loop, or when waiting ended after the deadline."""
         self._queue = queue
         self._future: asyncio.Future[BatchResult[Result]] | None = future
+
+    @property
+    def is_pending(self) -> bool:
+        """True until the result was taken or the item was cancelled."""
+        return self._future is not None
 
     def enqueue(self, item: Item) -> None:
         """Queue the prepared item for a batch."""

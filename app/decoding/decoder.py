@@ -86,13 +86,13 @@ class ImageDecoder:
             raise DecoderUnavailable("No decode worker can be started. Allow more processes, open files or memory.")
 
     def submit(self, job: DecodeJob) -> None:
-        """Queue a job; `cancel` must follow, even if it succeeds. Raises BatcherClosed."""
+        """Queue a job; `cancel` must follow if it is still active when nothing waits for it. Raises BatcherClosed."""
         slowness = 1 if job.data.startswith(_JPEG_MAGIC) else _SLOW_FORMAT_FACTOR
         job.options = _with_max_pixels(job.options, self._max_small_jpeg // slowness)
         self._small.submit(job)
 
     def cancel(self, job: DecodeJob) -> None:
-        """Withdraw a job and ignore its response; nothing changes if it is done."""
+        """Withdraw an active job and ignore its response."""
         job.cancel()
         if not self._small.remove(job):
             self._large.remove(job)
@@ -119,7 +119,7 @@ class ImageDecoder:
         except (ImageError, MemoryError, WorkerError) as error:
             job.reject(error)
         else:
-            job.on_done(header, body)
+            job.complete(header, body)
 
     def _move_to_large(self, job: DecodeJob) -> None:
         job.options = replace(job.options, max_pixels=None)

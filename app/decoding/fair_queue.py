@@ -21,9 +21,10 @@ class FairQueue(Generic[Job]):
         self._served: set[Hashable] = set()  # waiting requests of which a job has been served
         self._new_in_a_row = 0
 
-    def __bool__(self) -> bool:
-        """Return True if a job waits."""
-        return bool(self._waiting)
+    @property
+    def is_empty(self) -> bool:
+        """True if no job waits."""
+        return not self._waiting
 
     def __len__(self) -> int:
         """Return the number of waiting jobs."""

@@ -26,9 +26,14 @@ class DecodeJob:
     """Called with the header and the body of a successful response."""
     on_error: Callable[[BaseException], None]
     is_active: bool = True
-    """False once the job was cancelled or rejected: later responses are ignored."""
+    """False once the job is done, cancelled or rejected: later responses are ignored."""
     was_retried: bool = False
     """True once a worker was killed while it decoded the image."""
+
+    def complete(self, header: ResponseHeader, body: bytes) -> None:
+        """Finish the job with a successful response."""
+        self.is_active = False
+        self.on_done(header, body)
 
     def reject(self, error: BaseException) -> None:
         """Fail the job, unless it is no longer active; later responses are ignored."""

@@ -81,7 +81,7 @@ class WorkerPool:
         await asyncio.gather(*(worker.ended for worker in workers))
 
     def _dispatch(self) -> None:
-        while self.queue and (worker := self._least_loaded()):
+        while not self.queue.is_empty and (worker := self._least_loaded()):
             worker.send(self.queue.pop())
 
     def _least_loaded(self) -> DecodeWorker | None:
@@ -118,7 +118,7 @@ class WorkerPool:
                 self.queue.append(job.request, job)
         if not self.is_alive:
             self._reject_all(BatcherClosed.during_shutdown)
-        elif self.queue:
+        elif not self.queue.is_empty:
             self._start_worker()
             self._dispatch()
 

@@ -28,14 +28,15 @@ class ResponseTimeout:
         self._is_overdue = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def restart(self) -> None:
-        """Measure the time from now on: a response was received, or the first one is awaited."""
-        self._since, self._is_overdue = self._loop.time(), False
-
-    def arm(self) -> None:
-        """Make sure that a timer runs."""
+    def start(self) -> None:
+        """Begin to wait for a response."""
+        self.restart()
         if self._timer is None:
             self._timer = self._loop.call_later(RESPONSE_TIMEOUT_S, self._check)
+
+    def restart(self) -> None:
+        """Measure the time from now on, because a response was received."""
+        self._since, self._is_overdue = self._loop.time(), False
 
     def stop(self) -> None:
         """Cancel the timer."""

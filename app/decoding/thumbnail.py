@@ -38,7 +38,8 @@ async def thumbnail(decoder: ImageDecoder, image: bytes, side: int, limits: Limi
         decoder.submit(job)
         return await done
     finally:
-        decoder.cancel(job)
+        if job.is_active:
+            decoder.cancel(job)
 
 
 async def data_uri(image: bytes, limits: Limits, decoder: ImageDecoder) -> str | None:

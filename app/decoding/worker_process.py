@@ -92,11 +92,10 @@ class DecodeWorker(asyncio.Protocol):
         """Send a job, which is decoded after the earlier ones."""
         assert self._transport is not None
         if not self.jobs:
-            self._timeout.restart()
+            self._timeout.start()
         assignment, header = self.jobs.add(job), job.options.header
         prefix = REQUEST_PREFIX.pack(len(header), assignment.size, assignment.offset)
         self._transport.writelines([prefix + header, job.data])
-        self._timeout.arm()
 
     def kill(self) -> None:
         """Kill the process and ignore what it may still send."""
@@ -108,8 +107,7 @@ class DecodeWorker(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transport does not inherit from it
-        self._timeout.restart()
-        self._timeout.arm()
+        self._timeout.start()
 
     def data_received(self, data: bytes) -> None:
         if self._was_abandoned:

@@ -50,9 +50,7 @@ class AdmissionController:
             rows[extractor] = rows.get(extractor, 0) + 1
         max_images = self._capacity // max(rows.values())
         if not max_images:
-            raise BadParameter(
-                "model: these models need more queue capacity than there is. Name fewer in one request."
-            )
+            raise BadParameter("model: these models need more queue capacity than there is. Name fewer in one request.")
         if images > max_images:
             raise TooManyImages(max_images)
         return {extractor: count * images for extractor, count in rows.items()}

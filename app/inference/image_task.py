@@ -43,29 +43,57 @@ class _Row(Generic[R]):
     consumers: tuple[R, ...]
 
 
-class ImageTask(Generic[R]):
-    """The work on one image. Lives on the event loop."""
+async def classify_image(
+    image: Image,
+    groups: Groups[R],
+    pending: Sequence[PendingRow],
+    request: RequestKey,
+    *,
+    limits: Limits,
+    decoder: ImageDecoder,
+    on_decoded: Callable[[float], None],
+) -> tuple[float, list[BatchResult[RowResult]]]:
+    """Decode and preprocess an image, and wait for its row of each group.
+
+    Args:
+        image: the encoded or decoded image.
+        groups: the groups of consumers.
+        pending: a reserved item for each group, in the same order.
+        request: identifies the request in the queue of the decode workers.
+        limits: limits of an encoded image.
+        decoder: decodes and preprocesses the image.
+        on_decoded: called with the seconds that this took, from any thread.
+
+    Returns:
+        The seconds that decoding and preprocessing took, and the result of each group.
+
+    Raises:
+        ImageError: the image is invalid.
+        BatcherClosed: the server is shutting down.
+        Exception: what `PendingItem.result` raises.
+    """
+    task = _ImageTask(image, groups, pending, limits, decoder, on_decoded)
+    try:
+        task.start(request)
+        rows = [await item.result() for item in pending]
+        return task.decode_s, rows
+    finally:
+        task.finish()
+
+
+class _ImageTask(Generic[R]):
+    """The work on one image, from its bytes to its queued rows. Lives on the event loop."""
 
     def __init__(
         self,
         image: Image,
         groups: Groups[R],
         pending: Sequence[PendingRow],
-        *,
         limits: Limits,
         decoder: ImageDecoder,
         on_decoded: Callable[[float], None],
     ) -> None:
-        """Create the task; nothing begins before `start`.
-
-        Args:
-            image: the encoded or decoded image.
-            groups: the groups of consumers.
-            pending: a reserved item for each group, in the same order.
-            limits: limits of an encoded image.
-            decoder: decodes and preprocesses the image.
-            on_decoded: called with the seconds that this took, from any thread.
-        """
+        """Create the task; nothing begins before `start`. `classify_image` describes the arguments."""
         self.decode_s = 0.0
         self._image: Image | None = image
         self._rows = [
@@ -76,7 +104,7 @@ class ImageTask(Generic[R]):
         self._job: DecodeJob | None = None
 
     def start(self, request: RequestKey) -> None:
-        """Begin to decode and preprocess; `cancel` must follow. Raises BatcherClosed."""
+        """Begin to decode and preprocess; `finish` must follow. Raises BatcherClosed."""
         if isinstance(self._image, bytes):
             options = DecodeRequest(tuple({row.resize_spec for row in self._rows}), self._limits)
             self._job = DecodeJob(request, options, self._image, self._on_response, self._fail)
@@ -84,18 +112,15 @@ class ImageTask(Generic[R]):
         else:
             self._decoder.run_in_thread(self._preprocess)
 
-    async def results(self) -> list[BatchResult[RowResult]]:
-        """Wait for the result of each group, in order; raises as `PendingItem.result` does."""
-        return [await row.pending.result() for row in self._rows]
-
-    def cancel(self) -> None:
-        """Cancel what is not finished, and drop the image: timers and tracebacks may refer to this task for a while."""
-        if self._job:
+    def finish(self) -> None:
+        """Cancel what is not done, and drop the image: timers and tracebacks may refer to this task for a while."""
+        if self._job and self._job.is_active:
             self._decoder.cancel(self._job)
-            self._job = None  # the job refers to this task by its callbacks
+        self._job = None  # the job refers to this task by its callbacks
         self._image = None
         for row in self._rows:
-            row.pending.cancel()
+            if row.pending.is_pending:
+                row.pending.cancel()
 
     def _on_response(self, header: ResponseHeader, body: bytes) -> None:
         """Queue the rows that a decode worker has sent."""

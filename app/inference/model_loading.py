@@ -32,7 +32,9 @@ Loader = Callable[[Settings, Catalog | None, ArtifactVersions], Catalog]
 """(settings, the catalog served meanwhile, hidden versions) -> catalog; blocks; may raise ModelsError."""
 
 
-def load_catalog(settings: Settings, previous: Catalog | None = None, hidden: ArtifactVersions = frozenset()) -> Catalog:
+def load_catalog(
+    settings: Settings, previous: Catalog | None = None, hidden: ArtifactVersions = frozenset()
+) -> Catalog:
     """Load and verify every model of the store that is not hidden; raises ModelNotFound, ArtifactError."""
     selection = EngineSelection(settings.engine, settings.precision, settings.threads)
     return catalogs.load(Store(settings.store, hidden), selection=selection, previous=previous)

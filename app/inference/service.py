@@ -18,7 +18,7 @@ from app.decoding.job import RequestKey
 from app.errors import BatchFailed
 from app.inference.admission import AdmissionController
 from app.inference.deadline import deadline_scope
-from app.inference.image_task import Batchers, Groups, Image, ImageTask, PendingRow, RowResult
+from app.inference.image_task import Batchers, Groups, Image, PendingRow, RowResult, classify_image
 from app.inference.model_loading import LoadedModels, max_batch
 from app.inference.result import InferenceResult
 from app.settings import Settings
@@ -106,20 +106,16 @@ class Service:
         async with deadline_scope(deadline):
             if self._logs_images and isinstance(image, bytes):
                 access_log.info("image", **await asyncio.to_thread(image_fields, image))
-            task = ImageTask(
+            decode_s, rows = await classify_image(
                 image,
                 groups,
                 pending,
+                key,
                 limits=self.image_limits,
                 decoder=self.decoder,
                 on_decoded=self._metrics.decode_duration.observe,
             )
-            try:
-                task.start(key)
-                rows = await task.results()
-            finally:
-                task.cancel()
-        return self._combine(task.decode_s, groups, rows)
+        return self._combine(decode_s, groups, rows)
 
     def _combine(
         self, decode_s: float, groups: Groups[R], rows: Sequence[BatchResult[RowResult]]

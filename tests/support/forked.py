@@ -8,6 +8,7 @@ import os
 import runpy
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import chdir
 from multiprocessing.connection import Connection
@@ -69,4 +70,5 @@ def _run(module: str, environment: Mapping[str, str], stderr: Connection) -> Non
     stderr.close()
     os.environ.clear()
     os.environ.update(environment)
+    sys.argv[1:] = []
     runpy.run_module(module, run_name="__main__", alter_sys=True)

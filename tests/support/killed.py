@@ -19,12 +19,13 @@ class Interrupted(BaseException):
     """Raised in place of a kill; no Exception, so that no code takes it for an error."""
 
 
-_watchers: set[Callable[[str, str], None]] = set()
+Watcher = Callable[[str, tuple[Any, ...]], None]
+_watchers: set[Watcher] = set()
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     for watcher in tuple(_watchers):
-        watcher(event, " ".join(map(str, arguments)))
+        watcher(event, arguments)
 
 
 @cache
@@ -32,13 +33,13 @@ def _install() -> None:
     sys.addaudithook(_audit)  # cannot be removed, so there is one for all watchers
 
 
-def _call_at(event: str, part: str, count: int, action: Callable[[], None]) -> Callable[[str, str], None]:
+def _call_at(event: str, part: str, count: int, action: Callable[[], None]) -> Watcher:
     """Call `action` at the COUNT-th such event from now on; return the watcher, which can be discarded."""
     left = count
 
-    def watcher(name: str, arguments: str) -> None:
+    def watcher(name: str, arguments: tuple[Any, ...]) -> None:
         nonlocal left
-        if name == event and part in arguments:
+        if name == event and part in " ".join(map(str, arguments)):
             left -= 1
             if left == 0:
                 action()

@@ -42,7 +42,10 @@ Call = Callable[..., tuple[int, str, str]]
     [
         (["run", "nosuch"], "There is no recipe 'nosuch'"),
         (["run", "RECIPE", "--data", "/nosuch"], "There is no dataset at /nosuch"),
-        (["run", "RECIPE", "--weights", "/nosuch.safetensors"], "There is no weights file /nosuch.safetensors"),
+        (
+            ["run", "RECIPE", "--data", "DATA", "--weights", "/nosuch.safetensors"],
+            "There is no weights file /nosuch.safetensors",
+        ),
         (["run", "RECIPE", "--passes", "3"], "colours does not fit its network"),
         (["run", "RECIPE", "--name", "[bold]/x"], "'[bold]/x' is not a valid model name"),
         (["predict", "/nosuch", "--model", "colours"], "There are no images in /nosuch"),

@@ -58,7 +58,7 @@ def test_missing_or_damaged_weights_file_is_rejected(tmp_path: Path) -> None:
     assert "There is no weights file nosuch.h5. Use --weights FILE" in load_error("inception_v3", "nosuch.h5")
     path = tmp_path / "mine.safetensors"
     path.write_bytes(b"no tensors")
-    assert "no safetensors file" in load_error("inception_v3", str(path))
+    assert "not a readable safetensors file" in load_error("inception_v3", str(path))
 
 
 @pytest.mark.parametrize("file", ["imagenet", "file.h5"])
@@ -218,5 +218,5 @@ def test_vgg19_file_without_a_top_is_loaded(tmp_path: Path) -> None:
             ours.get_layer(layer.name).weights if layer.weights else [], layer.weights, strict=True
         ):
             assert np.allclose(mine.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-6), theirs.path
-    with pytest.raises(ModelsError, match=r"not of vgg19: .*kernel is missing"):
+    with pytest.raises(ModelsError, match=r"do not match vgg19: .*kernel is missing"):
         networks.set_tensors(ours, start.tensors)

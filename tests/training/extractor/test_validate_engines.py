@@ -122,7 +122,7 @@ def test_network_that_would_lose_accuracy_stays_float(fitted: Fitted, monkeypatc
     reference = create(REFERENCE, fitted.draft, other.__getitem__, 1)
     assert isinstance(reference, TensorFlowEngine)
     unfitted = openvino_export.export_int8(openvino_export.convert_graph(reference), fitted.samples)
-    monkeypatch.setattr(openvino_export, "int8", lambda *_: unfitted)
+    monkeypatch.setattr(openvino_export, "export_int8", lambda *_: unfitted)
     actual = validate_engines(fitted.draft, fitted.weights, fitted.labelled, fitted.samples, fitted.ctx)
     assert "openvino:int8" not in actual.engines
     assert {"openvino:bfloat16", "openvino:float32"} < set(actual.engines)

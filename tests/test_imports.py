@@ -17,10 +17,16 @@ def loaded_by(*modules: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["app", "app.main", "models", "models.artifacts.catalog", "models.__main__"])
+@pytest.mark.parametrize(
+    "module", ["app", "app.main", "app.server.server", "models", "models.artifacts.catalog", "models.__main__"]
+)
 def test_import_does_not_load_heavy_libraries(module: str) -> None:
     heavy = loaded_by(module) & set(HEAVY)
     assert not heavy, f"importing {module} loads {', '.join(sorted(heavy))}, which takes seconds and memory"
+
+
+def test_health_check_loads_no_library() -> None:
+    assert not loaded_by("app.health") & {"fastapi", "pydantic", "numpy", "models"}
 
 
 @pytest.mark.parametrize("module", ["models.artifacts.catalog", "models.__main__", "models.offline.predict"])

@@ -31,17 +31,21 @@ class DecodeJob:
     """True once a worker was killed while it decoded the image."""
 
     def complete(self, header: ResponseHeader, body: bytes) -> None:
-        """Finish the job with a successful response."""
-        self.is_active = False
+        """Finish the job with a successful response; if the callback raises, the job can still be rejected."""
         self.on_done(header, body)
+        self._close()
 
     def reject(self, error: BaseException) -> None:
-        """Fail the job, unless it is no longer active; later responses are ignored."""
+        """Fail the job, unless it is no longer active."""
         if self.is_active:
-            self.is_active = False
+            self._close()
             self.on_error(error)
 
     def cancel(self) -> None:
-        """Ignore all later responses, and drop the image: a worker or a timer may refer to the job for a while."""
+        """Ignore later responses."""
+        self._close()
+
+    def _close(self) -> None:
+        """Deactivate the job, and drop the image: a worker or a timer may refer to the job for a while."""
         self.is_active = False
         self.data = b""

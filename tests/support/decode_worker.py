@@ -15,7 +15,15 @@ from typing import IO
 from models.arrays import Pixels
 from models.decoding import protocol as wishes
 from models.decoding.limits import DEFAULT_LIMITS, Limits
-from models.decoding.protocol import INLINE, READY, REQUEST_PREFIX, RESPONSE_PREFIX, SLOT_BYTES, DecodeRequest, ResponseHeader
+from models.decoding.protocol import (
+    INLINE,
+    READY,
+    REQUEST_PREFIX,
+    RESPONSE_PREFIX,
+    SLOT_BYTES,
+    DecodeRequest,
+    ResponseHeader,
+)
 from models.preprocess import PreprocessSpec, split_buffer
 from tests.support.paths import ROOT
 

@@ -1,6 +1,6 @@
-"""`python -m tests.support.fuzz`: good requests, mutated at random, against a server process; `make fuzz`.
+"""`python -m tests.support.fuzz`: send randomly mutated requests to a server process; `make fuzz`.
 
-Each case follows from the seed and its number, so what is found can be repeated: `--seed 1 --first 4711 --cases 1`.
+The seed and the number of a case determine it, so findings can be reproduced: `--seed 1 --first 4711 --cases 1`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tests.support.processes import Answer, get, server
 
 CLIENTS = 4
 _MAX_MUTATIONS = 6
-_LONGEST_RUN = 64
+_MAX_RUN_BYTES = 64
 _FORM = "multipart/form-data; boundary=b"
-_MADE_FOR_TROUBLE = (
+_HOSTILE_BYTES = (
     b"\x00",
     b"\xff\xff\xff\xff",
     b"\x7f\xff\xff\xff",
@@ -39,13 +39,13 @@ _MADE_FOR_TROUBLE = (
     b"[{",
     b"-1",
 )
-_REFUSALS = {400, 404, 413, 415, 422, 503, 504}
+_ERROR_STATUSES = {400, 404, 413, 415, 422, 503, 504}
 _CODES = {kind.code for kind in problems.STATUS}  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent."""
+    """A POST request."""
 
     path: str
     body: bytes
@@ -54,50 +54,50 @@ class Request:
 
 @dataclass(frozen=True)
 class Finding:
-    """A case whose answer is none that a client should get."""
+    """A case with an invalid response."""
 
     case: int
     request: Request
-    what: str
+    problem: str
 
 
 def seeds() -> tuple[Request, ...]:
-    """A good request of each kind: every format, every form of a body, every address that takes one."""
-    pictures = [encoded(kind=kind, size=(24, 18)) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")]
-    found = []
-    for picture in pictures:
-        text = base64.b64encode(picture).decode()
-        found += [
-            Request("/v1/classify", picture, {"Content-Type": "image/png"}),
-            Request("/v1/classify", _form("file", [picture]), {"Content-Type": _FORM}),
+    """Return a valid request of each kind: every image format, body form and path."""
+    images = [encoded(kind=kind, size=(24, 18)) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")]
+    requests = []
+    for image in images:
+        text = base64.b64encode(image).decode()
+        requests += [
+            Request("/v1/classify", image, {"Content-Type": "image/png"}),
+            Request("/v1/classify", _form("file", [image]), {"Content-Type": _FORM}),
             Request("/predictions/colours", json.dumps({"image": text}).encode(), {"Content-Type": "application/json"}),
-            Request("/v1/embed", picture, {"Content-Type": "application/octet-stream"}),
+            Request("/v1/embed", image, {"Content-Type": "application/octet-stream"}),
         ]
     return (
-        *found,
-        Request("/v1/classify/batch", _form("files", pictures), {"Content-Type": _FORM}),
-        Request("/v1/classify/batch", _zip(pictures), {"Content-Type": "application/zip"}),
-        *_tensors(pictures[0]),
+        *requests,
+        Request("/v1/classify/batch", _form("files", images), {"Content-Type": _FORM}),
+        Request("/v1/classify/batch", _zip(images), {"Content-Type": "application/zip"}),
+        *_tensors(images[0]),
     )
 
 
-def _form(field: str, pictures: Iterable[bytes]) -> bytes:
+def _form(field: str, images: Iterable[bytes]) -> bytes:
     head = f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="f.png"\r\n\r\n'.encode()
-    return b"".join(head + picture + b"\r\n" for picture in pictures) + b"--b--\r\n"
+    return b"".join(head + image + b"\r\n" for image in images) + b"--b--\r\n"
 
 
-def _zip(pictures: Iterable[bytes]) -> bytes:
+def _zip(images: Iterable[bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, picture in enumerate(pictures):
-            archive.writestr(f"{number}.png", picture)
+        for number, image in enumerate(images):
+            archive.writestr(f"{number}.png", image)
     return buffer.getvalue()
 
 
-def _tensors(picture: bytes) -> tuple[Request, Request]:
+def _tensors(image: bytes) -> tuple[Request, Request]:
     path, tensor = "/v2/models/colours/infer", {"name": "image", "datatype": "BYTES", "shape": [1]}
-    in_json = json.dumps({"inputs": [{**tensor, "data": [base64.b64encode(picture).decode()]}]}).encode()
-    raw = len(picture).to_bytes(4, "little") + picture
+    in_json = json.dumps({"inputs": [{**tensor, "data": [base64.b64encode(image).decode()]}]}).encode()
+    raw = len(image).to_bytes(4, "little") + image
     head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}}]}).encode()
     return (
         Request(path, in_json, {"Content-Type": "application/json"}),
@@ -105,96 +105,97 @@ def _tensors(picture: bytes) -> tuple[Request, Request]:
     )
 
 
-def mutated(request: Request, others: tuple[Request, ...], dice: random.Random) -> Request:
-    """Some of it changed, cut out, repeated, put in, or taken from another request."""
+def mutate(request: Request, others: tuple[Request, ...], dice: random.Random) -> Request:
+    """Change, delete, repeat or insert parts of a request, or replace them by parts of another."""
     body = bytearray(request.body)
     for _ in range(dice.randint(1, _MAX_MUTATIONS)):
-        begin = dice.randint(0, len(body))
-        end = min(begin + dice.randint(1, _LONGEST_RUN), len(body))
+        start = dice.randint(0, len(body))
+        end = min(start + dice.randint(1, _MAX_RUN_BYTES), len(body))
         match dice.randrange(7):
-            case 0 if begin < len(body):
-                body[begin] ^= 1 << dice.randrange(8)
+            case 0 if start < len(body):
+                body[start] ^= 1 << dice.randrange(8)
             case 1:
-                body[begin:end] = dice.randbytes(end - begin)
+                body[start:end] = dice.randbytes(end - start)
             case 2:
-                del body[begin:end]
+                del body[start:end]
             case 3:
-                body[begin:begin] = body[begin:end] * dice.randint(1, 50)
+                body[start:start] = body[start:end] * dice.randint(1, 50)
             case 4:
-                body[begin:end] = dice.choice(_MADE_FOR_TROUBLE)
+                body[start:end] = dice.choice(_HOSTILE_BYTES)
             case 5:
-                body[begin:] = dice.choice(others).body[begin:]
+                body[start:] = dice.choice(others).body[start:]
             case 6 if dice.random() < 0.3:
-                del body[begin:]
+                del body[start:]
     headers = dice.choice(others).headers if dice.random() < 0.05 else request.headers
     return Request(request.path, bytes(body), headers)
 
 
-def wrong_with(answer: Answer) -> str | None:
-    """Why no client should get this answer; none where it may."""
+def describe_invalid(answer: Answer) -> str | None:
+    """Describe why a response is invalid; None if it is valid."""
     if answer.status == 200:
         return None if isinstance(answer.json, dict) else "no JSON object"
-    if answer.status not in _REFUSALS:
+    if answer.status not in _ERROR_STATUSES:
         return f"status {answer.status}"
-    told = answer.json
-    if "error" not in told and told.get("code") not in _CODES:
-        return f"unknown code {told.get('code')}"
+    document = answer.json
+    if "error" not in document and document.get("code") not in _CODES:
+        return f"unknown code {document.get('code')}"
     return None
 
 
 def run(address: str, cases: Iterable[int], seed: int) -> tuple[list[Finding], Counter[int]]:
-    """Send the cases by several clients; what was wrong, and how often each status came."""
+    """Send the cases from several clients; return the findings and the number of responses by status."""
     known, statuses = seeds(), Counter[int]()
     numbers = list(cases)
 
-    def client(mine: list[int]) -> list[Finding]:
-        found = []
+    def client(own_cases: list[int]) -> list[Finding]:
+        findings = []
         connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
-        for case in mine:
+        for case in own_cases:
             dice = random.Random(f"{seed}/{case}")
-            request = mutated(dice.choice(known), known, dice)
+            request = mutate(dice.choice(known), known, dice)
             try:
                 connection.request("POST", request.path, request.body, request.headers)
                 response = connection.getresponse()
                 answer = Answer(response.status, response.headers, response.read())
                 statuses[answer.status] += 1
-                what = wrong_with(answer)
+                problem = describe_invalid(answer)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 connection.close()
-                what = repr(error)
-            if what:
-                found.append(Finding(case, request, what))
+                problem = repr(error)
+            if problem:
+                findings.append(Finding(case, request, problem))
         connection.close()
-        return found
+        return findings
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        found = [each for some in pool.map(client, (numbers[i::CLIENTS] for i in range(CLIENTS))) for each in some]
+        shares = [numbers[start::CLIENTS] for start in range(CLIENTS)]
+        findings = [finding for part in pool.map(client, shares) for finding in part]
     if get(address, "/readyz").status != 200:
         raise AssertionError("the server is no longer ready")
-    return found, statuses
+    return findings, statuses
 
 
 def main() -> int:
-    """Fuzz a server of its own; 1 if there was anything, and the bodies are kept."""
+    """Fuzz a new server process; return 1 after findings, whose bodies are written to files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         colour_store.build(Path(folder))
         with server("tests.support.tiny_server", APP_STORE=folder, APP_LOG_LEVEL="info") as started:
-            cases = range(chosen.first, chosen.first + chosen.cases)
-            found, statuses = run(started.address(), cases, chosen.seed)
+            cases = range(options.first, options.first + options.cases)
+            findings, statuses = run(started.address(), cases, options.seed)
             log = started.log
-    print(f"{chosen.cases} cases, answered with {dict(sorted(statuses.items()))}; {len(found)} found")
-    for each in found:
-        kept = Path(tempfile.gettempdir()) / f"fuzz-{chosen.seed}-{each.case}.body"
-        kept.write_bytes(each.request.body)
-        print(f"case {each.case}: {each.what}; POST {each.request.path} {each.request.headers} {kept}")
-    if found:
+    print(f"{options.cases} cases, answered with {dict(sorted(statuses.items()))}; {len(findings)} findings")
+    for finding in findings:
+        file = Path(tempfile.gettempdir()) / f"fuzz-{options.seed}-{finding.case}.body"
+        file.write_bytes(finding.request.body)
+        print(f"case {finding.case}: {finding.problem}; POST {finding.request.path} {finding.request.headers} {file}")
+    if findings:
         print(log[-5000:], file=sys.stderr)
-    return 1 if found else 0
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

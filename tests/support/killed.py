@@ -1,4 +1,4 @@
-"""Interruptions at a chosen point: the COUNT-th audit event EVENT, as `open` or `os.rename`, with PART in its arguments.
+"""Interruptions at a chosen point: the COUNT-th audit event EVENT, such as `open`, with PART in its arguments.
 
 `python -m tests.support.killed EVENT PART COUNT MODULE [ARGUMENT...]` runs a module that kills itself (SIGKILL) there.
 """

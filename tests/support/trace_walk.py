@@ -1,16 +1,19 @@
 """Trace one upload or one training run through the modules: the source of the walks in docs/architecture.md.
 
     python -m tests.support.trace_walk upload                          a form upload to a server with the shipped models
-    python -m tests.support.trace_walk recipe NAME --data DIR          a training run, into a temporary store
+    python -m tests.support.trace_walk recipe NAME --data DIR          a training run into a temporary store; takes the
+                                                                       options of `python -m training run`
 
 Only calls between modules of this project count: a module is *entered* when a function of it is called from another
-module, or from the event loop. Reading a property or resuming a coroutine after an await is not an entry.
+module, or from the event loop. Not an entry: reading a property, resuming a coroutine after an await, calling the same
+module again in a row, and reading the request by the accessors in `app/asgi.py` and `app/request_context.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import inspect
 import os
 import signal
 import sys
@@ -27,7 +30,13 @@ from typing import Any
 
 from tests.support.paths import ROOT
 
+_IMAGE = ROOT / "app/page/static/examples/cat.jpg"
+_ACCESSORS = ("app/asgi.py", "app/request_context.py")
 _PACKAGES = tuple(f"{ROOT / package}{os.sep}" for package in ("app", "models", "training"))
+
+
+_RESUMABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_THREADS = {"MainThread": "event loop", "client": "client", "decode": "decode worker"}
 
 
 @dataclass
@@ -56,16 +65,21 @@ class Tracer:
     def _profile(self, frame: FrameType, event: str, _argument: Any) -> None:
         if not self.is_enabled or event != "call" or not frame.f_code.co_filename.startswith(_PACKAGES):
             return
-        if frame.f_code.co_flags & 0x2A0:  # generator, coroutine or asynchronous generator
+        if frame.f_code.co_flags & _RESUMABLE:
             if id(frame) in self._resumable:
                 return
             self._resumable[id(frame)] = frame
+        if not frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # the body of a module or class, which an import runs
+            return
         name = frame.f_code.co_qualname
         if name.endswith(">") or _is_property(frame) or _is_periodic(frame):
             return
-        module, thread = _module(frame), threading.current_thread().name
+        module, thread = _module(frame), _THREADS.get(threading.current_thread().name, "batch worker")
+        if module in _ACCESSORS:
+            return
         own = next((entry for entry in reversed(self.entries) if entry.module == module), None)
-        if own and _caller(frame) == module:
+        is_repeated = bool(own) and own is self.entries[-1]  # such as a library that reads a file in parts
+        if own and (is_repeated or _caller(frame) == module):
             own.functions.append(name)
         else:
             self.entries.append(Entry(thread, module, [name]))
@@ -100,8 +114,8 @@ def trace_upload(tracer: Tracer) -> None:
     from app.__main__ import main
 
     os.environ |= {"APP_PORT": "0", "APP_LOG_LEVEL": "info", "APP_LOG_JSON": "true"}
-    image = (ROOT / "app/page/static/examples/cat.jpg").read_bytes()
-    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="cat.jpg"\r\n\r\n' + image + b"\r\n--b--\r\n"
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="cat.jpg"\r\n\r\n'
+    body = head + _IMAGE.read_bytes() + b"\r\n--b--\r\n"
 
     def client(address: Callable[[], str]) -> None:
         for is_traced in (False, True):
@@ -132,7 +146,26 @@ def trace_upload(tracer: Tracer) -> None:
     sys.setprofile(None)
 
 
-def trace_recipe(tracer: Tracer, name: str, data: Path) -> None:
+def trace_decode_worker(tracer: Tracer) -> None:
+    """Trace the function that decode workers run, in this process instead of another one, on the same image."""
+    from models.artifacts.store import DEFAULT_STORE, Store
+    from models.decoding.limits import Limits
+    from models.decoding.protocol import DecodeRequest
+    from models.decoding.worker import _handle
+
+    spec = Store(DEFAULT_STORE).classifier("cifar10").manifest.preprocess
+
+    def decode() -> None:
+        tracer.is_enabled = True
+        _handle(DecodeRequest((spec.resize_spec,), Limits()), _IMAGE.read_bytes())
+        tracer.is_enabled = False
+
+    thread = threading.Thread(target=decode, name="decode")
+    thread.start()
+    thread.join()
+
+
+def trace_recipe(tracer: Tracer, name: str, data: Path, options: list[str]) -> None:
     """Run a recipe into a temporary copy of the shipped store."""
     import shutil
 
@@ -140,7 +173,7 @@ def trace_recipe(tracer: Tracer, name: str, data: Path) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "models/store", f"{folder}/store")
-        arguments = ["run", name, "--data", str(data), "--store", f"{folder}/store"]
+        arguments = ["run", name, "--data", str(data), "--store", f"{folder}/store", *options]
         tracer.install()
         tracer.is_enabled = True
         try:
@@ -152,10 +185,10 @@ def trace_recipe(tracer: Tracer, name: str, data: Path) -> None:
 
 def write_steps(entries: list[Entry]) -> None:
     """Print each entry as a row of a Markdown table, and the numbers of modules and entries."""
-    print("| step | module | functions |\n|---|---|---|")
+    print("| step | where | module | functions |\n|---|---|---|---|")
     for step, entry in enumerate(entries, start=1):
-        functions = ", ".join(f"`{name}`" for name in dict.fromkeys(entry.functions))
-        print(f"| {step} | `{entry.module}` ({entry.thread}) | {functions} |")
+        functions = ", ".join(f"`{name}`" for name in list(dict.fromkeys(entry.functions))[:4])
+        print(f"| {step} | {entry.thread} | `{entry.module}` | {functions} |")
     _write_counts(entries)
 
 
@@ -184,14 +217,17 @@ def main() -> None:
     recipe = commands.add_parser("recipe")
     recipe.add_argument("name")
     recipe.add_argument("--data", type=Path, required=True)
-    options = parser.parse_args()
+    options, run_options = parser.parse_known_args()
     tracer = Tracer()
     if options.command == "upload":
         trace_upload(tracer)
-        write_steps([entry for entry in tracer.entries if entry.thread != "client"])
+        upload, tracer.entries = [entry for entry in tracer.entries if entry.thread != "client"], []
+        trace_decode_worker(tracer)
+        sent = next(index for index, entry in enumerate(upload) if entry.module == "models/decoding/protocol.py")
+        write_steps([*upload[:sent], *tracer.entries, *upload[sent:]])
         sys.stdout.flush()
         os._exit(0)
-    trace_recipe(tracer, options.name, options.data)
+    trace_recipe(tracer, options.name, options.data, run_options)
     write_first_entries(tracer.entries)
 
 

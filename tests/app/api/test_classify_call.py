@@ -23,9 +23,7 @@ IMAGE = encoded()
     "path",
     ["/v1/classify", "/v1/classify/batch", "/v1/embed", "/predictions/colours", "/v2/models/colours/infer"],
 )
-async def test_full_queue_rejects_without_waiting_for_the_body(
-    serve: Serve, engine: ColourEngine, path: str
-) -> None:
+async def test_full_queue_rejects_without_waiting_for_the_body(serve: Serve, engine: ColourEngine, path: str) -> None:
     async def stalled_body() -> AsyncIterator[bytes]:
         yield IMAGE[:10]
         await asyncio.sleep(3600)

@@ -30,7 +30,9 @@ async def test_only_public_addresses_respond_without_a_key(
     serve: Serve, make_app: Callable[..., FastAPI], keys_file: Path, key: str
 ) -> None:
     routes = [route for route in make_app().routes if isinstance(route, APIRoute)]
-    requests = {(method, route.path.replace("{model}", "colours")) for route in routes for method in route.methods or ()}
+    requests = {
+        (method, route.path.replace("{model}", "colours")) for route in routes for method in route.methods or ()
+    }
     requests |= {("GET", path) for path in PUBLIC} | {("GET", "/nowhere"), ("GET", "/static/../v1/models")}
     async with serve(api_keys_file=keys_file) as client:
         for method, path in sorted(requests):
@@ -46,9 +48,7 @@ async def test_only_public_addresses_respond_without_a_key(
 @pytest.mark.parametrize(
     "path", ["//v1/models", "/livez/../v1/models", "/v1/models?/livez", "/static", "/docs/", "/V1/MODELS"]
 )
-async def test_no_spelling_of_a_protected_address_is_public(
-    serve: Serve, keys_file: Path, key: str, path: str
-) -> None:
+async def test_no_spelling_of_a_protected_address_is_public(serve: Serve, keys_file: Path, key: str, path: str) -> None:
     async with serve(api_keys_file=keys_file) as client:
         assert (await client.get(path)).status_code == 401
 

@@ -20,12 +20,12 @@ def test_requests_to_a_busy_server_are_repeated_until_they_succeed(chromium: Bro
         server(TINY_SERVER, **settings) as started,
         visit_page(chromium, started.address(), expected="status of 503") as visit,
     ):
-        visit.choose(*[image_file(f"{number}.png") for number in range(5)])
+        visit.choose(*[image_file(f"{number}.png") for number in range(3)])
         expect(visit.page.get_by_text("The server is busy; trying again in").first).to_be_visible()
         expect(visit.page.locator("#status")).to_contain_text("will be sent again")
         visit.check_accessible()
-        visit.wait_until_finished(5)
-        expect(visit.page.get_by_text("Most likely: blue")).to_have_count(5)
+        visit.wait_until_finished(3)
+        expect(visit.page.get_by_text("Most likely: blue")).to_have_count(3)
 
 
 def test_upload_to_a_killed_server_fails_and_can_be_retried(chromium: Browser, tiny_store: Path) -> None:
@@ -69,7 +69,7 @@ def test_file_over_the_size_limit_is_rejected_without_sending_it(chromium: Brows
 
 def test_removing_an_image_cancels_its_request(chromium: Browser, tiny_store: Path) -> None:
     with (
-        server(TINY_SERVER, APP_STORE=str(tiny_store), TINY_DELAY_S="3") as started,
+        server(TINY_SERVER, APP_STORE=str(tiny_store), TINY_DELAY_S="1.5") as started,
         visit_page(chromium, started.address()) as visit,
     ):
         visit.choose(image_file("one.png"), image_file("two.png"), image_file("three.png"))
@@ -94,7 +94,7 @@ def test_internal_server_error_shows_the_request_id(chromium: Browser, tiny_stor
 @pytest.mark.parametrize("script", [True, False])
 def test_page_reloads_once_the_models_are_loaded(chromium: Browser, tiny_store: Path, script: bool) -> None:
     port = str(free_port())
-    with server(TINY_SERVER, APP_STORE=str(tiny_store), APP_PORT=port, TINY_LOAD_S="3") as started:
+    with server(TINY_SERVER, APP_STORE=str(tiny_store), APP_PORT=port, TINY_LOAD_S="2") as started:
         started.wait_for_log("Loading the models")
         page = chromium.new_context(java_script_enabled=script).new_page()
         page.goto(f"http://127.0.0.1:{port}")

@@ -17,13 +17,10 @@ from tests.support.browser import Visit, broken_file, image_file, needs_chromium
 pytestmark = [*needs_chromium, pytest.mark.xdist_group("browser")]
 
 
-schemes = pytest.mark.parametrize("scheme", ["light", "dark"])
-widths = pytest.mark.parametrize("width", [360, 1280])
-
-
-@schemes
-@widths
-@pytest.mark.parametrize("way", ["choose", "drop", "paste"])
+@pytest.mark.parametrize(
+    ("way", "width", "scheme"),  # test_weight.py checks every width in every scheme
+    [("choose", 360, "light"), ("choose", 1280, "dark"), ("drop", 360, "dark"), ("paste", 1280, "light")],
+)
 def test_added_image_is_classified_and_focus_moves_to_the_results(
     chromium: Browser, address: str, way: str, width: int, scheme: str
 ) -> None:
@@ -50,8 +47,7 @@ def test_example_is_classified_on_click(chromium: Browser, address: str) -> None
         expect(visit.item("cat.jpg").get_by_role("meter")).to_have_count(5)
 
 
-@schemes
-@widths
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_twenty_files_with_three_broken_ones(chromium: Browser, address: str, width: int, scheme: str) -> None:
     files = [image_file(f"{number}.png", "green") for number in range(17)]
     files[3:3] = [broken_file("a.jpg"), {"name": "b.txt", "mimeType": "text/plain", "buffer": b"hello"}]

@@ -13,6 +13,7 @@ _MAX_PAGE_BYTES = 100_000
 _MAX_FIRST_PAINT_MS = 500
 
 
+@pytest.mark.quiet
 def test_page_is_small_and_paints_quickly(chromium: Browser, address: str) -> None:
     chromium.new_context().new_page().goto(address)  # the first page also waits for the browser to start
     page = chromium.new_context().new_page()

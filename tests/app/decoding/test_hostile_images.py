@@ -93,6 +93,7 @@ def resident_bytes(address: str) -> float:
     return float(next(line for line in lines if line.startswith(b"process_resident_memory_bytes")).split()[1])
 
 
+@pytest.mark.quiet
 @pytest.mark.timeout(600)  # it takes seconds, except on a busy machine
 @pytest.mark.parametrize(
     ("rounds", "forms"),

@@ -76,6 +76,7 @@ def with_small_images(
         return send_large(), small
 
 
+@pytest.mark.quiet
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("megapixels", [12, 45])
 def test_large_images_get_a_response_soon_and_do_not_delay_small_ones(process: ServerProcess, megapixels: int) -> None:
@@ -99,6 +100,7 @@ def test_large_images_get_a_response_soon_and_do_not_delay_small_ones(process: S
     assert slowest_s(small) < MAX_SMALL_RESPONSE_S
 
 
+@pytest.mark.quiet
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("megapixels", [12, 45])
 def test_slow_batch_of_large_images_does_not_delay_small_ones(process: ServerProcess, megapixels: int) -> None:

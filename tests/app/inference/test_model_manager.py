@@ -149,9 +149,7 @@ async def test_upload_that_began_two_reloads_ago_is_classified(serve: Serve, sto
         assert (await asyncio.wait_for(upload, 20)).status_code == 200
 
 
-async def test_change_during_the_first_load_is_reloaded_after_it(
-    store: Path, engines: dict[str, ColourEngine]
-) -> None:
+async def test_change_during_the_first_load_is_reloaded_after_it(store: Path, engines: dict[str, ColourEngine]) -> None:
     began, go = threading.Event(), threading.Event()
 
     def load_slowly(settings: Settings, previous: Catalog | None, hidden: ArtifactVersions) -> Catalog:
@@ -182,9 +180,7 @@ async def test_many_reloads_leave_no_threads_behind(serve: Serve, store: Path) -
     assert engine_threads() == others
 
 
-async def test_shutdown_ends_retired_services_too(
-    serve: Serve, store: Path, engines: dict[str, ColourEngine]
-) -> None:
+async def test_shutdown_ends_retired_services_too(serve: Serve, store: Path, engines: dict[str, ColourEngine]) -> None:
     others = engine_threads()
     async with serve(store=store, store_poll_s=0.05) as client:
         running_request = await block_engine(engines["far_net"], client, IMAGE, CLASSIFY_FAR)

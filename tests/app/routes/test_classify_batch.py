@@ -34,11 +34,11 @@ async def test_each_image_gets_the_result_it_gets_alone(client: httpx.AsyncClien
             assert batched["score"] == pytest.approx(single["score"], abs=1e-5)
 
 
-async def test_images_of_one_request_share_batches(client: httpx.AsyncClient, engine: ColourEngine) -> None:
+async def test_images_of_one_request_share_batches(own_client: httpx.AsyncClient, engine: ColourEngine) -> None:
     engine.go.clear()
-    request = asyncio.create_task(send_batch(client, image_files(*[encoded("red")] * 20)))
+    request = asyncio.create_task(send_batch(own_client, image_files(*[encoded("red")] * 20)))
     await asyncio.to_thread(engine.began.acquire)
-    await wait_for_queued(client, 20 - engine.sizes[0])
+    await wait_for_queued(own_client, 20 - engine.sizes[0])
     engine.go.set()
     assert len(labels(await request)) == 20
     assert sum(engine.sizes) == 20

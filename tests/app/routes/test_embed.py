@@ -9,48 +9,44 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
 from models.arrays import Floats
 from models.preprocess import PreprocessSpec, preprocess
-from tests.support.asgi import Serve, wait_for_queued
+from tests.support.asgi import Serve, post_image, wait_for_queued
 from tests.support.colour_engine import ColourEngine, mean_colours
-from tests.support.encoded_images import encoded
+from tests.support.encoded_images import decoded_pixels, encoded
 
 pytestmark = pytest.mark.anyio
 
-PICTURE = encoded("green", size=(40, 30))
+IMAGE = encoded("green", size=(40, 30))
 
 
 async def embed(client: httpx.AsyncClient, accept: str | None = None, **query: Any) -> httpx.Response:
     headers = {"Accept": accept} if accept else {}
-    return await client.post("/v1/embed", content=PICTURE, params=query, headers=headers)
+    return await client.post("/v1/embed", content=IMAGE, params=query, headers=headers)
 
 
-def expected(spec: PreprocessSpec) -> Floats:
-    pixels = np.asarray(Image.open(BytesIO(PICTURE)).convert("RGB"))
-    (features,) = mean_colours(preprocess(pixels, spec)[None])
+def expected_features(spec: PreprocessSpec) -> Floats:
+    (features,) = mean_colours(preprocess(decoded_pixels(IMAGE), spec)[None])
     return np.asarray(features)
 
 
-async def test_features_are_those_of_the_image_as_the_model_sees_it(client: httpx.AsyncClient) -> None:
-    body = (await embed(client)).json()
-    assert set(body) == {"extractor", "version", "request_id", "features", "timing_ms", "batch_size"}
-    assert (body["extractor"], body["version"]) == ("near_net", 1)
-    np.testing.assert_allclose(body["features"], expected(PreprocessSpec(size=32)), atol=1e-6)
+async def test_features_are_those_of_the_preprocessed_image(client: httpx.AsyncClient) -> None:
+    response = (await embed(client)).json()
+    assert set(response) == {"extractor", "version", "request_id", "features", "timing_ms", "batch_size"}
+    assert (response["extractor"], response["version"]) == ("near_net", 1)
+    np.testing.assert_allclose(response["features"], expected_features(PreprocessSpec(size=32)), atol=1e-6)
     blurred = (await embed(client, model="tones")).json()["features"]
-    np.testing.assert_allclose(blurred, expected(PreprocessSpec(size=32, source=16)), atol=1e-6)
+    np.testing.assert_allclose(blurred, expected_features(PreprocessSpec(size=32, source=16)), atol=1e-6)
     assert (await embed(client, model="far")).json()["extractor"] == "far_net"
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "text/html, */*;q=0.1", "application/json"])
-async def test_json_is_what_everyone_gets_who_asks_for_nothing_else(
-    client: httpx.AsyncClient, accept: str | None
-) -> None:
+async def test_json_is_the_default_format(client: httpx.AsyncClient, accept: str | None) -> None:
     assert (await embed(client, accept)).headers["Content-Type"] == "application/json"
 
 
-async def test_bytes_and_npy_hold_the_same_numbers(client: httpx.AsyncClient) -> None:
+async def test_bytes_and_npy_hold_the_same_features(client: httpx.AsyncClient) -> None:
     features = np.array((await embed(client)).json()["features"], np.float32)
     raw = await embed(client, "application/octet-stream")
     assert raw.headers["Content-Type"] == "application/octet-stream"
@@ -62,15 +58,15 @@ async def test_bytes_and_npy_hold_the_same_numbers(client: httpx.AsyncClient) ->
     assert "inference;dur=" in raw.headers["Server-Timing"]
 
 
-async def test_features_share_the_row_of_classifiers(serve: Serve, engine: ColourEngine) -> None:
+async def test_features_share_a_batch_with_classifiers(serve: Serve, engine: ColourEngine) -> None:
     async with serve() as client:
         engine.go.clear()
-        first = asyncio.create_task(embed(client))
+        running = asyncio.create_task(embed(client))
         await asyncio.to_thread(engine.began.acquire)
-        rest = [asyncio.create_task(embed(client)), asyncio.create_task(client.post("/v1/classify", content=PICTURE))]
+        queued = [asyncio.create_task(embed(client)), post_image(client, IMAGE)]
         await wait_for_queued(client, 2)
         engine.go.set()
-        assert [response.status_code for response in await asyncio.gather(first, *rest)] == [200] * 3
+        assert [response.status_code for response in await asyncio.gather(running, *queued)] == [200] * 3
         assert engine.sizes == [1, 2]
 
 
@@ -82,14 +78,14 @@ async def test_features_share_the_row_of_classifiers(serve: Serve, engine: Colou
         ({"model": "colours", "version": 9}, 404, "model_not_found"),
     ],
 )
-async def test_a_model_that_cannot_be_meant_is_an_error(
+async def test_unknown_or_ambiguous_model_is_an_error(
     client: httpx.AsyncClient, query: dict[str, Any], status: int, code: str
 ) -> None:
     response = await embed(client, **query)
     assert (response.status_code, response.json()["code"]) == (status, code)
 
 
-async def test_an_image_that_cannot_be_read_is_an_error_whatever_is_accepted(client: httpx.AsyncClient) -> None:
-    response = await client.post("/v1/embed", content=PICTURE[:60], headers={"Accept": "application/octet-stream"})
+async def test_error_is_a_problem_whatever_format_is_accepted(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/embed", content=IMAGE[:60], headers={"Accept": "application/octet-stream"})
     assert response.status_code == 422
     assert response.headers["Content-Type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, as it lies on the wire."""
+"""The Open Inference Protocol: requests and responses as they are sent."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ RED, BLUE = encoded("red"), encoded("blue")
 LABELS = tuple(COLOURS)
 
 
-def image_input(*pictures: bytes, **more: Any) -> dict[str, Any]:
-    data = [base64.b64encode(picture).decode() for picture in pictures]
-    return {"name": "image", "datatype": "BYTES", "shape": [len(pictures)], "data": data, **more}
+def image_input(*images: bytes, **fields: Any) -> dict[str, Any]:
+    """Return encoded images as a tensor in JSON."""
+    data = [base64.b64encode(image).decode() for image in images]
+    return {"name": "image", "datatype": "BYTES", "shape": [len(images)], "data": data, **fields}
 
 
-async def infer(client: httpx.AsyncClient, *inputs: dict[str, Any], path: str = INFER, **more: Any) -> httpx.Response:
-    return await client.post(path, json={"inputs": list(inputs), **more})
+async def infer(client: httpx.AsyncClient, *inputs: dict[str, Any], path: str = INFER, **fields: Any) -> httpx.Response:
+    return await client.post(path, json={"inputs": list(inputs), **fields})
 
 
-async def native(client: httpx.AsyncClient, picture: bytes, model: str = "colours") -> list[float]:
-    answer = await client.post("/v1/classify", content=picture, params={"model": model, "top_k": 99})
-    by_index = {prediction["index"]: prediction["score"] for prediction in answer.json()["predictions"]}
+async def native_scores(client: httpx.AsyncClient, image: bytes, model: str = "colours") -> list[float]:
+    """Return the score of each class from `/v1/classify`."""
+    response = await client.post("/v1/classify", content=image, params={"model": model, "top_k": 99})
+    by_index = {prediction["index"]: prediction["score"] for prediction in response.json()["predictions"]}
     return [by_index[index] for index in range(len(by_index))]
 
 
-async def test_the_server_and_its_models_describe_themselves(client: httpx.AsyncClient) -> None:
+async def test_metadata_of_server_and_models(client: httpx.AsyncClient) -> None:
     server = (await client.get("/v2")).json()
     assert set(server) == {"name", "version", "extensions"}
     model = (await client.get("/v2/models/colours")).json()
@@ -65,9 +67,7 @@ async def test_the_server_and_its_models_describe_themselves(client: httpx.Async
         ("/v2/nothing", 404),
     ],
 )
-async def test_readiness_and_errors_have_the_form_of_the_protocol(
-    client: httpx.AsyncClient, path: str, status: int
-) -> None:
+async def test_readiness_and_errors_follow_the_protocol(client: httpx.AsyncClient, path: str, status: int) -> None:
     response = await client.get(path)
     assert response.status_code == status
     if status != 200:
@@ -76,32 +76,32 @@ async def test_readiness_and_errors_have_the_form_of_the_protocol(
 
 
 async def test_encoded_images_in_json(client: httpx.AsyncClient) -> None:
-    answer = (await infer(client, image_input(RED, BLUE), id="42")).json()
-    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("colours", "2", "42")
-    (output,) = answer["outputs"]
+    result = (await infer(client, image_input(RED, BLUE), id="42")).json()
+    assert (result["model_name"], result["model_version"], result["id"]) == ("colours", "2", "42")
+    (output,) = result["outputs"]
     assert (output["name"], output["datatype"], output["shape"]) == ("probabilities", "FP32", [2, 6])
-    expected = [*await native(client, RED), *await native(client, BLUE)]
+    expected = [*await native_scores(client, RED), *await native_scores(client, BLUE)]
     np.testing.assert_allclose(output["data"], expected, atol=1e-5)
 
 
-async def test_pixels_in_json_nested_or_flat(client: httpx.AsyncClient) -> None:
+async def test_pixels_in_json_may_be_nested_or_flat(client: httpx.AsyncClient) -> None:
     pixels = np.stack([decoded_pixels(RED), decoded_pixels(BLUE)])
-    expected = [*await native(client, RED), *await native(client, BLUE)]
+    expected = [*await native_scores(client, RED), *await native_scores(client, BLUE)]
     for data in (pixels.tolist(), pixels.ravel().tolist()):
         tensor = {"name": "pixels", "datatype": "UINT8", "shape": list(pixels.shape), "data": data}
-        answer = (await infer(client, tensor)).json()
-        np.testing.assert_allclose(answer["outputs"][0]["data"], expected, atol=1e-5)
+        result = (await infer(client, tensor)).json()
+        np.testing.assert_allclose(result["outputs"][0]["data"], expected, atol=1e-5)
 
 
-async def test_a_version_can_be_asked(client: httpx.AsyncClient) -> None:
-    answer = (await infer(client, image_input(RED), path="/v2/models/colours/versions/1/infer")).json()
-    assert answer["model_version"] == "1"
-    np.testing.assert_allclose(answer["outputs"][0]["data"], await native(client, RED, "colours@1"), atol=1e-5)
+async def test_version_can_be_selected(client: httpx.AsyncClient) -> None:
+    result = (await infer(client, image_input(RED), path="/v2/models/colours/versions/1/infer")).json()
+    assert result["model_version"] == "1"
+    np.testing.assert_allclose(result["outputs"][0]["data"], await native_scores(client, RED, "colours@1"), atol=1e-5)
 
 
-async def test_classes_by_name(client: httpx.AsyncClient) -> None:
-    wanted = [{"name": "probabilities", "parameters": {"classification": 2}}]
-    (output,) = (await infer(client, image_input(RED, BLUE), outputs=wanted)).json()["outputs"]
+async def test_labels_can_be_requested(client: httpx.AsyncClient) -> None:
+    requested = [{"name": "probabilities", "parameters": {"classification": 2}}]
+    (output,) = (await infer(client, image_input(RED, BLUE), outputs=requested)).json()["outputs"]
     assert (output["datatype"], output["shape"]) == ("BYTES", [2, 2])
     for text, label in ((output["data"][0], "red"), (output["data"][2], "blue")):
         score, index, name = text.split(":")
@@ -109,29 +109,30 @@ async def test_classes_by_name(client: httpx.AsyncClient) -> None:
         assert 0.5 < float(score) <= 1
 
 
-def binary(*pictures: bytes, wanted_binary: bool = True) -> tuple[bytes, dict[str, str]]:
-    raw = b"".join(len(picture).to_bytes(4, "little") + picture for picture in pictures)
+def binary_request(*images: bytes, binary_output: bool = True) -> tuple[bytes, dict[str, str]]:
+    """Return the body and the headers of a request with encoded images as bytes after the JSON."""
+    raw = b"".join(len(image).to_bytes(4, "little") + image for image in images)
     tensor = {
         "name": "image",
         "datatype": "BYTES",
-        "shape": [len(pictures)],
+        "shape": [len(images)],
         "parameters": {"binary_data_size": len(raw)},
     }
-    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": wanted_binary}}).encode()
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": binary_output}}).encode()
     return head + raw, {"Inference-Header-Content-Length": str(len(head))}
 
 
-async def test_tensors_as_bytes_in_and_out(client: httpx.AsyncClient) -> None:
-    body, headers = binary(RED, BLUE)
+async def test_binary_input_and_output(client: httpx.AsyncClient) -> None:
+    body, headers = binary_request(RED, BLUE)
     response = await client.post(INFER, content=body, headers=headers)
     length = int(response.headers["Inference-Header-Content-Length"])
-    answer = json.loads(response.content[:length])
-    (output,) = answer["outputs"]
+    result = json.loads(response.content[:length])
+    (output,) = result["outputs"]
     assert output["parameters"]["binary_data_size"] == len(response.content) - length == 2 * 6 * 4
     assert "data" not in output
-    found = np.frombuffer(response.content[length:], "<f4").reshape(2, 6)
-    np.testing.assert_allclose(found[0], await native(client, RED), atol=1e-5)
-    np.testing.assert_allclose(found[1], await native(client, BLUE), atol=1e-5)
+    probabilities = np.frombuffer(response.content[length:], "<f4").reshape(2, 6)
+    np.testing.assert_allclose(probabilities[0], await native_scores(client, RED), atol=1e-5)
+    np.testing.assert_allclose(probabilities[1], await native_scores(client, BLUE), atol=1e-5)
 
 
 async def test_nested_lists_of_encoded_images(client: httpx.AsyncClient) -> None:
@@ -140,16 +141,16 @@ async def test_nested_lists_of_encoded_images(client: httpx.AsyncClient) -> None
     assert (await infer(client, tensor)).json()["outputs"][0]["shape"] == [2, 6]
 
 
-async def test_errors_of_the_root_have_the_form_of_the_protocol(client: httpx.AsyncClient) -> None:
+async def test_errors_of_the_root_address_follow_the_protocol(client: httpx.AsyncClient) -> None:
     response = await client.post("/v2")
     assert (response.status_code, set(response.json())) == (405, {"error"})
 
 
-async def test_bytes_in_and_json_out(client: httpx.AsyncClient) -> None:
-    body, headers = binary(RED, wanted_binary=False)
+async def test_binary_input_and_json_output(client: httpx.AsyncClient) -> None:
+    body, headers = binary_request(RED, binary_output=False)
     response = await client.post(INFER, content=body, headers=headers)
     assert "Inference-Header-Content-Length" not in response.headers
-    np.testing.assert_allclose(response.json()["outputs"][0]["data"], await native(client, RED), atol=1e-5)
+    np.testing.assert_allclose(response.json()["outputs"][0]["data"], await native_scores(client, RED), atol=1e-5)
 
 
 async def test_images_of_one_request_share_batches(own_client: httpx.AsyncClient, engine: ColourEngine) -> None:
@@ -170,9 +171,9 @@ _PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 3]}
 
 
 @pytest.mark.parametrize(
-    ("tensor", "status", "words"),
+    ("tensor", "status", "detail"),
     [
-        ({"name": "image", "datatype": "BYTES", "shape": [1], "data": ["no base64!"]}, 400, "base64"),
+        ({"name": "image", "datatype": "BYTES", "shape": [1], "data": ["not base64!"]}, 400, "base64"),
         ({"name": "image", "datatype": "BYTES", "shape": [2], "data": ["aaaa"]}, 400, "does not match the shape"),
         ({"name": "image", "datatype": "BYTES", "shape": [1], "data": ["aaaa"]}, 415, "not an image"),
         ({"name": "image", "datatype": "BYTES", "shape": [1], "data": [7]}, 400, "does not match the shape"),
@@ -201,13 +202,13 @@ _PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 3]}
         ({**_IMAGE, "name": "x" * 300}, 422, "256 characters"),
     ],
 )
-async def test_a_tensor_that_is_wrong_is_a_clear_error(
-    client: httpx.AsyncClient, tensor: dict[str, Any], status: int, words: str
+async def test_invalid_tensor_is_an_error(
+    client: httpx.AsyncClient, tensor: dict[str, Any], status: int, detail: str
 ) -> None:
     response = await infer(client, tensor)
     assert set(response.json()) == {"error"}
     assert response.status_code == status
-    assert words in response.json()["error"]
+    assert detail in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -221,8 +222,8 @@ async def test_a_tensor_that_is_wrong_is_a_clear_error(
         (b"{}", {"Inference-Header-Content-Length": "3"}, 400),
         (b"{}", {"Inference-Header-Content-Length": "-1"}, 400),
         (b"{}", {"Inference-Header-Content-Length": "x"}, 400),
-        (binary(RED)[0] + b"more", binary(RED)[1], 400),
-        (binary(RED)[0][:-1], binary(RED)[1], 400),
+        (binary_request(RED)[0] + b"more", binary_request(RED)[1], 400),
+        (binary_request(RED)[0][:-1], binary_request(RED)[1], 400),
         (b"{}", {"Inference-Header-Content-Length": "9" * 5000}, 400),
         (json.dumps({"inputs": [0] * 100_000}).encode(), {}, 422),
         (json.dumps({"inputs": [image_input(RED)], "outputs": [{"name": "probabilities"}] * 2}).encode(), {}, 422),
@@ -230,7 +231,7 @@ async def test_a_tensor_that_is_wrong_is_a_clear_error(
         (b'{"inputs": [' + b"0," * 2_000_000 + b"0]}", {}, 413),
     ],
 )
-async def test_a_body_that_is_wrong_is_a_clear_error(
+async def test_invalid_body_is_an_error(
     client: httpx.AsyncClient, body: bytes, headers: dict[str, str], status: int
 ) -> None:
     response = await client.post(INFER, content=body, headers=headers)
@@ -239,14 +240,18 @@ async def test_a_body_that_is_wrong_is_a_clear_error(
 
 
 @pytest.mark.parametrize("output", [{"name": "other"}, {"name": "probabilities", "parameters": {"classification": -1}}])
-async def test_an_output_that_is_not_there_is_an_error(own_client: httpx.AsyncClient, output: dict[str, Any]) -> None:
+async def test_unknown_output_is_an_error_before_any_inference(
+    own_client: httpx.AsyncClient, output: dict[str, Any]
+) -> None:
     response = await infer(own_client, image_input(RED), outputs=[output])
     assert response.status_code == 422
-    assert await metric_value(own_client, 'classifier_batch_size_count{extractor="near_net"}') == 0, "work was done for nothing"
+    assert await metric_value(own_client, 'classifier_batch_size_count{extractor="near_net"}') == 0, (
+        "a batch was run for nothing"
+    )
     assert "outputs" in response.json()["error"]
 
 
-async def test_more_images_than_ever_find_room_are_refused(serve: Serve) -> None:
+async def test_more_images_than_the_queue_holds_are_413(serve: Serve) -> None:
     async with serve(queue_size=1, max_images=4) as client:
         response = await infer(client, image_input(RED, BLUE))
         assert response.status_code == 413

@@ -28,7 +28,7 @@ END = b"\r\n--b--\r\n"
 
 @pytest.fixture(scope="module")
 def process(tiny_store: Path) -> Iterator[ServerProcess]:
-    with server(TINY_SERVER, APP_STORE=str(tiny_store)) as started:
+    with server(TINY_SERVER, APP_STORE=str(tiny_store), APP_READ_TIMEOUT_S="2") as started:
         started.address()
         yield started
 

@@ -1,4 +1,4 @@
-"""A bounded run of the fuzzer; `make fuzz` runs it at length."""
+"""A short run of the fuzzer; `make fuzz` runs a long one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.support.processes import Answer
 CASES = 400
 
 
-def test_no_mutated_request_gets_an_answer_that_is_none(tiny_address: str) -> None:
-    found, statuses = fuzz.run(tiny_address, range(CASES), seed=1)
-    assert found == []
+def test_every_mutated_request_gets_a_valid_response(tiny_address: str) -> None:
+    findings, statuses = fuzz.run(tiny_address, range(CASES), seed=1)
+    assert findings == []
     assert sum(statuses.values()) == CASES
-    assert {200, 400, 415, 422} <= set(statuses)  # some survive, and the others fail in more than one way
+    assert {200, 400, 415, 422} <= set(statuses)  # some stay valid, the others fail in several ways
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "is_wrong"),
+    ("status", "body", "is_invalid"),
     [
         (200, b'{"predictions": []}', False),
         (422, b'{"code": "undecodable_image"}', False),
@@ -30,11 +30,11 @@ def test_no_mutated_request_gets_an_answer_that_is_none(tiny_address: str) -> No
         (200, b"[]", True),
     ],
 )
-def test_the_fuzzer_knows_a_wrong_answer(status: int, body: bytes, is_wrong: bool) -> None:
-    assert bool(fuzz.wrong_with(Answer(status, Message(), body))) == is_wrong
+def test_fuzzer_detects_invalid_responses(status: int, body: bytes, is_invalid: bool) -> None:
+    assert bool(fuzz.describe_invalid(Answer(status, Message(), body))) == is_invalid
 
 
-def test_a_case_can_be_repeated() -> None:
+def test_case_is_reproducible() -> None:
     seeds = fuzz.seeds()
-    first, again, other = (fuzz.mutated(seeds[0], seeds, random.Random(f"1/{case}")) for case in (3, 3, 4))
-    assert first == again != other
+    first, repeated, other = (fuzz.mutate(seeds[0], seeds, random.Random(f"1/{case}")) for case in (3, 3, 4))
+    assert first == repeated != other

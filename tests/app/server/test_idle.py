@@ -1,4 +1,4 @@
-"""What a process keeps of large blocks that it has freed."""
+"""The idle detector, and what a trim of the heap returns to the system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ before, large = resident(), []
 for _ in range({COUNT}):
     large.append(libc.malloc({BYTES}))
     ctypes.memset(large[-1], 1, {BYTES})
-    libc.malloc(100_000)  # stays, behind the large one
+    libc.malloc(100_000)  # stays allocated, after the large block
 for block in large:
     libc.free(block)
 print(resident() - before)
@@ -38,21 +38,21 @@ print(resident() - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
-def test_what_is_free_goes_back_to_the_system() -> None:
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory in this way")
+def test_trimming_the_heap_returns_freed_memory_to_the_system() -> None:
     command = [sys.executable, "-c", ALLOCATIONS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    kept, left = map(int, done.stdout.split())
-    assert kept > 100_000_000, "glibc by itself keeps it"
-    assert left < 10_000_000
+    kept, trimmed = map(int, done.stdout.split())
+    assert kept > 100_000_000, "glibc keeps it without a trim"
+    assert trimmed < 10_000_000
 
 
 @given(st.lists(st.integers(0, 3), max_size=40))
-def test_a_server_comes_to_rest_once_after_each_time_of_work(requests_between_looks: list[int]) -> None:
-    rest, total, quiet, worked = IdleDetector(), 0, 0, False
-    for new in requests_between_looks:
+def test_server_becomes_idle_once_after_each_period_of_work(requests_between_ticks: list[int]) -> None:
+    detector, total, idle_ticks, has_worked = IdleDetector(), 0, 0, False
+    for new in requests_between_ticks:
         total += new
-        quiet, worked = (0, True) if new else (quiet + 1, worked)
-        begins = rest.became_idle(total)
-        assert begins == (worked and quiet == 5)
-        worked = worked and not begins
+        idle_ticks, has_worked = (0, True) if new else (idle_ticks + 1, has_worked)
+        became_idle = detector.became_idle(total)
+        assert became_idle == (has_worked and idle_ticks == 5)
+        has_worked = has_worked and not became_idle

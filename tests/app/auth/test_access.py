@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,13 +31,12 @@ async def test_only_public_addresses_respond_without_a_key(
     serve: Serve, make_app: Callable[..., FastAPI], keys_file: Path, key: str
 ) -> None:
     routes = [route for route in make_app().routes if isinstance(route, APIRoute)]
-    requests = {
-        (method, route.path.replace("{model}", "colours")) for route in routes for method in route.methods or ()
-    }
+    requests = {(method, route.path) for route in routes for method in route.methods or ()}
     requests |= {("GET", path) for path in PUBLIC} | {("GET", "/nowhere"), ("GET", "/static/../v1/models")}
+    values = {"{model}": "colours", "{name}": "colours", "{version}": "1"}
     async with serve(api_keys_file=keys_file) as client:
         for method, path in sorted(requests):
-            response = await client.request(method, path.replace("{version}", "1").replace("{name}", "colours"))
+            response = await client.request(method, re.sub(r"{\w+}", lambda match: values[match[0]], path))
             if path in PUBLIC:
                 assert response.status_code in (200, 301, 405) or (method, path) == ("POST", "/"), path
             else:

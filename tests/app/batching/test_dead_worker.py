@@ -24,8 +24,12 @@ def critical_event(lines: list[str]) -> dict[str, Any]:
 
 def test_dead_batch_worker_fails_every_probe_and_ends_the_server(tiny_store: Path) -> None:
     """The worker of one extractor dies while that of another runs a batch."""
-    variables = {"APP_STORE": str(tiny_store), "TINY_DIES": "1", "TINY_DELAY_S": str(BATCH_S)}
-    with server("tests.support.tiny_server", **variables) as started, ThreadPoolExecutor() as pool:
+    with (
+        server(
+            "tests.support.tiny_server", APP_STORE=str(tiny_store), TINY_DIES="1", TINY_DELAY_S=str(BATCH_S)
+        ) as started,
+        ThreadPoolExecutor() as pool,
+    ):
         address = started.address()
         accepted = pool.submit(exchange, address, post(IMAGE, "image/png", "/v1/classify?model=far"))
         wait_for_metric(address, "classifier_decode_duration_seconds_count", 1)

@@ -114,7 +114,7 @@ async def test_store_damaged_later_is_not_reloaded_and_the_old_models_serve_on(
         assert await classify_with_each(client) == before
 
 
-async def classify_with_each(client: httpx.AsyncClient) -> list[object]:
+async def classify_with_each(client: httpx.AsyncClient) -> list[tuple[int, object]]:
     """Return the version and the predictions of two models; raises KeyError if one does not respond."""
     results = []
     for name in ("tones", "colours"):

@@ -19,6 +19,7 @@ from tests.support.encoded_images import decoded_pixels, encoded
 pytestmark = pytest.mark.anyio
 
 INFER = "/v2/models/colours/infer"
+BATCHES = 'classifier_batch_size_count{extractor="near_net"}'
 RED, BLUE = encoded("red"), encoded("blue")
 LABELS = tuple(COLOURS)
 
@@ -245,9 +246,7 @@ async def test_unknown_output_is_an_error_before_any_inference(
 ) -> None:
     response = await infer(own_client, image_input(RED), outputs=[output])
     assert response.status_code == 422
-    assert await metric_value(own_client, 'classifier_batch_size_count{extractor="near_net"}') == 0, (
-        "a batch was run for nothing"
-    )
+    assert await metric_value(own_client, BATCHES) == 0, "a batch was run for nothing"
     assert "outputs" in response.json()["error"]
 
 

@@ -115,7 +115,7 @@ async def test_zip_bomb_is_unpacked_no_further_than_the_limit(serve: Serve) -> N
 async def test_malformed_batch_gets_its_error_in_bounded_memory(
     client: httpx.AsyncClient, content: bytes | Callable[[], bytes], content_type: str, status: int, code: str
 ) -> None:
-    content = content() if callable(content) else content  # a slow one is not made while tests are collected
+    content = content() if callable(content) else content  # a zip that is slow to build is built only here
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     response = await client.post("/v1/classify/batch", content=content, headers={"Content-Type": content_type})
     assert (response.status_code, response.json().get("code", "")) == (status, code)

@@ -1,4 +1,4 @@
-"""Errors of the web service, besides those in `models.errors`.
+"""Errors of the web service, in addition to those in `models.errors`.
 
 The path of a request, and the errors of each step::
 
@@ -36,7 +36,7 @@ class BadKeysFile(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """The address requires a valid API key."""
+    """This path requires a valid API key."""
 
     code = "unauthorized"
     headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer realm="classifier"'}
@@ -178,6 +178,6 @@ class DeadlineExceeded(ServiceError):
 
 
 class BatchFailed(ServiceError):
-    """Inference failed; the cause is chained."""
+    """Inference failed; the original exception is in `__cause__`."""
 
     code = "internal_error"

@@ -41,7 +41,7 @@ def create_app(
     on_ready: Callable[[LoadedModels], None] | None = None,
     on_failure: Callable[[], None] | None = None,
 ) -> FastAPI:
-    """Build the app. It answers probes at once, and other requests when its models are loaded and warm.
+    """Build the app. It responds to probes at once, and other requests when its models are loaded and warm.
 
     Args:
         settings: all settings.

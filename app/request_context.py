@@ -16,7 +16,7 @@ _KEY = "context"
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request, from its first byte to the end of its response. Lives on the event loop."""
+    """One request, from its first byte to the end of its response. Used only on the event loop thread."""
 
     request_id: str
     path: str

@@ -11,7 +11,7 @@ from benchmarks.endurance import disconnects, restarts, soak
 from benchmarks.load.closed_loop import WrkMissing
 from benchmarks.offline import classify_folder, engine, extraction, fit
 from benchmarks.peers import cli as peers
-from benchmarks.peers.measure import WrongAnswers
+from benchmarks.peers.measure import WrongPredictions
 from benchmarks.serving import (
     batch_request,
     cancellation,
@@ -56,7 +56,7 @@ def main() -> None:
     """Run a command; expected errors end it with one line and exit code 1."""
     try:
         app()
-    except (WrkMissing, WrongAnswers, TrainingError, ModelsError) as error:
+    except (WrkMissing, WrongPredictions, TrainingError, ModelsError) as error:
         sys.exit(str(error))
 
 

@@ -30,9 +30,14 @@ class ImageSize(StrEnum):
 RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Number of rounds; the median is reported.")]
 SideOption = Annotated[int, typer.Option("--side", min=8, help="Width and height of the images in pixels.")]
 ModelOption = Annotated[str, typer.Option("--model", help="NAME or NAME@VERSION of a classifier.")]
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the model store.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the figures of every round to this file.")]
-CacheOption = Annotated[Path, typer.Option("--cache", help="Folder for model stores and environments made once.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the model store.", show_default="models/store")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the results of every round to this file.")]
+CacheOption = Annotated[
+    Path,
+    typer.Option(
+        "--cache", help="Folder for model stores and environments made once.", show_default="cache/benchmarks"
+    ),
+]
 SecondsOption = Annotated[float, typer.Option("--seconds", min=1, help="Duration of each load in seconds.")]
 ConnectionsOption = Annotated[
     int, typer.Option("--connections", min=1, help="Connections of the closed loop, each with one request in flight.")

@@ -1,7 +1,7 @@
-"""Figures of the blog posts that this project is based on, compared with its own; `python -m benchmarks published`.
+"""Published metrics of the blog posts that this project is based on, beside its own; `python -m benchmarks published`.
 
-Nothing is measured: the figures come from the model store and from the output of `python -m training compare`. Where a
-figure is missing, the table names the command that measures it.
+Nothing is measured: the metrics come from the model store and from the output of `python -m training compare`. Where a
+metric is missing, the table names the command that measures it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.options import StoreOption
 from models.artifacts.store import DEFAULT_STORE, Store
 from models.errors import ModelNotFound
 from models.manifests import Metrics
@@ -27,11 +28,11 @@ class PublishedSystem:
     Attributes:
         task: classes or dataset.
         name: description of the system.
-        post: figure of the post; empty if the post has no such system.
-        source: of our figure: a kind of head in the comparison on CIFAR-10, or the name of a classifier in the store.
+        post: metric of the post; empty if the post has no such system.
+        source: of our metric: a kind of head in the comparison on CIFAR-10, or the name of a classifier in the store.
         measured_on: name of the labelled split; always the test set for the comparison.
         command: arguments of `python -m training` that measure it.
-        reason: why the figures differ.
+        reason: why the metrics differ.
     """
 
     task: str
@@ -45,7 +46,7 @@ class PublishedSystem:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A system and our figures for it, or None if it has not been measured."""
+    """A system and our metrics for it, or None if it has not been measured."""
 
     system: PublishedSystem
     metrics: Metrics | None
@@ -121,7 +122,7 @@ SYSTEMS = (
 
 
 def read_table(store: Store, comparison: Path) -> list[TableRow]:
-    """Read our figures for every system.
+    """Read our metrics for every system.
 
     Args:
         store: model store; the newest version of each classifier counts.
@@ -145,9 +146,12 @@ def print_table(
     comparison: Annotated[Path, typer.Option(help="Output of `python -m training compare cifar10`.")] = Path(
         "runs/compare/comparison.json"
     ),
-    store: Annotated[Path, typer.Option(help="Folder of the model store.")] = DEFAULT_STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Print the figures of the blog posts and of this project as a Markdown table; measures nothing."""
+    """Print the published metrics of the three blog posts (docs/training.md) beside ours, as a Markdown table.
+
+    Nothing is measured.
+    """
     typer.echo(as_markdown(read_table(Store(store), comparison)), nl=False)
 
 
@@ -175,17 +179,17 @@ def _read_classifier(system: PublishedSystem, store: Store) -> Metrics | None:
 def _format_row(row: TableRow) -> str:
     system, metrics = row.system, row.metrics
     if metrics is None:
-        figures = [f"not measured: `python -m training {system.command}`", "", "", ""]
+        cells = [f"not measured: `python -m training {system.command}`", "", "", ""]
     else:
         low, high = metrics.accuracy_interval
         baseline = "" if metrics.most_frequent is None else _format_share(metrics.most_frequent)
-        figures = [
+        cells = [
             f"**{_format_share(metrics.accuracy)}** ({_format_share(low)} to {_format_share(high)})",
             _format_share(metrics.log_loss),
             baseline,
             f"{metrics.images:,} images",
         ]
-    return f"| {' | '.join([system.task, system.name, system.post or '–', *figures, system.reason])} |"
+    return f"| {' | '.join([system.task, system.name, system.post or '–', *cells, system.reason])} |"
 
 
 def _format_share(value: float) -> str:

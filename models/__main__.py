@@ -32,7 +32,7 @@ app = typer.Typer(
 stdout = Console()
 stderr = Console(stderr=True)
 
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the model store.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the model store.", show_default="models/store")]
 
 
 class _ExitCode(IntEnum):
@@ -109,7 +109,7 @@ def classify_command(
     url: Annotated[str | None, typer.Option(help="Use a running server, such as http://127.0.0.1:8000.")] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Classify images, in this process or by a server.
+    """Classify images locally, or with a running server (--url).
 
     Images that cannot be read are reported at the end, with exit code 1; the others are still classified.
     """
@@ -124,7 +124,7 @@ def classify_command(
     results = (
         client.classify(url, images, model, top, failures.__setitem__)
         if url
-        else _classify_here(Store(store), model, images, top, failures.__setitem__)
+        else _classify_locally(Store(store), model, images, top, failures.__setitem__)
     )
     # In a terminal the results themselves show the progress; a bar would be mixed with them.
     show_progress = track if sys.stderr.isatty() and not sys.stdout.isatty() else silent
@@ -142,7 +142,7 @@ def _output_format(flags: Mapping[OutputFormat, bool]) -> OutputFormat:
     return chosen[0] if chosen else OutputFormat.TABLE
 
 
-def _classify_here(
+def _classify_locally(
     store: Store, model: str, images: Mapping[str, Path], top: int, on_failure: Callable[[str, str], None]
 ) -> Results:
     with hide_startup_messages():

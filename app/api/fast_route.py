@@ -2,7 +2,7 @@
 
 For every request FastAPI matches the route twice, solves dependencies, inspects the type of each parameter and
 validates a response that was built from validated parts: together half of the event loop's time for a small image. A
-fast route validates all parameters in one step and serialises once: 548 -> 617 to 646 images/s at 96 px
+fast route validates all parameters in one step and serializes once: 548 -> 617 to 646 images/s at 96 px
 (docs/benchmarks.md). FastAPI still generates the OpenAPI document from the same functions.
 """
 

@@ -34,7 +34,7 @@ logger = structlog.get_logger("app")
 
 
 class Role(StrEnum):
-    """The rights of a key: `user` classifies and lists models; `admin` may also change which models are served."""
+    """The rights of a key: `user` may classify images and list models, `admin` may also load and unload models."""
 
     USER = "user"
     ADMIN = "admin"

@@ -19,7 +19,7 @@ costs up to 5 % when there are almost enough items for full batches (docs/benchm
 
 
 class BatchPolicy:
-    """Forms batches for one model; learns from the batches that ran."""
+    """Decides the size of batches for one model; learns from the batches that ran."""
 
     def __init__(
         self,

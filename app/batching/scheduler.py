@@ -1,4 +1,4 @@
-"""The order of the queue: which items wait, which batches run, and when the next one begins.
+"""Scheduling of batches: which items wait, which batches run, and when the next one begins.
 
 It has neither threads nor a clock: the caller passes the time, so that tests can move it. All times are seconds of one
 monotonic clock.

@@ -9,7 +9,7 @@ The life of one job::
        │
        ├─ small      it decodes the image ──▶ job.on_done or job.on_error
        │
-       └─ large      it answers "above threshold": the job moves to the queue of the one worker for large images
+       └─ large      it returns "above threshold": the job moves to the queue of the one worker for large images
             │
             ├─ a single image that still waits after LARGE_IMAGE_WAIT_S ──▶ Overloaded
             │

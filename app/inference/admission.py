@@ -12,10 +12,10 @@ from models.classifier import Extractor
 
 
 class AdmissionController:
-    """Reserves capacity in the batchers of one service. Lives on the event loop."""
+    """Reserves capacity in the batchers of one service. Used only on the event loop thread."""
 
     def __init__(self, batchers: Batchers, capacity: int) -> None:
-        """Create the controller of batchers that have `capacity` each."""
+        """Create a controller for batchers with a capacity of `capacity` items each."""
         self._batchers, self._capacity = batchers, capacity
 
     def precheck(self, groups: Groups[Any], deadline: float | None) -> None:

@@ -82,7 +82,7 @@ async def classify_image(
 
 
 class _ImageTask(Generic[R]):
-    """The work on one image, from its bytes to its queued rows. Lives on the event loop."""
+    """The work on one image, from its bytes to its queued rows. Used only on the event loop thread."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ _MAX_BATCH_GPU = 32
 
 @dataclass(frozen=True)
 class LoadedModels:
-    """Verified and warmed-up models, and the one that answers when a request names none."""
+    """Verified and warmed-up models, and the one that is used when a request names none."""
 
     catalog: Catalog
     default: Classifier

@@ -137,7 +137,10 @@ class Service:
         )
 
     def close(self, timeout_s: float, successor: Service | None = None) -> None:
-        """Stop the batchers that the successor does not share; abandon a batch that exceeds the timeout. Blocks."""
+        """Close the batchers that the next service does not use.
+
+        Blocks until their batches end or the timeout passes.
+        """
         shared = set(successor._batchers.values()) if successor else set()
         for batcher in set(self._batchers.values()) - shared:
             batcher.close(timeout_s)

@@ -1,4 +1,4 @@
-"""Log and count every request; respond for an app that raised or was cancelled."""
+"""Log and count every request; send an error response if the app raised an exception or was cancelled."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Bound each connection before a request exists: the size of a request head, and the time a client may take.
 
 uvicorn alone waits for a head without a timeout, lets it grow without a limit, accepts trailers (headers behind a
-chunked body) as headers, and answers malformed HTTP in plain text.
+chunked body) as headers, and responds to malformed HTTP in plain text.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._steps, self._unparsed_bytes = self._steps + 1, 0
 
     def _on_head_timeout(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:  # the previous request is still being answered
+        if self.cycle is not None and not self.cycle.response_complete:  # of the previous request
             self._start_timer(self._on_head_timeout)
         elif self._unparsed_bytes:
             self._reject(http.HTTPStatus.REQUEST_TIMEOUT)

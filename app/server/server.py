@@ -1,7 +1,7 @@
 """Run the server process: signals, graceful drain and exit code.
 
 On SIGTERM or SIGINT the server is no longer ready, but keeps listening: it rejects new work with 503 while accepted
-requests finish, answers connections that are already established, and exits with 0. uvicorn alone would close its
+requests finish, responds on connections that are already established, and exits with 0. uvicorn alone would close its
 listener at once and exit with 143. When a worker has died, the server drains in the same way and exits with 1, so that
 a supervisor restarts it.
 """

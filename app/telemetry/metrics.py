@@ -41,7 +41,7 @@ class Metrics:
         def histogram(name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
             return Histogram(name, description, labels, namespace=_NAMESPACE, registry=registry, buckets=buckets)
 
-        self.requests = counter("requests_total", "Requests that were answered.", "method", "route", "status")
+        self.requests = counter("requests_total", "Requests that received a response.", "method", "route", "status")
         self.request_duration = histogram(
             "request_duration_seconds",
             "Time from the first byte of a request to its response.",

@@ -22,13 +22,13 @@ _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "lati
 class BoundedMultiPartParser(MultiPartParser):
     """Starlette's parser, in memory, with bounds, and strict about the closing boundary.
 
-    python-multipart examines boundaries, and bytes that resemble one, one by one in Python: megabytes of them would
-    block the event loop for seconds. So the boundary may occur once for each allowed part, and everything that is
+    python-multipart searches for boundaries byte by byte in Python, so megabytes of near-matches would block the event
+    loop for seconds. Therefore the boundary may occur once for each allowed part, and everything that is
     neither file nor text (preamble, part headers, padding, epilogue) may take a kilobyte for each allowed part. A part
     has at most 8 headers of 4 KB each (limits of python-multipart since 0.0.27).
 
     Starlette would decode names and texts with any Python codec that the client names; some take time that grows with
-    the square of the text. Only a few charsets are accepted.
+    the square of the length of the text. Only a few charsets are accepted.
     """
 
     def __init__(

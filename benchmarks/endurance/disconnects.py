@@ -79,7 +79,7 @@ def measure(workload: Workload, count: int, clients: int, show_progress: Track =
             *pending_figures(after),
             *leak_figures(before, after),
             *growth_figures(before, after),
-            Figure(f"a batch of {QUEUE_SIZE} images, the queue's size, answered", [float(has_full_queue)], at_least=1),
+            Figure(f"a batch of {QUEUE_SIZE} images, the queue's size, completed", [float(has_full_queue)], at_least=1),
         ],
         facts,
     )
@@ -132,7 +132,7 @@ class _DisconnectingClients:
 
 
 def _fills_queue(url: str, images: Sequence[bytes]) -> bool:
-    """Return True if a batch that needs the whole queue is answered: a leaked reservation would prevent that."""
+    """Return True if a batch that needs the whole queue is completed: a leaked reservation would prevent that."""
     batch = [images[number % len(images)] for number in range(QUEUE_SIZE)]
     try:
         _, (body,) = send_all(url, [multipart_request("/v1/classify/batch", batch)], in_flight=1)

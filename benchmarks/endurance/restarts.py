@@ -34,7 +34,7 @@ def run(
     kills: Annotated[int, typer.Option(min=1, help="Number of shutdowns by kill -9.")] = 5,
     connections: ConnectionsOption = 32,
 ) -> Measurement:
-    """SIGTERM and kill -9 at full load: lost requests, the time of the next start, and files left behind."""
+    """SIGTERM and kill -9 at full load: lost requests, startup time afterwards, and files left behind."""
     workload = make_workload(InputSize.SHIPPED, ImageSize.WEB, DEFAULT_CACHE)
     return measure(workload, count, kills, connections, track)
 

@@ -25,8 +25,8 @@ class ShutdownResult:
         answered: with status 200.
         rejected: with status 503 and Retry-After.
         other: with any other response.
-        lost: sent before the shutdown began and never answered.
-        cut: sent after that and not answered, because the process had ended.
+        lost: sent before the shutdown began and without a response.
+        cut: sent after that and without a response, because the process had ended.
         shutdown_at_s: time at which the shutdown began on the `time.monotonic()` clock; 0 before.
     """
 

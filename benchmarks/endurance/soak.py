@@ -35,7 +35,7 @@ def run(
     minutes: Annotated[float, typer.Option(min=0.1, help="Duration of the load after a warm-up.")] = 30,
     connections: ConnectionsOption = 32,
 ) -> Measurement:
-    """Mixed load at 80 % of the capacity: errors, growth of memory, and latency at the end."""
+    """Mixed load at 80 % of the capacity: errors, growth of memory, and final latency."""
     workload = make_workload(InputSize.SHIPPED, ImageSize.WEB, DEFAULT_CACHE)
     return measure(workload, 60 * minutes, connections, track)
 

@@ -39,7 +39,7 @@ class TrafficMix:
         Args:
             url: address of the server.
             images: JPEG files.
-            latency_s: expected latency of an answer. Clients disconnect within this time; it follows the latency.
+            latency_s: expected latency of a response. Clients disconnect within this time; it follows the latency.
         """
         self._url, self._latency_s, self._rng, self._pool = url, latency_s, random.Random(0), ConnectionPool(url)
         self._valid = [encode_request(url, request) for request in classify_requests(images)]

@@ -46,7 +46,7 @@ def run_server(
 
     Args:
         command: program and arguments.
-        is_ready: returns True once the server answers.
+        is_ready: returns True once the server responds.
         port: that the server listens on.
         variables: added to this process's environment variables.
         timeout_s: longest wait until it is ready.

@@ -83,7 +83,7 @@ def compare(
         second: its rate is the denominator.
         rounds: number of rounds; in each both variants are measured once.
         min_ratio: target for the median of the rounds' ratios.
-        facts: to report besides those about the machine.
+        facts: to report in addition to those about the machine.
     """
     facts = {**facts, **machine_facts()}
     rates: dict[str, list[float]] = {first.name: [], second.name: []}

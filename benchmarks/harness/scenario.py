@@ -30,7 +30,7 @@ class Scenario:
     needs_wrk: bool = False
 
     def add_to(self, app: typer.Typer) -> None:
-        """Add the command, with the option --json besides those of `run`."""
+        """Add the command, with the option --json in addition to those of `run`."""
 
         def command(json_file: Path | None, **options: Any) -> None:
             if self.needs_wrk:

@@ -26,7 +26,7 @@ _MB = 1e6
 
 @dataclass(frozen=True)
 class ServerUnderTest:
-    """Our server, ready for requests."""
+    """This server, ready for requests."""
 
     server_process: ServerProcess
 
@@ -94,13 +94,13 @@ def classify_requests(images: Sequence[bytes], query: str = "", **headers: str) 
 
 
 def check_answers(url: str, requests: Sequence[Request]) -> None:
-    """Send requests and check that each answer has predictions.
+    """Send requests and check that each response has predictions.
 
     Raises:
-        RuntimeError: a request failed or its answer has no prediction.
+        RuntimeError: a request failed or its response has no prediction.
     """
     _, bodies = send_all(url, requests, in_flight=4)
-    for answer in map(json.loads, bodies):
-        for result in answer.get("results", [answer]):
+    for response in map(json.loads, bodies):
+        for result in response.get("results", [response]):
             if not result.get("predictions"):
-                raise RuntimeError(f"The answer has no prediction: {answer}")
+                raise RuntimeError(f"The response has no prediction: {response}")

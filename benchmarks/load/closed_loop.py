@@ -40,7 +40,7 @@ class ClosedLoopResult:
         p99_s: 99th percentile of the latency in seconds.
     """
 
-    answers: int
+    successes: int
     rejected: int
     failed: int
     seconds: float
@@ -49,8 +49,8 @@ class ClosedLoopResult:
 
     @property
     def rate(self) -> float:
-        """Answers per second."""
-        return self.answers / self.seconds
+        """Successful responses per second."""
+        return self.successes / self.seconds
 
 
 def find_wrk() -> str:
@@ -80,7 +80,7 @@ def run(
 
     Raises:
         WrkMissing: wrk is not installed.
-        RuntimeError: wrk failed, a request got no response, none got an answer, or a request was rejected.
+        RuntimeError: wrk failed, a request got no response, none succeeded, or a request was rejected.
     """
     with tempfile.TemporaryDirectory() as folder:
         _write_requests(requests, Path(folder))
@@ -92,11 +92,11 @@ def run(
     if process.returncode or not json_lines:
         raise RuntimeError(f"wrk failed: {process.stderr or process.stdout}")
     counts = json.loads(json_lines[-1])
-    result = ClosedLoopResult(answers=counts.pop("responses") - counts["rejected"], **counts)
-    if result.failed or not result.answers:
-        raise RuntimeError(f"Requests got no answer: {result}")
+    result = ClosedLoopResult(successes=counts.pop("responses") - counts["rejected"], **counts)
+    if result.failed or not result.successes:
+        raise RuntimeError(f"Requests failed: {result}")
     if result.rejected and not allow_rejections:
-        raise RuntimeError(f"The server rejected {result.rejected} requests and answered {result.answers}.")
+        raise RuntimeError(f"The server rejected {result.rejected} requests and accepted {result.successes}.")
     return result
 
 

@@ -1,4 +1,4 @@
-"""The engine that serves, compared with Keras's `predict_on_batch`, each at its fastest batch size.
+"""The serving engine, compared with Keras's `predict_on_batch`, each at its fastest batch size.
 
 Each is measured in its own process, because two libraries in one process compete for threads.
 """
@@ -26,7 +26,7 @@ _IMAGES = 16
 def run(
     network: NetworkOption = InputSize.LARGE, rounds: RoundsOption = 3, cache: CacheOption = DEFAULT_CACHE
 ) -> Measurement:
-    """The engine that serves, compared with Keras's predict_on_batch, each at its fastest batch size."""
+    """The serving engine, compared with Keras's predict_on_batch, each at its fastest batch size."""
     workload = make_workload(network, ImageSize.WEB, cache)
     return measure(workload.store, workload.model, rounds)
 

@@ -31,7 +31,7 @@ def run(
     steps: Annotated[int, typer.Option(min=1, help="Steps of 128 images in each round.")] = 10,
     rounds: RoundsOption = 3,
 ) -> Measurement:
-    """Fitting the shipped network with each batch split into concurrent parts, compared with undivided batches."""
+    """Fitting the shipped network: data-parallel within a batch versus whole batches."""
     try:
         return measure(parts, size, steps, rounds)
     except ValueError as error:

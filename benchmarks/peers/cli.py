@@ -34,7 +34,7 @@ def run(
     results: Annotated[Path | None, typer.Option(help="File of finished measurements, which are not repeated.")] = None,
     cache: CacheOption = DEFAULT_CACHE,
 ) -> Measurement:
-    """Our server compared with LitServe, BentoML, Ray Serve and mosec, each in two setups. Resumable: run it again."""
+    """This server compared with LitServe, BentoML, Ray Serve and mosec, each in two setups. Resumable: run it again."""
     names = [peer.folder for peer in PEERS]
     if unknown := set(only or ()) - set(names):
         raise typer.BadParameter(f"unknown peer {min(unknown)}; choose from {', '.join(names)}", param_hint="--only")

@@ -48,8 +48,8 @@ def measure(benchmark: PeerBenchmark, peers: Sequence[Peer], cache: Path) -> Mea
         cache: folder of their environments.
 
     Raises:
-        WrongAnswers: a contender's answers disagree with those of our server.
-        RuntimeError: a contender does not start or does not answer.
+        WrongPredictions: a contender's responses disagree with those of our server.
+        RuntimeError: a contender does not start or does not respond.
     """
     workload, server = benchmark.workload, our_server()
     by_setup = {setup: [peer_contender(peer, setup, cache) for peer in peers] for setup in Setup}
@@ -131,4 +131,4 @@ def _rejection_facts(peaks: Peaks) -> dict[str, str]:
         contender.name: sum(result[size]["refused"] for result in results for size in ImageSize)
         for contender, results in peaks.items()
     }
-    return {f"rejected by {name}": f"{count:,}, not counted as answers" for name, count in counts.items() if count}
+    return {f"rejected by {name}": f"{count:,}, not counted as responses" for name, count in counts.items() if count}

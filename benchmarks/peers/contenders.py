@@ -1,4 +1,4 @@
-"""Our server and its peers: how to start each, how to send an image, and how to read the answer."""
+"""Our server and its peers: how to start each, how to send an image, and how to read the response."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Contender:
         name: shown in the report.
         start: Start the server and return its URL; a context manager that stops it.
         request: Build the request for an encoded image.
-        read: Read the body of an answer.
+        read: Read the body of a response.
         shares_engine: True if it must run the engine that our server runs.
     """
 
@@ -133,9 +133,9 @@ def peer_contender(peer: Peer, setup: Setup, cache: Path) -> Contender:
             yield server_process.url
 
     def read(body: bytes) -> Prediction:
-        answer = json.loads(body)
-        answer = answer[0] if isinstance(answer, list) else answer
-        return Prediction(answer["label"], answer["engine"])
+        result = json.loads(body)
+        result = result[0] if isinstance(result, list) else result
+        return Prediction(result["label"], result["engine"])
 
     return Contender(f"{peer.folder} ({setup})", start, peer.request, read, setup is Setup.OUR_ENGINE)
 

@@ -1,4 +1,4 @@
-"""Measurements of a single contender; its answers must agree with our server's before it is timed."""
+"""Measurements of a single contender; its responses must agree with our server's before it is timed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _WARM_UP_S = 5.0
 _OK = 200
 
 
-class WrongAnswers(Exception):
-    """A contender's answers disagree with those of our server."""
+class WrongPredictions(Exception):
+    """A contender's responses disagree with those of our server."""
 
 
 def measure_reference(our_server: Contender, workload: Workload, images: ImagesBySize) -> Result:
@@ -48,7 +48,7 @@ def measure_peak(
     """Measure the throughput of a closed loop for each size of images.
 
     Raises:
-        WrongAnswers: the contender does not agree with the reference.
+        WrongPredictions: the contender does not agree with the reference.
     """
     result: Result = {}
     with contender.start(workload) as url:
@@ -92,7 +92,7 @@ def _check_agreement(
     """Return the share of labels that agree with the reference."""
     our_engine = reference["engine"]
     if contender.shares_engine and any(prediction.engine != our_engine for prediction in predictions):
-        raise WrongAnswers(
+        raise WrongPredictions(
             f"{contender.name} runs {predictions[0].engine}, our server {our_engine}. "
             "The lock files may have different versions: run make lock."
         )
@@ -101,5 +101,5 @@ def _check_agreement(
         prediction.label == label for prediction, label in zip(predictions, labels, strict=True)
     )
     if agreement < _MIN_AGREEMENT:
-        raise WrongAnswers(f"{contender.name} agrees on {agreement:.0%} of the images: {predictions}, not {labels}")
+        raise WrongPredictions(f"{contender.name} agrees on {agreement:.0%} of the images: {predictions}, not {labels}")
     return agreement

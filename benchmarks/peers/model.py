@@ -30,10 +30,10 @@ from models.preprocess import prepare
 MAX_BATCH = 32
 STORE_VARIABLE, MODEL_VARIABLE, SETUP_VARIABLE = "PEER_STORE", "PEER_MODEL", "PEER_SETUP"
 
-Answer = dict[str, str | float]
+PredictionBody = dict[str, str | float]
 """Label, score and engine."""
 Decode = Callable[[Sequence[bytes]], list[Pixels]]
-Predict = Callable[[Sequence[Pixels]], list[Answer]]
+Predict = Callable[[Sequence[Pixels]], list[PredictionBody]]
 
 
 class Setup(StrEnum):
@@ -65,9 +65,9 @@ def _documented_predictor() -> Predict:
     network = build_keras_model(store.extractor_of(artifact))
     head, classes = heads.load(artifact.read(HEAD_FILE)), artifact.manifest.classes
 
-    def predict(batch: Sequence[Pixels]) -> list[Answer]:
+    def predict(batch: Sequence[Pixels]) -> list[PredictionBody]:
         probabilities = head.predict_proba(network.predict_on_batch(np.stack(batch)))
-        return [_answer(classes, row, "keras:float32") for row in probabilities]
+        return [_to_body(classes, row, "keras:float32") for row in probabilities]
 
     return predict
 
@@ -76,14 +76,14 @@ def _our_predictor() -> Predict:
     (model,) = catalog.load(_store(), [os.environ[MODEL_VARIABLE]]).classifiers
     engine = model.extractor.engine
 
-    def predict(batch: Sequence[Pixels]) -> list[Answer]:
+    def predict(batch: Sequence[Pixels]) -> list[PredictionBody]:
         results = classify(engine, [BatchItem(pixels, (model,)) for pixels in batch])
-        return [_answer(model.classes, row, engine.name) for (row,) in results]
+        return [_to_body(model.classes, row, engine.name) for (row,) in results]
 
     return predict
 
 
-def _answer(classes: Sequence[str], probabilities: np.ndarray, engine: str) -> Answer:
+def _to_body(classes: Sequence[str], probabilities: np.ndarray, engine: str) -> PredictionBody:
     best = int(np.argmax(probabilities))
     return {"label": classes[best], "score": float(probabilities[best]), "engine": engine}
 

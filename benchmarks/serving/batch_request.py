@@ -74,8 +74,8 @@ def measure(url: str, images: Sequence[bytes], rounds: int, request_count: int) 
     )
 
 
-def _check_predictions(answers: Sequence[dict[str, object]]) -> None:
-    """Raise RuntimeError if an answer has no prediction: errors are faster than classifications."""
-    for answer in answers:
-        if not answer.get("predictions"):
-            raise RuntimeError(f"The answer has no prediction: {answer}")
+def _check_predictions(results: Sequence[dict[str, object]]) -> None:
+    """Raise RuntimeError if a result has no prediction: errors are faster than classifications."""
+    for result in results:
+        if not result.get("predictions"):
+            raise RuntimeError(f"The result has no prediction: {result}")

@@ -53,8 +53,8 @@ class LoopResult:
     """Result of a closed loop in which some clients disconnect.
 
     Attributes:
-        answered: requests of staying clients that were answered.
-        answered_early: requests of disconnecting clients that were answered before the client disconnected.
+        answered: requests of staying clients that received a response.
+        answered_early: responses that arrived before a disconnecting client disconnected.
         disconnected: requests whose client disconnected.
         failed: requests of staying clients with another status than 200.
         seconds: duration.
@@ -70,7 +70,7 @@ class LoopResult:
 
     @property
     def rate(self) -> float:
-        """Answers per second to staying clients."""
+        """Responses per second to staying clients."""
         return self.answered / self.seconds
 
 
@@ -124,7 +124,7 @@ def run_loop(
     Args:
         url: address of the server.
         messages: encoded requests, sent in rotation.
-        staying: clients that wait for every answer.
+        staying: clients that wait for every response.
         disconnecting: clients that wait a random time and then disconnect.
         seconds: duration.
         max_wait_s: longest wait of a disconnecting client.

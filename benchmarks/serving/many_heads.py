@@ -1,4 +1,4 @@
-"""Many classifiers on one extractor, compared with a single one: throughput, latency and memory."""
+"""Many classifiers on one extractor, compared with one classifier: throughput, latency and memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(
     rounds: RoundsOption = 3,
     cache: CacheOption = DEFAULT_CACHE,
 ) -> Measurement:
-    """Twenty classifiers on one extractor, compared with a single one."""
+    """Throughput with twenty classifiers on one extractor, compared with one classifier."""
     return measure(make_workload(InputSize.LARGE, ImageSize.WEB, cache), cache, connections, seconds, rounds)
 
 

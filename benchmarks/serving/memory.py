@@ -55,10 +55,10 @@ def measure(workload: Workload, request_count: int, connections: int, load_s: fl
         check_answers(server.url, classify_requests(images))
         _send_requests(server, images, round(request_count * _WARM_UP_SHARE), connections, load_s)
         before_mb = server.resident_mb
-        answers = _send_requests(server, images, request_count, connections, load_s)
+        responses = _send_requests(server, images, request_count, connections, load_s)
         after_mb = server.resident_mb
     return Measurement(
-        f"Memory over {answers:,} requests: {workload.title}",
+        f"Memory over {responses:,} requests: {workload.title}",
         [
             Figure("resident before", [before_mb], "MB"),
             Figure("resident after", [after_mb], "MB"),
@@ -80,8 +80,8 @@ def _mix_in_large_images(small_images: list[bytes]) -> list[bytes]:
 
 
 def _send_requests(server: ServerUnderTest, images: list[bytes], minimum: int, connections: int, load_s: float) -> int:
-    """Send at least this many requests; return the number of answers."""
-    requests, answers = classify_requests(images), 0
-    while answers < minimum:
-        answers += closed_loop.run(server.url, requests, connections, load_s).answers
-    return answers
+    """Send at least this many requests; return the number of responses."""
+    requests, responses = classify_requests(images), 0
+    while responses < minimum:
+        responses += closed_loop.run(server.url, requests, connections, load_s).successes
+    return responses

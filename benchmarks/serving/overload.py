@@ -51,7 +51,7 @@ SCENARIO = Scenario("overload", run, needs_wrk=True)
 def measure(workload: Workload, connections: int, seconds: float, deadline_ms: int, rounds: int) -> Measurement:
     """Measure the peak in a closed loop, then open loops at multiples of it in which every request has a deadline.
 
-    An answer is in time if it arrives within the deadline, counted from the planned time of its request.
+    A response is in time if it arrives within the deadline, counted from the planned time of its request.
     """
     facts = workload.facts | machine_facts() | {"deadline": f"{deadline_ms} ms"}
     requests = classify_requests(workload.images)
@@ -86,8 +86,8 @@ def summarize(samples: Sequence[Sample], seconds: float, deadline_s: float) -> d
     """Summarize an open loop.
 
     Returns:
-        goodput: answers in time per second.
-        in time: share of the accepted requests that were answered in time.
+        goodput: responses in time per second.
+        in time: share of the accepted requests whose response arrived in time.
         retry-after: share of the rejections with a Retry-After header.
         rejection: 99th percentile of the latency of rejections in ms.
         lag: 99th percentile of how late requests were sent in ms.

@@ -15,7 +15,7 @@ _STAGING_PREFIX = ".writing-"
 
 @contextmanager
 def exclusive_lock(parent: Path) -> Iterator[None]:
-    """Hold the exclusive write lock of a folder, created if missing; remove leftovers of killed writers."""
+    """Create the folder if missing, lock it exclusively for writing, and remove leftovers of killed writers."""
     parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(parent, os.O_RDONLY)
     try:

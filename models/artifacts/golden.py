@@ -24,6 +24,8 @@ from models.networks import POOLED
 IMAGE_COUNT = 64
 HEAD_TOLERANCE = 1e-5
 
+_ADVICE = "Use another engine, or install the artifact again."
+
 
 def synthetic_images(size: int, count: int = IMAGE_COUNT, seed: int = 0) -> Pixels:
     """Draw coloured shapes on gradients, uint8 [count, size, size, 3]; deterministic for a seed."""
@@ -67,13 +69,13 @@ def replay_extractor(golden: bytes, engine: Runner, required: Agreement) -> None
     ):
         if not cosine >= min_cosine:
             raise GoldenMismatch(
-                f"{engine.name} does not reproduce the stored features: {name} {cosine:.5f}, "
-                f"at least {min_cosine} is required."
+                f"{engine.name} does not reproduce the stored features: {name} {cosine:.5f} "
+                f"(required: {min_cosine}). {_ADVICE}"
             )
     if measured.min_top1 < required.min_top1:
         raise GoldenMismatch(
-            f"{engine.name} does not reproduce the stored predictions: {measured.min_top1:.0%} of top classes agree, "
-            f"at least {required.min_top1:.0%} are required."
+            f"{engine.name} agrees with the stored predictions on only {measured.min_top1:.0%} of the golden images "
+            f"(required: {required.min_top1:.0%}). {_ADVICE}"
         )
 
 
@@ -95,10 +97,15 @@ def replay_head(golden: bytes, head: Head) -> None:
     except Exception as error:  # an estimator that is not fitted, or fitted on other features, can raise anything
         raise GoldenMismatch(f"The head fails on its stored features ({type(error).__name__}).") from error
     if actual.shape != expected["probabilities"].shape:
-        raise GoldenMismatch("The head returns another number of probabilities than stored.")
+        raise GoldenMismatch(
+            "The head returns another number of probabilities than stored. Install the classifier again."
+        )
     difference = float(np.abs(actual - expected["probabilities"]).max())
     if not difference <= HEAD_TOLERANCE:
-        raise GoldenMismatch(f"The head does not reproduce its stored probabilities (difference {difference:.2g}).")
+        raise GoldenMismatch(
+            f"The head does not reproduce its stored probabilities: they differ by up to {difference:.2g} "
+            f"(allowed: {HEAD_TOLERANCE:g}). Install the classifier again."
+        )
 
 
 def _synthetic_image(size: int, random: np.random.Generator) -> Pixels:

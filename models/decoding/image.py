@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 from models.decoding.limits import (
     DEFAULT_LIMITS,
     MAX_EXIF_BYTES,
+    SCALE_DOWN,
     BoundedReader,
     Limits,
     check_decoding_work,
@@ -119,7 +120,9 @@ def _open(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     if not data:
         raise EmptyImage("The image is empty (0 bytes). Send the bytes of an image file.")
     if len(data) > limits.max_bytes:
-        raise ImageTooLarge(f"The image has {len(data):,} bytes; the limit is {limits.max_bytes:,} bytes.")
+        raise ImageTooLarge(
+            f"The image has {len(data):,} bytes; the limit is {limits.max_bytes:,} bytes. Send a smaller file."
+        )
     kind = sniff(data)
     try:
         check_structure(data, kind)
@@ -130,7 +133,9 @@ def _open(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     except (ImageError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(f"The image has more pixels than the limit of {limits.max_pixels:,}.") from error
+        raise ImageTooLarge(
+            f"The image has more pixels than the limit of {limits.max_pixels:,}. {SCALE_DOWN}"
+        ) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise UndecodableImage(
             f"This {kind} image cannot be decoded; the file may be truncated or damaged. Save it again and retry."

@@ -34,6 +34,8 @@ MAX_BMP_RLE_PIXELS = 2_100_000
 MAX_PADDING = 2  # decoded pixels per visible pixel, in addition to one tile
 MAX_PLANES = 8  # decoded samples per visible pixel
 
+SCALE_DOWN = "Scale the image down."
+
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # without stuffed zeros and restart markers
 _JPEG_END = 0xD9
 _JPEG_NO_LENGTH = {0x01, 0xC8, 0xD8, _JPEG_END, *range(0xF0, 0xFE)}  # markers that Pillow reads as having no length
@@ -75,10 +77,13 @@ def check_size(size: tuple[int, int], limits: Limits) -> None:
     width, height = size
     if width * height > limits.max_pixels:
         raise ImageTooLarge(
-            f"The image has {width} x {height} = {width * height:,} pixels; the limit is {limits.max_pixels:,} pixels."
+            f"The image has {width} x {height} = {width * height:,} pixels; the limit is {limits.max_pixels:,} pixels. "
+            f"{SCALE_DOWN}"
         )
     if max(size) > limits.max_side:
-        raise ImageTooLarge(f"The image is {width} x {height}; the limit for a side is {limits.max_side:,} pixels.")
+        raise ImageTooLarge(
+            f"The image is {width} x {height}; the limit for a side is {limits.max_side:,} pixels. {SCALE_DOWN}"
+        )
 
 
 def check_structure(data: bytes, kind: str) -> None:

@@ -1,1 +1,1 @@
-"""Classification of many image files, in this process or by a running server."""
+"""Classification of many image files, locally or with a running server."""

@@ -1,4 +1,4 @@
-"""HTTP client that classifies many images by a running server, with concurrent requests."""
+"""HTTP client that classifies many images with a running server, in concurrent requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Rejected(Exception):
 def classify(
     url: str, images: Mapping[Key, Readable], model: str, top: int, on_failure: Callable[[Key, str], None]
 ) -> Iterator[tuple[Key, list[Prediction]]]:
-    """Classify images by a server and yield the results in order; uses the API key in CLASSIFIER_API_KEY, if set.
+    """Classify images with a server and yield the results in order; uses the API key in CLASSIFIER_API_KEY, if set.
 
     Args:
         url: address of the server.

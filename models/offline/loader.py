@@ -27,7 +27,7 @@ class Readable(Protocol):
     """An encoded image that is read on demand, such as a file path."""
 
     def read_bytes(self) -> bytes:
-        """Return the encoded image; raises OSError."""
+        """Read an image file without decoding it; raises OSError if it cannot be read."""
 
 
 def load_batches(

@@ -1,4 +1,4 @@
-"""Classification of image files in this process, in batches."""
+"""Local classification of image files, in batches."""
 
 from __future__ import annotations
 

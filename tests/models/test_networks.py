@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from models import networks
 from models.errors import WeightsError
 from models.networks import NETWORKS
-from tests.support.random_weights import TOPS, randomised
+from tests.support.random_weights import TOPS, randomized
 
 # --- InceptionV3 at its smallest size
 
@@ -46,7 +46,7 @@ def test_kernels_are_float16_and_other_tensors_float32(inception: Any) -> None:
 
 
 def test_inception_v3_tensors_round_trip(inception: Any) -> None:
-    tensors = randomised(networks.get_tensors(inception))
+    tensors = randomized(networks.get_tensors(inception))
     networks.set_tensors(inception, networks.from_bytes(networks.to_bytes(tensors)))
     actual = networks.get_tensors(inception)
     assert all(np.array_equal(actual[name], tensors[name]) for name in tensors)
@@ -75,7 +75,7 @@ def test_tensor_names_do_not_depend_on_other_networks() -> None:
 
 
 def test_tensors_round_trip_through_a_file() -> None:
-    tensors = randomised(networks.get_tensors(small()))
+    tensors = randomized(networks.get_tensors(small()))
     tensors["strided"] = np.arange(12, dtype=np.float32).reshape(3, 4).T  # safetensors keeps contiguous arrays only
     actual = networks.from_bytes(networks.to_bytes(tensors))
     assert set(actual) == set(tensors)

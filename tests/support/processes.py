@@ -28,7 +28,7 @@ _POLL_S = 0.01
 class ServerProcess:
     """A server on a free port, and what it has logged."""
 
-    def __init__(self, module: str, *, forked: bool = True, **variables: str) -> None:
+    def __init__(self, module: str, forked: bool = True, /, **variables: str) -> None:
         """Start `python -m MODULE` with these environment variables; the port is read from its log.
 
         Args:
@@ -93,9 +93,9 @@ class ServerProcess:
 
 
 @contextmanager
-def server(module: str, *, forked: bool = True, **variables: str) -> Iterator[ServerProcess]:
+def server(module: str, forked: bool = True, /, **variables: str) -> Iterator[ServerProcess]:
     """Run a server process until the block ends; the arguments are those of ServerProcess."""
-    process = ServerProcess(module, forked=forked, **variables)
+    process = ServerProcess(module, forked, **variables)
     try:
         yield process
     finally:

@@ -10,7 +10,7 @@ TOPS = {"tiny": 5, "cifar": 3}
 """Names and widths of the classification layers of networks that tests build."""
 
 
-def randomised(tensors: Tensors, seed: int = 0) -> Tensors:
+def randomized(tensors: Tensors, seed: int = 0) -> Tensors:
     """Return other values of the same shapes; variances stay positive."""
     random = np.random.default_rng(seed)
     return {

@@ -25,9 +25,11 @@ def import_dataset(
     replace: Annotated[bool, typer.Option(help="Replace an existing dataset of that name.")] = False,
     url: Annotated[str, typer.Option(help="URL to download the official CIFAR-10 archive from.")] = cifar10.URL,
     checksum: Annotated[str | None, typer.Option(help="Expected MD5 or SHA-256 of the CIFAR-10 archive.")] = None,
-    folder: Annotated[Path, typer.Option("--into", help="Folder that contains all datasets.")] = DATA_FOLDER,
+    folder: Annotated[
+        Path, typer.Option("--into", help="Folder that contains all datasets.", show_default="data")
+    ] = DATA_FOLDER,
 ) -> None:
-    """Import a dataset into the data folder. Broken and duplicate files are listed and skipped."""
+    """Import a dataset into the data folder. Damaged and duplicate files are listed and skipped."""
     if name == cifar10.NAME:
         report = import_cifar10(source, folder, url=url, checksum=checksum, replace=replace, track=track)
     elif source is None:
@@ -44,7 +46,7 @@ def export_dataset(
     replace: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
-    """Write a dataset as TFRecord shards. run, features, fit and compare can read them too."""
+    """Write a dataset as TFRecord shards, which `run`, `features`, `fit` and `compare` can read too."""
     with hide_startup_messages():
         from training.ingest.tfrecord_export import export
 
@@ -56,7 +58,7 @@ def overview(
     data: Annotated[Path, typer.Option("--data", help="Folder or archive of the dataset.")],
     to: Annotated[Path, typer.Option("--out", help="Folder for the plots.")] = Path("runs/overview"),
 ) -> None:
-    """Summarise a dataset: images per class, image sizes and a grid of samples, as tables and plots."""
+    """Summarize a dataset: images per class, image sizes and a grid of samples, as tables and plots."""
     from training.data.overview import read_overview
     from training.reporting.overview_plots import write_plots
 

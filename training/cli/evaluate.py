@@ -30,7 +30,10 @@ def evaluate_model(
     model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")],
     data: Annotated[Path, typer.Option("--data", help="Folder or archive of a labelled dataset.")],
     split: Annotated[
-        str | None, typer.Option(help="Folder of the split in the dataset. Default: the recipe's test set.")
+        str | None,
+        typer.Option(
+            help="Folder of the split in the dataset. Default: the test set named in the classifier's manifest."
+        ),
     ] = None,
     rename: Annotated[
         list[str] | None, typer.Option(help="FOLDER=CLASS, for a class folder that is not named like its class.")
@@ -41,7 +44,7 @@ def evaluate_model(
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
-    """Measure a classifier on labelled images: accuracy, top-5 accuracy, log loss and calibration error.
+    """Evaluate a classifier on labelled images: accuracy, top-5 accuracy, log loss and calibration error.
 
     The images take the same path as in the server: decoding, preprocessing, extractor, head.
     """
@@ -83,7 +86,7 @@ def predict_folder(
 
     Writes results.csv with the columns Filename and Predictions, and predictions.png with up to 25 of the images.
     Predictions is the most likely class, or, for a classifier of two classes, the probability of the second one. If
-    some images cannot be read, the others are still done and the exit code is 1.
+    some images cannot be read, the others are still classified and the exit code is 1.
     """
     from training.evaluation import predictions
 

@@ -26,11 +26,15 @@ OutputOption = Annotated[
     typer.Option(help="Output of the extractor to use as features, such as pooled. Default: the recipe's."),
 ]
 ReportOption = Annotated[
-    Path | None, typer.Option("--report", help="Folder for report.html and metrics.json. Default: one below runs.")
+    Path | None,
+    typer.Option("--report", help="Folder for report.html and metrics.json. Default: a new folder in runs/."),
 ]
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the model store.")]
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the model store.", show_default="models/store")]
 CacheOption = Annotated[
-    Path, typer.Option("--cache", help="Folder for features, checkpoints, downloads and unpacked archives.")
+    Path,
+    typer.Option(
+        "--cache", help="Folder for features, checkpoints, downloads and unpacked archives.", show_default="cache"
+    ),
 ]
 
 

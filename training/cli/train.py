@@ -46,21 +46,30 @@ def run_recipe(
     ] = None,
     passes: Annotated[
         float | None,
-        typer.Option(min=0, help="Epochs of fitting the network; 0 keeps the initial weights. Default: the recipe's."),
+        typer.Option(
+            min=0,
+            help="Number of epochs (passes over the largest dataset); 0 keeps the initial weights. "
+            "Default: the recipe's.",
+        ),
     ] = None,
     refit: Annotated[
         bool | None,
-        typer.Option("--refit/--no-refit", help="After measuring, fit again on all images except the test set."),
+        typer.Option(
+            "--refit/--no-refit",
+            help="After evaluation, fit the head again on all images except the test set. Default: the recipe's.",
+        ),
     ] = None,
     report: ReportOption = None,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
-    """Run a recipe: dataset, network, features, head, report, store. An interrupted run resumes when it is run again.
+    """Import the dataset, fit the network, extract features, fit the head, write the report and save the classifier.
 
-    Your own images need no recipe. Use run --data FOLDER --name NAME, where FOLDER (or a zip or tar archive of it) has
-    one folder of images for each class. Broken and duplicate files are listed and skipped, part of the images is held
-    back for measuring, and the head and its preprocessing are chosen by cross-validation. A running server loads the
+    An interrupted run resumes when it is run again.
+
+    Your own images need no recipe. Use `run --data FOLDER --name NAME`, where FOLDER (or a zip or tar archive of it)
+    has one folder of images for each class. Damaged and duplicate files are listed and skipped, some images are held
+    out for evaluation, and the head and its preprocessing are chosen by cross-validation. A running server loads the
     new classifier automatically.
     """
     if recipe is None and data is None:
@@ -89,7 +98,7 @@ def extract_features(
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
-    """Extract the features of a dataset into the cache, where run, fit and compare read them."""
+    """Extract the features of a dataset into the cache that `run`, `fit` and `compare` use."""
     config = load_recipe(recipe).with_head(output=output)
     with hide_startup_messages():
         from training.heads import inputs
@@ -105,7 +114,7 @@ def fit_head(
     output: OutputOption = None,
     tune: Annotated[
         int | None,
-        typer.Option(min=1, help="Choose the head's parameters by cross-validation among this many sets."),
+        typer.Option(min=1, help="Number of hyperparameter trials; the best by cross-validation is used."),
     ] = None,
     report: ReportOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -135,7 +144,9 @@ def compare_heads(
     ] = None,
     output: OutputOption = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
-    to: Annotated[Path, typer.Option("--out", help="Folder for the figures and the plot.")] = Path("runs/compare"),
+    to: Annotated[Path, typer.Option("--out", help="Folder for the metrics table and the plot.")] = Path(
+        "runs/compare"
+    ),
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:

@@ -26,7 +26,7 @@ class ImageFile:
 
     @property
     def label(self) -> str:
-        """Name of the class folder."""
+        """Class label, which is the name of the class folder."""
         return self.folder.name
 
 

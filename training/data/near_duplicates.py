@@ -2,7 +2,7 @@
 
 Uses dHash (Krawetz, 2013, "Kind of Like That", hackerfactor.com): one bit for each of 8 x 8 pixels of a grey thumbnail,
 set if the pixel is darker than its right neighbour. Images that differ in few bits look alike. Rotated or mirrored
-images are not recognised.
+images are not recognized.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def _read_header(file: ImageFile) -> Header | ImageFile:
     try:
         with Image.open(file.path, formats=FORMATS) as image:
             return Header(file, image.format or "", image.width, image.height, file.path.stat().st_size)
-    except Exception:  # Pillow raises OSError, SyntaxError, struct.error and more on broken headers
+    except Exception:  # Pillow raises OSError, SyntaxError, struct.error and more on damaged headers
         return file
 
 

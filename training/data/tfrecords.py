@@ -78,7 +78,7 @@ def records_by_class(shards: Iterable[Path]) -> dict[str, list[TFRecordImage]]:
 
 
 def encode_example(encoded: bytes, image_format: str, label: int, folder: str, filename: str) -> bytes:
-    """Serialise one record deterministically.
+    """Serialize one record deterministically.
 
     Args:
         encoded: the image file's bytes.

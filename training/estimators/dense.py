@@ -12,7 +12,7 @@ from training.estimators.base import HeadParameters
 
 
 class Dense(HeadParameters):
-    """A network of dense layers on standardised features, with dropout after each hidden layer."""
+    """A network of dense layers on standardized features, with dropout after each hidden layer."""
 
     kind: Literal["dense"] = "dense"
     units: tuple[Annotated[int, Field(ge=1)], ...] = (2048, 512, 64)

@@ -14,7 +14,7 @@ from keras import layers
 
 from models.arrays import Floats, Integers
 from models.heads import DenseLayers
-from training.estimators.standardisation import mean_and_deviation
+from training.estimators.standardization import mean_and_deviation
 from training.runtime.tensorflow import set_deterministic_threads
 from training.sampling import sample_per_class
 
@@ -43,7 +43,7 @@ def fit_dense(settings: DenseSettings, features: Floats, labels: Integers, seed:
         seed: for the validation tenth, the initial weights, the order of images and dropout.
 
     Returns:
-        The layers of the best epoch; the standardisation of the features is folded into the first.
+        The layers of the best epoch; the standardization of the features is folded into the first.
     """
     set_deterministic_threads(parts=1)
     keras.utils.set_random_seed(seed)
@@ -86,7 +86,7 @@ def layers_of(model: keras.Model) -> DenseLayers:
 
 
 def with_raw_features(dense: DenseLayers, mean: Floats, deviation: Floats) -> DenseLayers:
-    """Fold the standardisation into the first layer, so that the network takes raw features."""
+    """Fold the standardization into the first layer, so that the network takes raw features."""
     kernel = dense.kernels[0] / deviation[:, None]
     bias = dense.biases[0] - mean @ kernel
     return DenseLayers((kernel, *dense.kernels[1:]), (bias, *dense.biases[1:]))

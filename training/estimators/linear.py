@@ -10,7 +10,7 @@ from pydantic import Field
 from models.arrays import Floats, Integers
 from models.heads import DenseLayers, Estimator
 from training.estimators.base import HeadParameters
-from training.estimators.standardisation import mean_and_deviation
+from training.estimators.standardization import mean_and_deviation
 from training.sampling import sample_per_class
 
 #: Share of the images on which ridge regression measures its error, to scale scores to probabilities.
@@ -18,7 +18,7 @@ _RIDGE_VALIDATION_SHARE = 0.2
 
 
 class Logistic(HeadParameters):
-    """Multinomial logistic regression on standardised features."""
+    """Multinomial logistic regression on standardized features."""
 
     kind: Literal["logistic"] = "logistic"
     C: float = Field(0.001, gt=0, description="inverse strength of the L2 penalty")
@@ -27,7 +27,7 @@ class Logistic(HeadParameters):
     def fit(self, features: Floats, labels: Integers, seed: int) -> Estimator:
         """Fit on features [images, features] and class indices [images].
 
-        The standardisation is folded into the coefficients, so that the estimator takes raw features.
+        The standardization is folded into the coefficients, so that the estimator takes raw features.
         """
         from sklearn.linear_model import LogisticRegression
 

@@ -69,10 +69,10 @@ def load_initial_weights(
         track: shows the progress of a download.
 
     Returns:
-        None for `random`.
+        The weights, or None for `random`.
 
     Raises:
-        TrainingError, ModelsError: they cannot be loaded or belong to another network.
+        TrainingError, ModelsError: the weights cannot be loaded or belong to another network.
     """
     if weights == "random":
         return None

@@ -150,10 +150,10 @@ def _int8_accuracy_loss(
     """Return the largest loss of accuracy of any top on its held-out images."""
     if not labelled:
         return 0.0
-    quantised = create(_INT8, draft, int8_files.__getitem__)
+    quantized = create(_INT8, draft, int8_files.__getitem__)
     held_out = {top.top: (top.held_out, top.preprocess) for top in labelled}
-    accuracies = _measure_accuracies([reference, quantised], held_out, ctx.track)
-    losses = {top: accuracies[reference.name][top] - accuracies[quantised.name][top] for top in held_out}
+    accuracies = _measure_accuracies([reference, quantized], held_out, ctx.track)
+    losses = {top: accuracies[reference.name][top] - accuracies[quantized.name][top] for top in held_out}
     listed = ", ".join(f"{top} {loss:+.2%}" for top, loss in losses.items())
     ctx.log(f"loss of accuracy in 8 bits on held-out images: {listed}")
     return max(losses.values())

@@ -1,4 +1,4 @@
-"""Import of a user's own class folders: files are checked, near duplicates grouped, test images held back.
+"""Import of a user's own class folders: files are checked, near duplicates grouped, test images held out.
 
     folder ──find──▶ files ──check, resolve duplicates──▶ images ──group──▶ near duplicates ──split──▶ train, test
                                      │                                            │

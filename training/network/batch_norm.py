@@ -1,4 +1,4 @@
-"""Batch normalisation: computed in one operation while fitting, and its statistics recomputed after a fit."""
+"""Batch normalization: computed in one operation while fitting, and its statistics recomputed after a fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.arrays import Pixels
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]  # Keras has no types
-    """Batch normalisation over the last axis in one operation, with the weights and names of Keras's layer.
+    """Batch normalization over the last axis in one operation, with the weights and names of Keras's layer.
 
     Keras computes it with seven elementary operations, each of which reads and writes all activations.
 
@@ -22,7 +22,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise float32 [n, height, width, channels]; other shapes raise TensorFlow's InvalidArgumentError."""
+        """Normalize float32 [n, height, width, channels]; other shapes raise TensorFlow's InvalidArgumentError."""
         if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         offset = self.beta.value
@@ -41,7 +41,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
 
 
 def with_fused_batch_norm(model: keras.Model) -> keras.Model:
-    """Clone a network, newly initialised, with every batch normalisation layer replaced by the fused one."""
+    """Clone a network, newly initialized, with every batch normalization layer replaced by the fused one."""
 
     def clone(layer: keras.Layer) -> keras.Layer:
         kind = FusedBatchNormalization if type(layer) is keras.layers.BatchNormalization else type(layer)
@@ -51,14 +51,14 @@ def with_fused_batch_norm(model: keras.Model) -> keras.Model:
 
 
 def recompute_batch_norm(model: keras.Model, batches: Iterable[Pixels]) -> None:
-    """Set mean and variance of every batch normalisation layer to those of all batches together.
+    """Set mean and variance of every batch normalization layer to those of all batches together.
 
     During a fit the statistics are a running mean over the last few batches, of changing weights and augmented images.
     If activations have long tails, that mean is far off. The mean over many batches of the final weights is the better
     estimate.
 
     Args:
-        model: from `networks.build`; without batch normalisation it is not changed.
+        model: from `networks.build`; without batch normalization it is not changed.
         batches: of equal size, as large as those of the fit; uint8 [n, side, side, 3].
 
     Source: "precise" statistics, section 3 of Wu and Johnson, 2021, arXiv:2105.07576.

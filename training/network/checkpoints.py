@@ -1,7 +1,10 @@
 """Checkpoints of a fit on disk.
 
-`tf.train.CheckpointManager` is not used: it restores the newest checkpoint only and fails if that one is damaged,
-starts over silently if its index file is missing, and does not flush files to disk before it renames them.
+`tf.train.CheckpointManager` is not used, because it
+
+- restores the newest checkpoint only, and fails if that one is damaged,
+- starts over silently if its index file is missing,
+- does not flush files to disk before it renames them.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ def fit_network(
     """Fit a network jointly on its tasks, or resume a fit that was interrupted.
 
     The arguments alone determine the result, and checkpoints are only found by a call with the same arguments. The
-    held-out share of each dataset is never fitted on. It is measured at the start and after each pass; if the recipe
-    names validation images, these are measured instead.
+    held-out share of each dataset is never fitted on. The network is evaluated on it at the start and after each pass,
+    or on the validation images if the recipe names some.
 
     Args:
         network: from the recipe.

@@ -35,7 +35,7 @@ class TrainingLoop:
         checkpoints: of the trainer's variables.
         history: ends at the trainer's step.
         shares: what each batch is made of.
-        held_out: images that are measured, by top.
+        held_out: images that the network is evaluated on, by top.
         seed: of the batches.
     """
 
@@ -80,7 +80,7 @@ class TrainingLoop:
         return best_record(self.history.records, self.schedule.fit.stop) or self.history.records[-1]
 
     def recompute_batch_norm(self, batches: int) -> None:
-        """Recompute the batch normalisation statistics on images that are not augmented, and measure the network again.
+        """Recompute the batch normalization statistics on images without augmentation; evaluate the network again.
 
         This follows the last checkpoint and depends on its weights only, so a run that is killed here repeats it.
         """

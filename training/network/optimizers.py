@@ -39,7 +39,7 @@ def build_optimizer(fit: Fit, rate: Any, model: keras.Model) -> Any:
 
 
 def _build_adamw(fit: Fit, rate: Any, model: keras.Model, **clip: float | None) -> Any:
-    """Return AdamW without weight decay on biases and batch normalisation.
+    """Return AdamW without weight decay on biases and batch normalization.
 
     Source: Loshchilov and Hutter, 2019, arXiv:1711.05101.
     """

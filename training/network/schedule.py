@@ -40,7 +40,10 @@ class Schedule:
         return ends_pass or step == self.steps or step % self.fit.checkpoint_steps == 0
 
     def evaluates(self, step: int) -> bool:
-        """Return whether the held-out images are measured after `step` steps: at the start and after each pass."""
+        """Return whether the network is evaluated on the held-out images after `step` steps.
+
+        It is evaluated at the start and after each pass.
+        """
         passes = round(step / self.steps_per_pass)
         return step == self.steps or step == round(passes * self.steps_per_pass)
 

@@ -90,7 +90,7 @@ class Trainer:
         return {top: float(loss) for top, loss in self._train_step(batch.pixels, batch.labels).items()}
 
     def recompute_batch_norm(self, batches: Iterable[Pixels]) -> None:
-        """Recompute the batch normalisation statistics on these batches."""
+        """Recompute the batch normalization statistics on these batches."""
         recompute_batch_norm(self._model, batches)
 
     def evaluate(self, top: str, chunks: Iterable[tuple[Pixels, Integers]]) -> TopMetrics:
@@ -122,14 +122,14 @@ class Trainer:
 
 
 def _set_momentum(model: keras.Model, momentum: float) -> None:
-    """Set the momentum of batch normalisation; Keras's default of 0.99 is too slow for a few thousand steps."""
+    """Set the momentum of batch normalization; Keras's default of 0.99 is too slow for a few thousand steps."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = momentum
 
 
 def _freeze(model: keras.Model, layers: int) -> None:
-    """Freeze the weights of the first layers; batch normalisation still uses the statistics of the batch."""
+    """Freeze the weights of the first layers; batch normalization still uses the statistics of the batch."""
     for layer in model.layers[:layers]:
         for variable in layer.trainable_variables:
             variable.trainable = False

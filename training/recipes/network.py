@@ -79,14 +79,14 @@ class Fit(RecipePart):
     statistics_batches: int = Field(
         0,
         ge=0,
-        description="batches of images without augmentation, on which the batch normalisation statistics are "
+        description="batches of images without augmentation, on which the batch normalization statistics are "
         "recomputed after the last step; 0: not recomputed",
     )
     flip: bool = True
     parts: int = Field(
         1,
         ge=1,
-        description="parts of a batch that are computed concurrently and normalised separately; fastest with one per "
+        description="parts of a batch that are computed concurrently and normalized separately; fastest with one per "
         "core",
     )
     frozen_layers: int = Field(

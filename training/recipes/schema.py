@@ -57,7 +57,7 @@ class Recipe(RecipePart):
     probes: tuple[Probe, ...] = ()
     calibrate: bool = Field(True, description="fit a temperature on the held-out images")
     refit: bool = Field(
-        False, description="after measuring, fit the head (or a network with a softmax head) again on all images"
+        False, description="after evaluation, fit the head (or a network with a softmax head) again on all images"
     )
 
     @model_validator(mode="after")
@@ -65,7 +65,9 @@ class Recipe(RecipePart):
         if self.head is not None and self.preprocess is None:
             raise ValueError("a recipe with a [head] needs a [preprocess]")
         if self.head is not None and self.head.kind != "softmax" and self.data is None:
-            raise ValueError(f"a {self.head.kind} head is fitted and therefore needs [data]")
+            raise ValueError(
+                f"a recipe with a {self.head.kind} head needs a [data] table, because the head is fitted on it"
+            )
         if self.tune is not None and (self.head is None or self.head.kind == "softmax"):
             raise ValueError("[tune] needs a [head] that is fitted")
         return self

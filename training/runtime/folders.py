@@ -1,4 +1,4 @@
-"""Default folders of datasets and of what training caches."""
+"""Default folders for datasets and for the training cache."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def enable_onednn() -> None:
 def fastest_precision(cpuinfo: Path = CPUINFO) -> Iterator[str]:
     """Fit in bfloat16 within this context if the processor supports it, else in float32.
 
-    The option is process-wide. It is restored afterwards, because features may be extracted later in the same process
-    and their engine promises float32.
+    The Keras/TensorFlow precision setting applies to the whole process. It is restored afterwards, because features may
+    be extracted later in the same process and their engine promises float32.
 
     Yields:
         `bfloat16` or `float32`.

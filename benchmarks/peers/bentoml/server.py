@@ -10,7 +10,7 @@ from typing import Annotated
 import bentoml
 from bentoml.validators import ContentType
 
-from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
+from benchmarks.peers.model import MAX_BATCH, PredictionBody, decoder, predictor
 
 
 @bentoml.service(workers=1, traffic={"timeout": 120})
@@ -21,5 +21,5 @@ class Classifier:
         self.decode, self.predict = decoder(), predictor()
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]  # not installed for mypy
-    def classify(self, images: list[Annotated[Path, ContentType("image/jpeg")]]) -> list[Answer]:
+    def classify(self, images: list[Annotated[Path, ContentType("image/jpeg")]]) -> list[PredictionBody]:
         return self.predict(self.decode([image.read_bytes() for image in images]))

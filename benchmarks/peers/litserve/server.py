@@ -9,7 +9,7 @@ import sys  # no future annotations: LitServe evaluates annotations itself
 import litserve
 from fastapi import UploadFile
 
-from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
+from benchmarks.peers.model import MAX_BATCH, PredictionBody, decoder, predictor
 from models.arrays import Pixels
 
 
@@ -25,13 +25,13 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # not installed for mypy
     def batch(self, images: list[bytes]) -> list[Pixels]:
         return self.decode(images)
 
-    def predict(self, batch: list[Pixels]) -> list[Answer]:
+    def predict(self, batch: list[Pixels]) -> list[PredictionBody]:
         return self.classify(batch)
 
-    def unbatch(self, output: list[Answer]) -> list[Answer]:
+    def unbatch(self, output: list[PredictionBody]) -> list[PredictionBody]:
         return output
 
-    def encode_response(self, output: Answer) -> Answer:
+    def encode_response(self, output: PredictionBody) -> PredictionBody:
         return output
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mosec import Server, ValidationError, Worker
 
-from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
+from benchmarks.peers.model import MAX_BATCH, PredictionBody, decoder, predictor
 from models.arrays import Pixels
 from models.cpu import available_cores
 from models.errors import ImageError
@@ -37,7 +37,7 @@ class Inference(Worker):  # type: ignore[misc]
         super().__init__()
         self.predict = predictor()
 
-    def forward(self, data: list[Pixels]) -> list[Answer]:
+    def forward(self, data: list[Pixels]) -> list[PredictionBody]:
         return self.predict(data)
 
 

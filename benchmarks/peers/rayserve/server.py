@@ -14,7 +14,7 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from starlette.requests import Request
 
-from benchmarks.peers.model import MAX_BATCH, Answer, decoder, predictor
+from benchmarks.peers.model import MAX_BATCH, PredictionBody, decoder, predictor
 from models.cpu import available_cores
 
 _MAX_ONGOING_REQUESTS = 1024
@@ -29,12 +29,12 @@ class Classifier:
         self.decode, self.predict = decoder(), predictor()
 
     @serve.batch(max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]  # not installed for mypy
-    async def classify(self, images: list[bytes]) -> list[Answer]:
+    async def classify(self, images: list[bytes]) -> list[PredictionBody]:
         return self.predict(self.decode(images))
 
-    async def __call__(self, request: Request) -> Answer:
-        answer: Answer = await self.classify(await request.body())
-        return answer
+    async def __call__(self, request: Request) -> PredictionBody:
+        body: PredictionBody = await self.classify(await request.body())
+        return body
 
 
 if __name__ == "__main__":

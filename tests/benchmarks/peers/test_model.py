@@ -15,7 +15,7 @@ def test_both_setups_predict_the_same_labels(
     for name, value in model.setup_variables(network_store.root, "colours", setup).items():
         monkeypatch.setenv(name, value)
     pixels = model.decoder()(generate_jpegs(6, 48))
-    answers = model.predictor()(pixels)
+    predictions = model.predictor()(pixels)
     monkeypatch.setenv(model.SETUP_VARIABLE, Setup.OUR_ENGINE)
-    assert [answer["label"] for answer in answers] == [answer["label"] for answer in model.predictor()(pixels)]
-    assert {answer["engine"] for answer in answers} != {""}
+    assert [row["label"] for row in predictions] == [row["label"] for row in model.predictor()(pixels)]
+    assert {row["engine"] for row in predictions} != {""}

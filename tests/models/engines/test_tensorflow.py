@@ -16,7 +16,7 @@ from models.manifests import WEIGHTS_FILE
 from models.networks import Tensors
 from tests.support.images import noise
 from tests.support.manifests import extractor_manifest
-from tests.support.random_weights import TOPS, randomised
+from tests.support.random_weights import TOPS, randomized
 
 CLASSES = {top: tuple(f"class {index}" for index in range(width)) for top, width in TOPS.items()}
 
@@ -34,7 +34,7 @@ def engine_of(network: str, side: int, tensors: Tensors) -> Engine:
 @pytest.fixture(scope="module")
 def small() -> tuple[Any, Engine]:
     model = networks.build("small_cnn", 32, TOPS)
-    tensors = randomised(networks.get_tensors(model))
+    tensors = randomized(networks.get_tensors(model))
     networks.set_tensors(model, tensors)
     return model, engine_of("small_cnn", 32, tensors)
 

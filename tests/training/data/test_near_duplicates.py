@@ -26,14 +26,14 @@ def recompressed(image: Image.Image) -> Pixels:
     return np.array(Image.open(file))
 
 
-def test_recompressed_image_is_recognised_and_another_image_is_not() -> None:
+def test_recompressed_image_is_recognized_and_another_image_is_not() -> None:
     scenes = [scene(seed) for seed in range(20)]
     hashes = [dhash(np.array(image)) for image in scenes]
     again = [dhash(recompressed(image)) for image in scenes]
     numbers = group_near_duplicates([*hashes, *again])
     assert numbers[:20].tolist() == numbers[20:].tolist()
     assert len(set(numbers.tolist())) == 20
-    assert dhash(np.array(ImageOps.mirror(scenes[0]))) != hashes[0], "mirrored images are not recognised"
+    assert dhash(np.array(ImageOps.mirror(scenes[0]))) != hashes[0], "mirrored images are not recognized"
 
 
 def test_near_duplicates_of_near_duplicates_share_a_group() -> None:

@@ -244,7 +244,7 @@ def test_rejection_is_one_line_with_the_message_of_the_server(
     [b"Hello", b"[]", b'{"results": []}', b'{"predictions": [{"index": 4, "score": 1}]}', b'{"predictions": [3]}'],
     ids=["no JSON", "a list", "other fields", "more classes", "numbers"],
 )
-def test_response_of_another_service_is_recognised(
+def test_response_of_another_service_is_recognized(
     classifier: Classifier, manifest: ClassifierManifest, images: Split, body: bytes
 ) -> None:
     with (

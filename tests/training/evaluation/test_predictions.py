@@ -24,7 +24,7 @@ from training.heads.save import TrainedHead
 
 
 def save_linear_classifier(folder: Path, names: tuple[str, ...], column: int) -> Classifier:
-    """A classifier that recognises its last class by one column of the mean colours."""
+    """A classifier that recognizes its last class by one column of the mean colours."""
     rows = np.random.default_rng(2).random((60, 12), np.float32)
     labels = np.where(rows[:, column] > 0.5, len(names) - 1, np.arange(60) % (len(names) - 1))
     head = Head(Logistic(kind="logistic", C=1).fit(rows, labels, 0))

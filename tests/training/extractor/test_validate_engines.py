@@ -46,7 +46,7 @@ from training.runtime.context import RunContext
 
 @dataclass(frozen=True)
 class Fitted:
-    """A network that recognises colours and stripes, and its validated engine files."""
+    """A network that recognizes colours and stripes, and its validated engine files."""
 
     draft: ExtractorManifest
     weights: bytes
@@ -109,14 +109,14 @@ def test_predictions_in_8_bits_are_close_to_the_reference(fitted: Fitted) -> Non
         create(name, fitted.draft, fitted.validated.files.__getitem__, 1)
         for name in ("tensorflow:float32", "openvino:int8")
     ]
-    reference, quantised = (engine.run(golden.synthetic_images(32, 40)) for engine in engines)
+    reference, quantized = (engine.run(golden.synthetic_images(32, 40)) for engine in engines)
     for top in fitted.draft.tops:
-        agree = (reference[top].argmax(axis=1) == quantised[top].argmax(axis=1)).mean()
+        agree = (reference[top].argmax(axis=1) == quantized[top].argmax(axis=1)).mean()
         assert agree > 0.8, f"{top}: only {agree:.0%} of the top classes agree"
 
 
 def test_network_that_would_lose_accuracy_stays_float(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The quantised network is replaced by one that was not fitted."""
+    """The quantized network is replaced by one that was not fitted."""
     tops = {top: len(names) for top, names in fitted.draft.tops.items()}
     other = {WEIGHTS_FILE: networks.to_bytes(networks.get_tensors(networks.build("small_cnn", tiny_fit.SIZE, tops)))}
     reference = create(REFERENCE, fitted.draft, other.__getitem__, 1)

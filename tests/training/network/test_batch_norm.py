@@ -1,4 +1,4 @@
-"""Batch normalisation: fused in one operation during a fit, and recomputed over many batches after it."""
+"""Batch normalization: fused in one operation during a fit, and recomputed over many batches after it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_recomputing_statistics_changes_nothing_else() -> None:
     assert model.layers[2].momentum == pytest.approx(0.9)
 
 
-def test_network_without_batch_normalisation_is_not_changed() -> None:
+def test_network_without_batch_normalization_is_not_changed() -> None:
     model = networks.build("small_cnn", 32, {"top": 2})
     recompute_batch_norm(model, [])
     assert all(np.isfinite(variable).all() for variable in model.variables)

@@ -76,7 +76,7 @@ def test_loss_is_the_smoothed_cross_entropy_of_each_task() -> None:
 
 
 def test_batch_in_parts_takes_the_same_step_as_the_whole_batch() -> None:
-    # Without batch normalisation and dropout, they differ only in the order of sums.
+    # Without batch normalization and dropout, they differ only in the order of sums.
     settings: dict[str, Any] = {"dropout": 0.0, "warmup_steps": 0, "clip_norm": 1e-3, "learning_rate": 0.01}
     whole, halved, unfitted = (_make_trainer(**settings, parts=parts) for parts in (1, 2, 1))
     losses = [(whole.train_step(_batch(step)), halved.train_step(_batch(step))) for step in range(3)]
@@ -96,7 +96,7 @@ def test_weight_decay_applies_to_kernels_and_not_to_biases() -> None:
     assert {path.rpartition("/")[2]: decay for path, decay in decays.items()} == {"kernel": True, "bias": False}
 
 
-def test_batch_normalisation_has_the_recipe_momentum_and_no_decay() -> None:
+def test_batch_normalization_has_the_recipe_momentum_and_no_decay() -> None:
     network = tiny_fit.network().model_copy(update={"architecture": "inception_v3", "size": 75})
     fit = Fit(passes=1, learning_rate=0.1, batch_norm_momentum=0.9)
     trainer = Trainer(network, fit, _TOPS, 0, None, 10)
@@ -125,7 +125,7 @@ def test_seed_determines_the_random_weights() -> None:
     assert not np.array_equal(first["dense_0/kernel"], other["dense_0/kernel"])
 
 
-def _normalised(size: int | None) -> keras.Model:
+def _normalized(size: int | None) -> keras.Model:
     """Starts like InceptionV3, whose graph of one step takes half a minute to build."""
     pixels = values = keras.Input((size, size, 3))
     for _ in range(4):
@@ -138,8 +138,8 @@ def _normalised(size: int | None) -> keras.Model:
 def test_frozen_layers_keep_weights_but_update_batch_statistics(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(networks._BUILDERS, "normalised", _normalised)
-    network = tiny_fit.network().model_copy(update={"architecture": "normalised", "size": 75})
+    monkeypatch.setitem(networks._BUILDERS, "normalized", _normalized)
+    network = tiny_fit.network().model_copy(update={"architecture": "normalized", "size": 75})
     fit = Fit(
         passes=1, learning_rate=0.01, warmup_steps=0, frozen_layers=6, early=ProgressiveResizing(size=80, share=0.5)
     )
@@ -207,11 +207,11 @@ def test_adam_has_no_weight_decay() -> None:
 
 
 def test_l2_penalty_applies_to_dense_kernels_below_the_top() -> None:
-    plain, penalised = (_of(_one_task(), momentum=0.0, l2=l2) for l2 in (0.0, 0.5))
+    plain, penalized = (_of(_one_task(), momentum=0.0, l2=l2) for l2 in (0.0, 0.5))
     before = {weight.path: weight.numpy() for weight in plain._model.weights}
-    for trainer in (plain, penalised):
+    for trainer in (plain, penalized):
         trainer.train_step(_stripes())
-    for weight, other in zip(plain._model.weights, penalised._model.weights, strict=True):
+    for weight, other in zip(plain._model.weights, penalized._model.weights, strict=True):
         decayed = 0.01 * 2 * 0.5 * before[weight.path] if weight.path.startswith("dense") and weight.ndim == 2 else 0
         np.testing.assert_allclose(other.numpy(), weight.numpy() - decayed, atol=1e-6)
 

@@ -39,7 +39,7 @@ def test_error_for_an_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> N
         pytest.param("size = 32\nweights", 'size = "big"\nweights', r"network: size: .*integer", id="wrong type"),
         pytest.param('kind = "xgboost"', 'kind = "magic"', r"head: .*'magic'.*'xgboost'", id="unknown head"),
         pytest.param(
-            '[data]\npath = "colours"', "", r"xgboost head is fitted and therefore needs \[data\]", id="missing data"
+            '[data]\npath = "colours"', "", r"a recipe with a xgboost head needs a \[data\] table", id="missing data"
         ),
         pytest.param("[preprocess]\nsize = 32", "", r"\[head\] needs a \[preprocess\]", id="missing preprocess"),
         pytest.param("size = 32\nweights", "size = \nweights", r"not valid TOML: .*line 6", id="invalid TOML"),

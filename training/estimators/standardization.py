@@ -1,4 +1,4 @@
-"""Standardisation of features before a fit."""
+"""Standardization of features before a fit."""
 
 from __future__ import annotations
 

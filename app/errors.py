@@ -132,7 +132,7 @@ class RetryLater(ServiceError):
 
 
 class Overloaded(RetryLater):
-    """The server is overloaded: its queue or its memory budget is full."""
+    """The server is overloaded: its queue or memory is full, or a large image would wait too long for decoding."""
 
     code = "overloaded"
 

@@ -27,7 +27,7 @@ class RequestContext:
     """The memory that this request's body occupies."""
     started: float = field(default_factory=time.monotonic)
     caller: Caller | None = None
-    """Set when the request is authenticated; None on public routes."""
+    """Set when the request is authenticated; None on public routes other than the form of the page."""
 
     def elapsed_s(self) -> float:
         """Return the seconds since the request started."""

@@ -52,6 +52,7 @@ class FastRoute(APIRoute):
             response = content if isinstance(content, Response) else _json_response(content)
         except problems.HANDLED as error:
             response = await problems.handle(request, error)
+            error.__traceback__ = None  # it refers to frames that hold the image and, through results, this error
         await response(scope, receive, send)
 
     def _validate(self, request: Request) -> dict[str, Any]:

@@ -43,9 +43,10 @@ def select(models: LoadedModels, model: str | None, version: int | None) -> tupl
 
 def select_one(models: LoadedModels, model: str | None, version: int | None) -> Classifier:
     """Return the classifier that a request names; raises as `select` does, and BadParameter for a list."""
+    selected = select(models, model, version)
     if is_list(model):
-        raise BadParameter("model: name a single model; this address returns the result of one model.")
-    return select(models, model, version)[0]
+        raise BadParameter("model: name a single model; this path returns the result of one model.")
+    return selected[0]
 
 
 def _find(models: LoadedModels, name: str, version: int | None) -> Classifier:

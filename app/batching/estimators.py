@@ -129,7 +129,7 @@ class WaitEstimator:
         return self._error.margin_s
 
     def observe_lead(self, lead_s: float) -> None:
-        """Take into account the time from a reservation to its first prepared item."""
+        """Take into account the time from a reservation until the first of its items was prepared."""
         self._lead_s.observe(lead_s)
 
     def observe_error(self, late_s: float) -> None:

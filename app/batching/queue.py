@@ -72,7 +72,7 @@ class BatchQueue(Generic[Item, Result]):
                 return
             self._unprepared.remove(pending)
             pending.item, pending.enqueued_at = item, clock()
-            # Later items of a reservation waited for the first one, so they say nothing about a new single item.
+            # Further items of a reservation wait for decode workers behind it, so they say nothing about a single item.
             lead_s = pending.enqueued_at - pending.reserved_at if pending.is_first else None
             self._scheduler.enqueue(pending, lead_s)
             self._wake(pending.enqueued_at)

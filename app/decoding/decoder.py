@@ -114,7 +114,7 @@ class ImageDecoder:
             raise_for_error(header)
         except AboveThreshold:
             if job.options.max_pixels is None:
-                raise  # the worker was asked to decode an image of any size
+                raise ValueError("A decode worker returned a job that has no threshold.") from None
             self._move_to_large(job)
         except (ImageError, MemoryError, WorkerError) as error:
             job.reject(error)

@@ -17,7 +17,7 @@ class RequestKey:
 
 @dataclass(eq=False)
 class DecodeJob:
-    """An image to decode. Used only on the event loop thread; calls at most one of its callbacks, once."""
+    """An image to decode. Used only on the event loop thread; calls `on_done` or `on_error` once."""
 
     request: RequestKey
     options: DecodeRequest

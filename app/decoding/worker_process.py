@@ -77,14 +77,15 @@ class DecodeWorker(asyncio.Protocol):
 
     async def start(self) -> None:
         """Start the process; raises OSError."""
-        self._socket, worker_socket = socket.socketpair()
         try:
+            self._socket, worker_socket = socket.socketpair()
             with worker_socket, protocol.create_shared_memory(self._max_jobs) as file:
                 self._memory = mmap.mmap(file.fileno(), 0)
                 self._process = await asyncio.to_thread(protocol.spawn, worker_socket, file)
             await self._loop.create_unix_connection(lambda: self, sock=self._socket)
         except BaseException:
-            self._socket.close()
+            if self._socket:
+                self._socket.close()
             self._clean_up()
             raise
 

@@ -82,7 +82,7 @@ async def classify_image(
 
 
 class _ImageTask(Generic[R]):
-    """The work on one image, from its bytes to its queued rows. Used only on the event loop thread."""
+    """The work on one image, from its bytes to its queued rows. Only `_preprocess` runs in another thread."""
 
     def __init__(
         self,
@@ -124,9 +124,9 @@ class _ImageTask(Generic[R]):
 
     def _on_response(self, header: ResponseHeader, body: bytes) -> None:
         """Queue the rows that a decode worker has sent."""
-        if self._job:
-            self._report(header["seconds"])
-            self._enqueue(split_buffer(body, self._job.options.resize_specs))
+        assert self._job is not None, "after `finish` the job is inactive"
+        self._report(header["seconds"])
+        self._enqueue(split_buffer(body, self._job.options.resize_specs))
 
     def _preprocess(self) -> None:
         """Preprocess an image that arrived as pixels; runs in a thread."""

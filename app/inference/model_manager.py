@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -54,7 +54,7 @@ class ModelManager:
 
     @property
     def is_alive(self) -> bool:
-        """Return False when a batch worker or every decode worker of the current service has died."""
+        """Return False when a batch worker of the current service has died, or no decode worker can be started."""
         return self._current is None or self._current.service.is_alive
 
     @contextmanager
@@ -82,7 +82,7 @@ class ModelManager:
         Raises:
             ModelsError: the store cannot be served, or no decode worker starts.
         """
-        self._loaded_state = self._last_state = self._store.fingerprint()
+        self._loaded_state = self._last_state = await asyncio.to_thread(self._store.fingerprint)
         models = await run_in_daemon_thread(lambda: load_models(self._settings, self._loader))
         self._current = _LeasedService(Service(models, self._settings, self._metrics))
         if warm_decoder:
@@ -102,16 +102,20 @@ class ModelManager:
             except Exception:
                 logger.exception("Checking the model store for changes failed.")
 
-    async def unload(self, name: str, version: int | None = None) -> None:
+    async def unload(self, name: str, version: int | None, ready: Callable[[], Service]) -> None:
         """Stop serving a model, or one version of it; the store is neither read nor changed.
+
+        Args:
+            name: name of the model.
+            version: version of the model; None for all.
+            ready: returns the service if changes are still accepted once it is this call's turn, else raises.
 
         Raises:
             ModelNotFound: the model is not served.
             Conflict: it is the last model, or the configured default; nothing has changed.
         """
         async with self._changing:
-            with self.lease() as service:
-                catalog = service.models.catalog
+            catalog = ready().models.catalog
             catalog.find(name, version)
             remaining = tuple(
                 model for model in catalog.classifiers if model.name != name or version not in (None, model.version)
@@ -121,13 +125,14 @@ class ModelManager:
             removed = {(model.name, model.version) for model in catalog.classifiers if model not in remaining}
             await self._change(self._hidden | removed, lambda *_: Catalog(remaining))
 
-    async def load(self, name: str, version: int | None = None) -> None:
-        """Reload the store including a model, or one version of it, that was unloaded.
+    async def load(self, name: str, version: int | None, ready: Callable[[], Service]) -> None:
+        """Reload the store including a model, or one version of it, that was unloaded; see `unload`.
 
         Raises:
             Conflict: the store cannot be served; nothing has changed.
         """
         async with self._changing:
+            ready()
             restored = {model for model in self._hidden if model[0] == name and version in (None, model[1])}
             await self._change(self._hidden - restored, self._loader)
 
@@ -169,8 +174,7 @@ class ModelManager:
     async def _replace(self, hidden: ArtifactVersions, loader: Loader) -> None:
         """Load models and serve them instead of the current ones."""
         previous = self._current
-        if previous is None:  # the first load failed, and the process is about to exit
-            return
+        assert previous is not None, "the models are replaced only after the first load"
         catalog = previous.service.models.catalog
         models = await run_in_daemon_thread(lambda: load_models(self._settings, loader, catalog, hidden))
         self._current = _LeasedService(Service(models, self._settings, self._metrics, previous.service))

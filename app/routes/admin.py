@@ -20,8 +20,7 @@ router = APIRouter(include_in_schema=False)
 async def unload(request: Request, _admin: AdminDep, name: ModelPath, version: Version = None) -> ModelList:
     """Stop serving a model, or one version of it, and list the remaining models; the store stays unchanged."""
     state = get_state(request)
-    state.ready_service()
-    await state.manager.unload(name, version)
+    await state.manager.unload(name, version, state.ready_service)
     return await list_models(request)
 
 
@@ -29,7 +28,6 @@ async def unload(request: Request, _admin: AdminDep, name: ModelPath, version: V
 async def load(request: Request, _admin: AdminDep, name: ModelPath, version: Version = None) -> ModelList:
     """Serve a model, or one version of it, from the store, and list the served models."""
     state = get_state(request)
-    state.ready_service()
-    await state.manager.load(name, version)
+    await state.manager.load(name, version, state.ready_service)
     state.ready_service().models.catalog.find(name, version)
     return await list_models(request)

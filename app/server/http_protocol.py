@@ -39,7 +39,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def awaits_request(self) -> bool:
-        """True until the first request has arrived completely."""
+        """True while the first request, or the rest of a later one, is still to come."""
         return self.cycle is None or self._in_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -15,7 +15,7 @@ Pack = Callable[[Path, dict[str, bytes]], Path]
 
 
 def png(seed: int) -> bytes:
-    """A picture that no other seed gives."""
+    """Return an image that differs for every seed."""
     buffer = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (8, 9, 3), np.uint8)
     Image.fromarray(pixels).save(buffer, "PNG")

@@ -1,4 +1,4 @@
-"""What a schema cannot say: which bytes are a picture, and which parameters exclude each other."""
+"""Rules that a schema cannot express: which bytes are an image, and which parameters exclude each other."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import strategies
 from tests.support.colour_images import COLOURS
 from tests.support.encoded_images import encoded
 
-PICTURES = strategies.sampled_from([encoded(colour, kind) for colour in COLOURS for kind in ("PNG", "JPEG", "WEBP")])
+IMAGES = strategies.sampled_from([encoded(colour, kind) for colour in COLOURS for kind in ("PNG", "JPEG", "WEBP")])
 
-schemathesis.openapi.format("binary", PICTURES)
-schemathesis.openapi.format("byte", PICTURES.map(lambda picture: base64.b64encode(picture).decode()))
-schemathesis.openapi.media_type("image/*", PICTURES)
+schemathesis.openapi.format("binary", IMAGES)
+schemathesis.openapi.format("byte", IMAGES.map(lambda image: base64.b64encode(image).decode()))
+schemathesis.openapi.media_type("image/*", IMAGES)
 
 
 @schemathesis.hook

@@ -1,4 +1,4 @@
-"""Processes that decode pictures, for tests: asked without an event loop, or with something changed in them."""
+"""Decode processes for tests: used without an event loop, or with modified parts."""
 
 from __future__ import annotations
 

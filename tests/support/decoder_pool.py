@@ -93,8 +93,8 @@ async def pool_of(most: int = 1, ahead: int = 8, *, warm: bool = True) -> AsyncI
         await pool.close()
 
 
-def ask(pool: WorkerPool, *pictures: bytes) -> list[Asked]:
-    asked = [Asked(data) for data in pictures]
+def ask(pool: WorkerPool, *images: bytes) -> list[Asked]:
+    asked = [Asked(data) for data in images]
     for each in asked:
         pool.submit(each.job)
     return asked

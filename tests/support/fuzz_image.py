@@ -36,7 +36,7 @@ _HOSTILE = SHARED_DATA / "hostile-images.tar.gz"
 
 
 def decode_one(data: bytes) -> None:
-    """The path of an upload; any error but ImageError is a finding, as is a picture that is none."""
+    """The path of an upload; any error except ImageError is a finding, and so is an invalid decoded image."""
     try:
         image = decode(data, _LIMITS, min_side=32)
     except ImageError:
@@ -46,7 +46,7 @@ def decode_one(data: bytes) -> None:
 
 
 def seeds() -> dict[str, bytes]:
-    """Small pictures of every format, and where it lies beside the project, what other fuzzers have found."""
+    """Small images of every format, and the findings of other fuzzers if they are in the shared data folder."""
     grid = noise(12, 16)
     drawn = {kind: encode(blocks(), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")}
     drawn |= {

@@ -1,4 +1,4 @@
-"""Encoded pictures with known pixels; PNG and TIFF are written by hand where Pillow cannot write a variant."""
+"""Encoded images with known pixels; PNG and TIFF are written by hand where Pillow cannot write a variant."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def noise(height: int, width: int, seed: int = 0) -> Pixels:
 
 
 def blocks(height: int = 3, width: int = 4, side: int = 16) -> Pixels:
-    """A chequered picture of flat blocks, each of its own colour, which lossy formats keep."""
+    """Draw a chequered image of flat blocks in different colours, which lossy formats keep."""
     colours = np.random.default_rng(7).integers(30, 226, (height, width, 3), dtype=np.uint8)
     return colours.repeat(side, axis=0).repeat(side, axis=1)
 

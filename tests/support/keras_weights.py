@@ -59,7 +59,7 @@ def distribute(folder: Path, model: keras.Model) -> Distributed:
 
 
 def network(seed: int = 0) -> keras.Model:
-    """ImageNet's InceptionV3 with random weights, which answers differently to different pictures.
+    """ImageNet's InceptionV3 with random weights, whose predictions differ between images.
 
     Its kernels are float16 numbers. Networks that learnt nothing are sensitive: half a digit less, as the store
     keeps, shifts probabilities of such a one by .04, and would hide what else might be wrong.
@@ -71,11 +71,11 @@ def network(seed: int = 0) -> keras.Model:
     normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in normalizations:
         layer.momentum = 0  # take the statistics of this one batch, so that features are neither huge nor nil
-    pictures = networks.scale(golden.synthetic_images(299, 16, seed))
-    model(pictures, training=True)
+    images = networks.scale(golden.synthetic_images(299, 16, seed))
+    model(images, training=True)
     for layer in normalizations:
         layer.momentum = 0.99
-    scores = np.log(np.asarray(model(pictures, training=False)))
+    scores = np.log(np.asarray(model(images, training=False)))
     scores -= scores.mean(axis=1, keepdims=True)
     top, stretch = model.get_layer("predictions"), 2 / (scores - scores.mean(axis=0)).std()
     top.kernel.assign(top.kernel * stretch)

@@ -3,7 +3,7 @@
 The steps are read from the Dockerfile and carried out in chroots that stand for its stages; a stage that begins
 `FROM python:3.12-slim-trixie` begins here with a minimal Debian trixie and that release's own Python. Then the command
 of the last stage runs as its container would, under its user without any capability, on a read-only root with an empty
-/tmp, until it has answered /readyz and a picture and has ended on SIGTERM. Needs debootstrap and a network.
+/tmp, until it has answered /readyz and an image and has ended on SIGTERM. Needs debootstrap and a network.
 """
 
 import argparse
@@ -186,7 +186,7 @@ class Build:
                 shutil.copy2(origin, place)
 
 
-def picture() -> bytes:
+def encoded_image() -> bytes:
     """Paint a PNG of 120 x 90 pixels, a gradient, with nothing but the standard library."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -236,7 +236,7 @@ def serve(stage: Stage) -> None:
         say(f"ready after {time.monotonic() - begin:.1f} s as {stage.user} on a read-only root")
         subprocess.run(stage.run(stage.health), check=True)
         say("the health check passes")
-        request = urllib.request.Request(f"{address}/v1/classify", picture(), {"Content-Type": "image/png"})
+        request = urllib.request.Request(f"{address}/v1/classify", encoded_image(), {"Content-Type": "image/png"})
         with urllib.request.urlopen(request, timeout=30) as response:
             answer = json.load(response)
         assert answer["predictions"], answer

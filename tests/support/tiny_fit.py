@@ -48,20 +48,20 @@ def write(folder: Path, *, per_class: int = 40) -> None:
     random = np.random.default_rng(5)
     for channel, name in enumerate(("red", "green", "blue")):
         for number in range(per_class):
-            picture = random.integers(0, 128, (24, 24, 3), dtype=np.uint8)
-            picture[..., channel] += 100
-            _save(picture, folder / "colours" / "train" / name / f"{number}.png")
+            image = random.integers(0, 128, (24, 24, 3), dtype=np.uint8)
+            image[..., channel] += 100
+            _save(image, folder / "colours" / "train" / name / f"{number}.png")
     for axis, name in enumerate(("across", "down")):
         for number in range(per_class):
             row = random.integers(0, 256, (16, 3), dtype=np.uint8)
-            picture = np.broadcast_to(np.expand_dims(row, 1 - axis), (16, 16, 3)).copy()
-            _save(picture, folder / "stripes" / "train" / name / f"{number}.png")
+            image = np.broadcast_to(np.expand_dims(row, 1 - axis), (16, 16, 3)).copy()
+            _save(image, folder / "stripes" / "train" / name / f"{number}.png")
 
 
 def load(folder: Path) -> list[Dataset]:
     return [load_dataset(task.data, folder / task.data.path) for task in network().tasks]
 
 
-def _save(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> None:
+def _save(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path)

@@ -26,7 +26,7 @@ from training.recipes.data import DatasetSpec
 from training.runtime.context import RunContext
 from training.train import run
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("training_runs")]
+pytestmark = pytest.mark.timeout(300)
 
 
 def head_of(artifact: ClassifierArtifact) -> bytes:

@@ -15,7 +15,7 @@ from tests.support import colour_dataset
 from tests.support.training_workspace import FirstRun
 from training import __main__ as command
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("training_runs")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import Browser, Request, expect
 
 from tests.support.browser import needs_chromium, visit_page
 
-pytestmark = [*needs_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = needs_chromium
 
 
 def test_photo_is_classified_like_a_file(chromium: Browser, address: str) -> None:

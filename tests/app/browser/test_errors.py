@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Route, expect
 from tests.support.browser import Visit, image_file, needs_chromium, visit_page
 from tests.support.processes import TINY_SERVER, free_port, get, server
 
-pytestmark = [*needs_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = needs_chromium
 
 
 def test_requests_to_a_busy_server_are_repeated_until_they_succeed(chromium: Browser, tiny_store: Path) -> None:

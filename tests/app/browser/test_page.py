@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.support.browser import Visit, broken_file, image_file, needs_chromium, visit_page
 
-pytestmark = [*needs_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = needs_chromium
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_copied_curl_command_gives_the_same_result(chromium: Browser, address: s
         command = visit.page.evaluate("navigator.clipboard.readText()")
         item.locator(".copy-curl").click()  # again, before the button has its label back
         expect(item.locator(".copy-curl")).to_have_text("Copy as curl")
-    answer = json.loads(subprocess.run(shlex.split(command), cwd=tmp_path, capture_output=True, check=True).stdout)
-    for shown, returned in zip(copied["results"], answer["results"], strict=True):
+    response = json.loads(subprocess.run(shlex.split(command), cwd=tmp_path, capture_output=True, check=True).stdout)
+    for shown, returned in zip(copied["results"], response["results"], strict=True):
         assert (shown["model"], shown["version"]) == (returned["model"], returned["version"])
         assert shown["predictions"][:5] == returned["predictions"]
 

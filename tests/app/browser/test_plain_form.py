@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.browser import broken_file, image_file, needs_chromium, visit_page
 
-pytestmark = [*needs_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = needs_chromium
 
 
 def test_upload_shows_the_image_and_five_classes(chromium: Browser, address: str) -> None:
@@ -42,9 +42,9 @@ def test_error_is_shown_on_the_page(chromium: Browser, address: str) -> None:
     with visit_page(chromium, address, java_script_enabled=False, expected="status of 422") as visit:
         visit.page.get_by_label("tones, version 1", exact=True).check()
         visit.choose(broken_file())
-        with visit.page.expect_response(lambda response: response.request.method == "POST") as answer:
+        with visit.page.expect_response(lambda response: response.request.method == "POST") as response:
             visit.page.get_by_role("button", name="Classify").click()
-        assert answer.value.status == 422
+        assert response.value.status == 422
         expect(visit.page.get_by_role("alert")).to_contain_text("cannot be decoded")
         expect(visit.page.get_by_label("tones, version 1", exact=True)).to_be_checked()
 

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Response, expect
 
 from tests.support.browser import broken_file, image_file, needs_chromium, visit_page
 
-pytestmark = [*needs_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = needs_chromium
 
 _MAX_PAGE_BYTES = 100_000
 _MAX_FIRST_PAINT_MS = 500

@@ -22,7 +22,7 @@ from app.page.examples import EXAMPLES
 from models.artifacts.store import DEFAULT_STORE
 from tests.support.encoded_images import encoded
 from tests.support.paths import ROOT
-from tests.support.processes import TINY_SERVER, free_port, get, post, server
+from tests.support.processes import TINY_SERVER, free_port, get, post, server, server_in_new_interpreter
 from tests.support.raw_http import connected, head, read_answer
 
 IMAGE = encoded("green", "JPEG", (640, 480))
@@ -34,7 +34,7 @@ SHIPPED = pytest.mark.skipif(
 
 
 def test_new_process_classifies_an_image_and_exits_with_0_on_sigterm(tiny_store: Path) -> None:
-    with server(TINY_SERVER, False, APP_STORE=str(tiny_store)) as process:
+    with server_in_new_interpreter(TINY_SERVER, APP_STORE=str(tiny_store)) as process:
         assert post(process.address(), IMAGE).json["predictions"][0]["label"] == "green"
         process.terminate()
         assert process.exit_code() == 0
@@ -186,7 +186,7 @@ def test_missing_keys_file_stops_startup_with_one_line(tmp_path: Path) -> None:
 
 @SHIPPED
 def test_shipped_server_classifies_uploads_and_its_examples() -> None:
-    with server("app", False) as process:
+    with server_in_new_interpreter("app") as process:
         address = process.address(100)
         answer = httpx.post(
             f"{address}/v1/classify", files={"file": ("photo.jpg", IMAGE, "image/jpeg")}, timeout=20

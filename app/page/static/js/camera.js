@@ -22,7 +22,7 @@ export class Camera {
     this.video = this.find("video");
     this.session = null; // identity of the current open() call; results of earlier calls are ignored
     this.live = null; // AbortController of the live classification, if it runs
-    this.answer = null;
+    this.response = null;
     opener.addEventListener("click", () => this.session ?? this.open());
     this.find("#close-camera").addEventListener("click", () => this.close());
     this.find("#take-photo").addEventListener("click", async () => onPhoto(await this.frame()));
@@ -64,7 +64,7 @@ export class Camera {
     this.setUsable(false);
     release(this.video.srcObject);
     this.video.srcObject = null;
-    this.answer = null;
+    this.response = null;
     this.show();
     this.section.hidden = true;
     this.opener.setAttribute("aria-expanded", "false");
@@ -92,8 +92,8 @@ export class Camera {
       try {
         const frame = await this.frame();
         const { models, key } = this.settings;
-        const answer = await classify(frame, { root: this.root, models, topK: TOP_K, key, signal });
-        this.answer = answer;
+        const response = await classify(frame, { root: this.root, models, topK: TOP_K, key, signal });
+        this.response = response;
         this.show();
         this.showRate(rate(times));
       } catch (problem) {
@@ -106,7 +106,7 @@ export class Camera {
   }
 
   show() {
-    this.find("#live-results").replaceChildren(...(this.answer ? predictionElements(this.answer, this.settings, this.root) : []));
+    this.find("#live-results").replaceChildren(...(this.response ? predictionElements(this.response, this.settings, this.root) : []));
   }
 
   /** @returns {Promise<File>} the current frame as a JPEG */

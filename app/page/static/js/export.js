@@ -24,17 +24,17 @@ export function allAsJson(items) {
   return JSON.stringify(items.filter((item) => item.isFinished).map(record), null, 2);
 }
 
-function record({ file, answer, problem }) {
-  if (answer) return { file: file.name, ...answer };
+function record({ file, response, problem }) {
+  if (response) return { file: file.name, ...response };
   return { file: file.name, error: { status: problem.status, code: problem.code, detail: problem.message } };
 }
 
 /** One line per predicted class, and one per failed item. */
 export function allAsCsv(items) {
   const lines = [["file", "model", "version", "rank", "label", "score", "error"]];
-  for (const { file, answer, problem } of items.filter((item) => item.isFinished)) {
+  for (const { file, response, problem } of items.filter((item) => item.isFinished)) {
     if (problem) lines.push([file.name, "", "", "", "", "", problem.message]);
-    for (const { model, version, predictions } of answer?.results ?? []) {
+    for (const { model, version, predictions } of response?.results ?? []) {
       predictions.forEach(({ label, score }, i) => lines.push([file.name, model, version, i + 1, label, score, ""]));
     }
   }

@@ -22,7 +22,7 @@ export class History {
 
   /** @param {string | null} thumbnail  data URI */
   add(item, thumbnail) {
-    const results = item.answer.results.map(({ model, version, predictions: [{ label, score }] }) => ({ model, version, label, score }));
+    const results = item.response.results.map(({ model, version, predictions: [{ label, score }] }) => ({ model, version, label, score }));
     this.save([{ name: item.file.name, thumbnail, results }, ...this.entries].slice(0, MAX_ENTRIES));
   }
 

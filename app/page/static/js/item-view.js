@@ -32,7 +32,7 @@ export function itemView(item, { settings, root, onRetry, onRemove }) {
   find(".copy-json").addEventListener("click", (event) => copy(asJson(item), event.currentTarget));
 
   const showOutcome = () => {
-    if (item.answer) find(".outcome").replaceChildren(...predictionElements(item.answer, settings, root), small(timing(item.answer)));
+    if (item.response) find(".outcome").replaceChildren(...predictionElements(item.response, settings, root), small(timing(item.response)));
     else if (item.problem) find(".outcome").replaceChildren(notice(item.problem.message));
     else find(".outcome").replaceChildren();
   };

@@ -17,7 +17,7 @@ export class Item extends EventTarget {
   /** Start again, optionally with other models. */
   reset(models = this.models) {
     this.models = models;
-    return this.set({ state: "waiting", progress: 0, answer: null, problem: null, seconds: 0 });
+    return this.set({ state: "waiting", progress: 0, response: null, problem: null, seconds: 0 });
   }
 
   set(values) {

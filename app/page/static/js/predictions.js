@@ -13,12 +13,12 @@ export function percent(score) {
 }
 
 /** @returns {HTMLElement[]} one element per model */
-export function predictionElements(answer, settings, root) {
-  return answer.results.map((result) => resultElement(result, settings, root));
+export function predictionElements(response, settings, root) {
+  return response.results.map((result) => resultElement(result, settings, root));
 }
 
 function resultElement(result, settings, root) {
-  const element = clone("answer-template");
+  const element = clone("response-template");
   element.querySelector(".verdict").textContent = verdict(result, settings.threshold);
   element.classList.toggle("unsure", result.predictions[0].score < settings.threshold);
   const name = `${result.model}, version ${result.version}`;

@@ -45,7 +45,7 @@ export class Uploads {
     item.set({ state: "sending", progress: 0 });
     try {
       const onProgress = (progress) => item.set({ progress });
-      const answer = await classify(item.file, {
+      const response = await classify(item.file, {
         root: this.root,
         models: item.models,
         topK: TOP_K,
@@ -53,7 +53,7 @@ export class Uploads {
         signal,
         onProgress,
       });
-      item.set({ state: "done", answer });
+      item.set({ state: "done", response });
     } catch (problem) {
       if (signal.aborted) return;
       if (problem.isBusy && (job.attemptsLeft -= 1) > 0) {

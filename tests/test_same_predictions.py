@@ -1,4 +1,4 @@
-"""The same image through every endpoint and through the command: the same probabilities and the same class."""
+"""Every endpoint and the command predict the same probabilities and the same class for the same image."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.support.processes import server
 Probabilities = dict[str, float]
 
 MODEL = "colours"
-TREES = "trees"  # its probabilities jump if features differ by rounding only
+TREES = "trees"  # its probabilities are not continuous: rounding of features can change them much
 EVERY_CLASS = len(CLASSES)
 EXACT = 1e-5  # tolerance of probabilities
 PAGE = 6e-5  # tolerance on the page, which shows four digits
 
 
 def scene(height: int, width: int, seed: int) -> Pixels:
-    """Draw soft shapes of all colours under fine noise, uint8 [height, width, 3]."""
+    """Return smooth colour gradients with fine noise: uint8 [height, width, 3]."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (3, 4, 3), dtype=np.uint8))
     soft = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float32)
@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(network_store: Store) -> Iterator[httpx.Client]:
-    """Yield the client of a server with the same network and as many threads as the command in this process."""
+    """Yield a client of a server that has the same network and number of threads as the command in this process."""
     settings = {"APP_STORE": str(network_store.root), "APP_DEFAULT_MODEL": MODEL, "APP_THREADS": "1"}
     with server("app", **settings) as started, httpx.Client(base_url=started.address()) as ready:
         yield ready
@@ -82,7 +82,7 @@ def client(network_store: Store) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def expected(network_store: Store, folder: Path) -> dict[str, Probabilities]:
-    """Return what the command predicts for each image alone: in batches of one, like a single request."""
+    """Return the predictions of the command for each image in a batch of one, like a single request."""
     return {name: classify_with_command(network_store, folder / name, "--model", MODEL)[name] for name in IMAGES}
 
 
@@ -130,7 +130,7 @@ def classify_zip(client: httpx.Client, image: bytes) -> Probabilities:
 
 
 def infer(client: httpx.Client, tensor: dict[str, Any], data: Any) -> Probabilities:
-    """Infer by V2: bytes are sent as binary data after the JSON and returned so, other data as JSON."""
+    """Send a V2 inference request; `bytes` are sent and returned as binary data, other data as JSON."""
     path, outputs = f"/v2/models/{MODEL}/infer", [{"name": "probabilities"}]
     if not isinstance(data, bytes):
         document = checked(client.post(path, json={"inputs": [{**tensor, "data": data}], "outputs": outputs})).json()
@@ -185,7 +185,7 @@ def most_likely(probabilities: Probabilities) -> str:
 
 
 def test_predictions_of_the_images_differ(expected: dict[str, Probabilities]) -> None:
-    """Otherwise an endpoint that mixes them up would pass."""
+    """Check that the other tests would notice an endpoint that confuses images."""
     rows = [tuple(round(probabilities[label], 3) for label in CLASSES) for probabilities in expected.values()]
     assert len(set(rows)) == len(IMAGES)
     assert all(0.3 < max(row) < 0.999 for row in rows)
@@ -216,7 +216,7 @@ def test_command_with_a_server_predicts_the_same(
 def test_images_of_one_batch_get_the_same_predictions_as_alone(
     client: httpx.Client, network_store: Store, folder: Path, model: str
 ) -> None:
-    """Rounding depends on the size of a batch: the class stays the same, and except for trees the probabilities."""
+    """Check the class and, except for trees, the probabilities: the batch size changes the rounding."""
     together = {
         "the command": classify_with_command(network_store, folder, "--model", model),
         "the command with a server": classify_with_command(
@@ -224,9 +224,9 @@ def test_images_of_one_batch_get_the_same_predictions_as_alone(
         ),
         "one request": classify_batch(client, IMAGES, model),
     }
-    for way, predictions in together.items():
+    for source, predictions in together.items():
         for name, image in IMAGES.items():
             alone = by_label(classify(client, model, content=image))
-            assert most_likely(predictions[name]) == most_likely(alone), f"{way} classifies {name} differently"
+            assert most_likely(predictions[name]) == most_likely(alone), f"{source} classifies {name} differently"
             if model != TREES:
-                assert predictions[name] == pytest.approx(alone, abs=EXACT), way
+                assert predictions[name] == pytest.approx(alone, abs=EXACT), source

@@ -1,4 +1,4 @@
-"""An app on the tiny store, in this process, with its real lifespan."""
+"""Fixtures that run an app on the tiny store in this process with its real lifespan."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def serve(make_app: Callable[..., FastAPI], engines: dict[str, ColourEngine]) ->
         async with running(make_app(**settings)) as client:
             await eventually(lambda: is_ready(client))
             for engine in engines.values():
-                engine.forget()
+                engine.reset()
             try:
                 yield client
             finally:
                 for engine in engines.values():
-                    engine.go.set()
+                    engine.unblocked.set()
 
     return run
 
@@ -74,7 +74,7 @@ async def own_client(serve: Serve) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="module")
 async def client(tiny_store: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """Return a client of an app that the tests of a module share: its decode workers start only once.
+    """Return a client of an app that the tests of a module share, so that its decode workers start only once.
 
     Tests that control the engine, read metrics or change the app take `own_client` or `serve`.
     """

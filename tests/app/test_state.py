@@ -27,6 +27,6 @@ async def test_draining_rejects_new_requests_and_finishes_accepted_ones(serve: S
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/")).status_code == 503
         assert state.lifecycle.requests_in_flight == 1
-        engine.go.set()
+        engine.unblocked.set()
         assert (await accepted).status_code == 200
         assert state.lifecycle.requests_in_flight == 0

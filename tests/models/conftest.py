@@ -21,5 +21,5 @@ def own_store(network_store: Store, tmp_path: Path) -> Store:
 @pytest.fixture(scope="session")
 def inception() -> Any:
     """Return InceptionV3 at its smallest size, which takes seconds to build; each test sets its own weights."""
-    networks.build("small_cnn", 32, {})  # so that Keras's numbering of layers does not begin at 0
+    networks.build("small_cnn", 32, {})  # so that Keras does not number the layers from 0
     return networks.build("inception_v3", 75, TOPS)

@@ -25,12 +25,12 @@ def extractor() -> Extractor:
 
 def engine_batches(extractor: Extractor) -> list[int]:
     assert isinstance(extractor.engine, ColourEngine)
-    return extractor.engine.sizes
+    return extractor.engine.batch_sizes
 
 
 def head_batches(classifier: Classifier) -> list[int]:
     assert isinstance(classifier.head.estimator, CountingHead)
-    return classifier.head.estimator.sizes
+    return classifier.head.estimator.call_sizes
 
 
 # --- batches

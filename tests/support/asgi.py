@@ -1,4 +1,4 @@
-"""The app in this process, with its real lifespan, and what tests ask of it."""
+"""Running the app in this process with its real lifespan, and requests and queries that tests need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _QUEUE_DEPTH = 'classifier_queue_depth{extractor="near_net"}'
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Return a client of an app whose lifespan has begun, ready or not."""
+    """Run an app and yield its client as soon as the lifespan has started, even if the app is not ready yet."""
     async with LifespanManager(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
@@ -46,10 +46,10 @@ async def metric_value(client: httpx.AsyncClient, name: str) -> float:
 async def wait_for_queued(client: httpx.AsyncClient, images: int) -> None:
     """Wait until this many images are queued for `near_net`."""
 
-    async def holds() -> bool:
+    async def is_queued() -> bool:
         return await metric_value(client, _QUEUE_DEPTH) == images
 
-    await eventually(holds)
+    await eventually(is_queued)
 
 
 async def unreadable_body() -> AsyncIterator[bytes]:
@@ -66,8 +66,8 @@ def post_image(client: httpx.AsyncClient, image: bytes, **headers: str) -> async
 async def block_engine(
     engine: ColourEngine, client: httpx.AsyncClient, image: bytes, path: str = "/v1/classify", **headers: str
 ) -> asyncio.Task[httpx.Response]:
-    """Start a request whose batch stays in the engine until `engine.go` is set."""
-    engine.go.clear()
+    """Start a request whose batch stays in the engine until `engine.unblocked` is set."""
+    engine.unblocked.clear()
     request = asyncio.create_task(client.post(path, content=image, headers=headers))
-    await asyncio.to_thread(engine.began.acquire)
+    await asyncio.to_thread(engine.batch_started.acquire)
     return request

@@ -56,7 +56,7 @@ def recipe(**parts: Any) -> Recipe:
 
 
 def write(folder: Path, *, train: int = 40, test: int = 20, classes: Sequence[str] = CLASSES) -> Path:
-    """Write FOLDER/SPLIT/CLASS/NUMBER.png: `train` and `test` images of each class, no two of them equal."""
+    """Write FOLDER/SPLIT/CLASS/NUMBER.png: `train` and `test` images of each class, all different."""
     random = np.random.default_rng(3)
     for split, count in (("train", train), ("test", test)):
         for name in classes:

@@ -16,7 +16,7 @@ _WARM_UPS = 1
 """Batches that a server runs before it is ready; delays and failures begin after them."""
 _TIMEOUT_S = 60
 FEATURES = 12
-"""Length of a feature vector: three colours for each cell of a 2 x 2 grid."""
+"""Length of a feature vector: the three colour channels of each cell of a 2 x 2 grid."""
 
 
 @dataclass
@@ -25,18 +25,18 @@ class ColourEngine:
 
     Attributes:
         name: engine and precision, as manifests name them.
-        go: batches wait while this is cleared.
-        began: released at the beginning of each batch.
-        sizes: the number of images in each batch so far.
+        unblocked: batches wait while this is cleared.
+        batch_started: released when a batch starts.
+        batch_sizes: the number of images in each batch so far.
         delay_s: how long each batch takes, after the warm-up.
         fails: every batch after the warm-up raises.
         broken: every batch raises.
     """
 
     name: str = "fixture:float32"
-    go: threading.Event = field(default_factory=threading.Event)
-    began: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    sizes: list[int] = field(default_factory=list)
+    unblocked: threading.Event = field(default_factory=threading.Event)
+    batch_started: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    batch_sizes: list[int] = field(default_factory=list)
     delay_s: float = 0
     fails: bool = False
     broken: bool = False
@@ -44,18 +44,18 @@ class ColourEngine:
     shares_cores: bool = False
 
     def __post_init__(self) -> None:
-        self.go.set()
+        self.unblocked.set()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget the batches so far, such as those that warmed the engine up."""
-        self.sizes.clear()
-        while self.began.acquire(blocking=False):
+        self.batch_sizes.clear()
+        while self.batch_started.acquire(blocking=False):
             pass
 
     @property
-    def images(self) -> int:
-        """The number of images in all batches so far."""
-        return sum(self.sizes)
+    def image_count(self) -> int:
+        """Return the number of images in all batches so far."""
+        return sum(self.batch_sizes)
 
     @property
     def concurrent(self) -> Runner:
@@ -69,10 +69,10 @@ class ColourEngine:
 
     def run(self, batch: Pixels) -> Outputs:
         """Compute `pooled`, float32 [n, FEATURES], and `colour`, float32 [n, 4], of uint8 [n, size, size, 3]."""
-        self.sizes.append(len(batch))
-        self.began.release()
-        assert self.go.wait(_TIMEOUT_S), "a test did not set `go` again"
-        is_warm = len(self.sizes) > _WARM_UPS
+        self.batch_sizes.append(len(batch))
+        self.batch_started.release()
+        assert self.unblocked.wait(_TIMEOUT_S), "a test did not set `unblocked` again"
+        is_warm = len(self.batch_sizes) > _WARM_UPS
         if self.broken or (self.fails and is_warm):
             raise ZeroDivisionError("the engine is broken")
         if is_warm and self.delay_s:

@@ -1,4 +1,4 @@
-"""Noisy images of one colour each, as arrays: the training data of every tiny classifier."""
+"""Noisy images of one colour each, as arrays; the tiny classifiers are trained on them."""
 
 from __future__ import annotations
 

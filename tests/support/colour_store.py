@@ -1,4 +1,4 @@
-"""Stores that are small but complete: fitted heads, golden outputs and cards, on extractors of any engine."""
+"""Small but complete stores: fitted heads, golden outputs and cards, on extractors of any engine."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def load_models(
     *,
     engines: Mapping[str, ColourEngine],
 ) -> Catalog:
-    """Do what `models.artifacts.catalog.load` does, with these engines by the names of the extractors."""
+    """Load a catalog like `models.artifacts.catalog.load`, with an engine for each extractor name."""
     store = Store(settings.store, hidden)
     loaded = {extractor.manifest.name: extractor for extractor in before.extractors} if before else {}
     extractors = {

@@ -1,6 +1,6 @@
-"""`python -m tests.support.contract`: Schemathesis against a server process, set by contract.toml; `make contract`.
+"""`python -m tests.support.contract`: run Schemathesis with contract.toml against a server process; `make contract`.
 
-Further options are those of `st run`, such as `--max-examples 500` or `--seed 2`.
+Accepts the options of `st run`, such as `--max-examples 500` or `--seed 2`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from schemathesis.cli import schemathesis
-
 from tests.support import colour_store
 from tests.support.processes import server
 
@@ -18,12 +16,14 @@ CONFIG = Path(__file__).with_suffix(".toml")
 
 
 def arguments(address: str, *options: str) -> list[str]:
-    """The command line of a run against the server at `address`."""
+    """Return the command line of a run against the server at `address`."""
     return ["--config-file", str(CONFIG), "run", f"{address}/openapi.json", *options]
 
 
 def main(*options: str) -> None:
-    """Run, print how many cases there were and what was found, and exit with 1 if there was anything."""
+    """Run Schemathesis, print the number of cases and the failures, and exit with 1 after failures."""
+    from schemathesis.cli import schemathesis  # takes seconds, which tests that only need the arguments are spared
+
     with tempfile.TemporaryDirectory() as folder:
         colour_store.build(Path(folder))
         with server("tests.support.tiny_server", APP_STORE=folder) as started:

@@ -1,4 +1,4 @@
-"""Rules that a schema cannot express: which bytes are an image, and which parameters exclude each other."""
+"""Rules that a schema cannot express: valid image bytes, and parameters that exclude each other."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ schemathesis.openapi.media_type("image/*", IMAGES)
 
 @schemathesis.hook
 def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:
-    """`version` is of the one model that is named: beside several, or beside `NAME@VERSION`, it is refused."""
+    """Drop cases that the server rejects: `version` together with several models or with `NAME@VERSION`."""
     query = case.query or {}
     return "version" not in query or not {"@", ","} & set(str(query.get("model", "")))

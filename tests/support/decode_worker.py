@@ -1,4 +1,4 @@
-"""Decode processes for tests: used without an event loop, or with modified parts."""
+"""Decode worker processes for tests: used without an event loop, or with patched parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from models.arrays import Pixels
-from models.decoding import protocol as wishes
+from models.decoding import protocol
 from models.decoding.limits import DEFAULT_LIMITS, Limits
 from models.decoding.protocol import (
     INLINE,
@@ -29,87 +29,95 @@ from tests.support.paths import ROOT
 
 WAIT_S = 60
 SPECS = (PreprocessSpec(size=96, source=32, crop="center"), PreprocessSpec(size=64, crop="none"))
-Start = Callable[[socket.socket, IO[bytes]], "subprocess.Popen[bytes]"]
+StartWorker = Callable[[socket.socket, IO[bytes]], "subprocess.Popen[bytes]"]
+"""Start a worker on its end of a socket pair and on the shared memory."""
 
 
-class Decoder:
-    """One process, and our end of its connection."""
+class WorkerConnection:
+    """A worker process, the socket to it and the memory shared with it."""
 
-    def __init__(self, start: Start) -> None:
-        """Start it, and wait until it is ready."""
-        self.end, its = socket.socketpair()
-        self.end.settimeout(WAIT_S)
-        with its, wishes.create_shared_memory(1) as memory:
+    def __init__(self, start: StartWorker) -> None:
+        """Start the process, and wait until it is ready."""
+        self.socket, worker_socket = socket.socketpair()
+        self.socket.settimeout(WAIT_S)
+        with worker_socket, protocol.create_shared_memory(1) as memory:
             self.memory = mmap.mmap(memory.fileno(), 0)
-            self.process = start(its, memory)
+            self.process = start(worker_socket, memory)
         assert self.receive() == (READY, b"")
 
-    def send(self, wish: DecodeRequest, data: bytes, place: int = INLINE) -> None:
-        self.end.sendall(REQUEST_PREFIX.pack(len(wish.header), len(data), place) + wish.header + data)
+    def send(self, request: DecodeRequest, data: bytes, offset: int = INLINE) -> None:
+        """Send a request; the response goes to `offset` in the shared memory, or through the socket."""
+        self.socket.sendall(REQUEST_PREFIX.pack(len(request.header), len(data), offset) + request.header + data)
 
     def receive(self) -> tuple[ResponseHeader, bytes]:
-        """The next answer; raises EOFError if the process has ended."""
-        header, body = RESPONSE_PREFIX.unpack(self._read(RESPONSE_PREFIX.size))
-        return json.loads(self._read(header)), self._read(body)
+        """Read the next response; raises EOFError if the process has ended."""
+        header_bytes, body_bytes = RESPONSE_PREFIX.unpack(self._read(RESPONSE_PREFIX.size))
+        return json.loads(self._read(header_bytes)), self._read(body_bytes)
 
-    def ask(self, wish: DecodeRequest, data: bytes) -> bytes:
-        """What came of it; raises what the process raised, and EOFError if it has ended."""
-        place = 0 if 0 < wish.response_bytes <= SLOT_BYTES else INLINE
-        self.send(wish, data, place)
+    def exchange(self, request: DecodeRequest, data: bytes) -> bytes:
+        """Send a request and return the body of its response.
+
+        Raises:
+            EOFError: The process has ended.
+            Exception: The error that the worker reported.
+        """
+        offset = 0 if 0 < request.response_bytes <= SLOT_BYTES else INLINE
+        self.send(request, data, offset)
         header, body = self.receive()
-        wishes.raise_for_error(header)
+        protocol.raise_for_error(header)
         assert header["seconds"] >= 0
-        return body if place == INLINE else self.memory[: wish.response_bytes]
+        return body if offset == INLINE else self.memory[: request.response_bytes]
 
     def prepare(
         self,
         data: bytes,
         specs: Sequence[PreprocessSpec] = SPECS,
         limits: Limits = DEFAULT_LIMITS,
-        most: int | None = None,
+        max_pixels: int | None = None,
     ) -> dict[PreprocessSpec, Pixels]:
-        wanted = tuple({spec.resize_spec for spec in specs})
-        made = split_buffer(self.ask(DecodeRequest(wanted, limits, most), data), wanted)
-        return {spec: made[spec.resize_spec] for spec in specs}
+        """Decode an image and resize it by each of the specs."""
+        resize_specs = tuple({spec.resize_spec for spec in specs})
+        arrays = split_buffer(self.exchange(DecodeRequest(resize_specs, limits, max_pixels), data), resize_specs)
+        return {spec: arrays[spec.resize_spec] for spec in specs}
 
     def thumbnail(self, data: bytes, side: int) -> bytes:
-        return self.ask(DecodeRequest((), DEFAULT_LIMITS, thumbnail_side=side), data)
+        return self.exchange(DecodeRequest((), DEFAULT_LIMITS, thumbnail_side=side), data)
 
     def _read(self, size: int) -> bytes:
         data = bytearray()
         while len(data) < size:
             try:
-                more = self.end.recv(size - len(data))
+                piece = self.socket.recv(size - len(data))
             except ConnectionResetError:
-                more = b""
-            if not more:
+                piece = b""
+            if not piece:
                 raise EOFError
-            data += more
+            data += piece
         return bytes(data)
 
 
 @contextmanager
-def started(start: Start = wishes.spawn) -> Iterator[Decoder]:
-    """A process that ends with the test."""
-    decoder = Decoder(start)
+def running_worker(start: StartWorker = protocol.spawn) -> Iterator[WorkerConnection]:
+    """Run a worker until the block ends."""
+    worker = WorkerConnection(start)
     try:
-        yield decoder
+        yield worker
     finally:
-        decoder.end.close()
-        decoder.memory.close()
-        decoder.process.kill()
-        decoder.process.wait(WAIT_S)
+        worker.socket.close()
+        worker.memory.close()
+        worker.process.kill()
+        worker.process.wait(WAIT_S)
 
 
-def changed(change: str) -> Start:
-    """How to start processes in which this is done first."""
-    code = f"from models.decoding import worker\n{change}\nworker.main()"
+def patched_worker(patch: str) -> StartWorker:
+    """Return a function that starts workers which run the code `patch` first; `worker` is the worker's module."""
+    code = f"from models.decoding import worker\n{patch}\nworker.main()"
 
-    def start(end: socket.socket, memory: IO[bytes]) -> subprocess.Popen[bytes]:
+    def start(worker_socket: socket.socket, memory: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-c", code, str(memory.fileno())],
-            stdin=end.fileno(),
-            stdout=end.fileno(),
+            stdin=worker_socket.fileno(),
+            stdout=worker_socket.fileno(),
             stderr=subprocess.DEVNULL,
             pass_fds=[memory.fileno()],
             cwd=ROOT,
@@ -119,13 +127,13 @@ def changed(change: str) -> Start:
 
 
 def children(pid: int | str = "self") -> set[int]:
-    """Processes that a process has started and that have not been waited for."""
-    listed = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
-    return {int(child) for each in listed for child in each.read_text(encoding="ascii").split()}
+    """Return the ids of the child processes of a process, including those that have ended and were not waited for."""
+    files = (task / "children" for task in Path(f"/proc/{pid}/task").iterdir())
+    return {int(child) for file in files for child in file.read_text(encoding="ascii").split()}
 
 
-def runs(pid: int) -> bool:
-    """Whether a process has not ended, waited for or not."""
+def is_running(pid: int) -> bool:
+    """Return True if a process exists and is no zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     except (FileNotFoundError, ProcessLookupError):
@@ -134,9 +142,9 @@ def runs(pid: int) -> bool:
 
 
 def connections() -> int:
-    """How many sockets and pipes this process has open."""
+    """Return the number of sockets and pipes that this process has open."""
     count = 0
-    for each in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # what listed them is closed by now
-            count += str(each.readlink()).startswith(("socket:", "pipe:"))
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself is closed by now
+            count += str(descriptor.readlink()).startswith(("socket:", "pipe:"))
     return count

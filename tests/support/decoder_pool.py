@@ -1,4 +1,4 @@
-"""Processes that decode nothing, but do as they are told, and who asks them."""
+"""A pool of decode workers that follow scripted commands instead of decoding, and jobs for it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from app.decoding.job import DecodeJob, RequestKey
 from app.decoding.pool import WorkerPool
 from app.decoding.worker_process import DecodeWorker
-from models.decoding import protocol as wishes
+from models.decoding import protocol
 from models.decoding.limits import DEFAULT_LIMITS
 from models.decoding.protocol import DecodeRequest, ResponseHeader
-from tests.support.decode_worker import WAIT_S, changed
+from tests.support.decode_worker import WAIT_S, patched_worker
 
-OBEDIENT = changed("""
+SCRIPTED_WORKER = patched_worker("""
 import os, signal, subprocess, time
 
-def answer(wish, data):
+def respond(request, data):
     if data == b"abort":
         os.abort()
     if data == b"kill":
@@ -40,51 +40,51 @@ def answer(wish, data):
         return None, b""
     if data == b"twice":
         os.write(0, worker.RESPONSE_PREFIX.pack(2, 5) + b"{}" + data)
-    if data.startswith(b"large") and wish.max_pixels is not None:
+    if data.startswith(b"large") and request.max_pixels is not None:
         return {"above_threshold": True}, b""
     return {"seconds": 0.0}, data
 
-worker._handle = answer
+worker._handle = respond
 """)
-"""Start one that sends back what it was sent, unless that says something else."""
+"""Start a worker that returns the data it receives, unless the data is one of the commands above."""
 
 
 @dataclass(eq=False)
-class Asked:
-    """A job, and all that was told of it."""
+class SubmittedJob:
+    """A job and the responses it has received; one response is correct."""
 
     data: bytes
     sender: RequestKey = field(default_factory=RequestKey)
-    answers: list[bytes | BaseException] = field(default_factory=list)
+    responses: list[bytes | BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._done = asyncio.Event()
         self.job = DecodeJob(
-            self.sender, DecodeRequest((), DEFAULT_LIMITS), self.data, lambda _, body: self._put(body), self._put
+            self.sender, DecodeRequest((), DEFAULT_LIMITS), self.data, lambda _, body: self._add(body), self._add
         )
 
-    def _put(self, answer: bytes | BaseException) -> None:
-        self.answers.append(answer)
+    def _add(self, response: bytes | BaseException) -> None:
+        self.responses.append(response)
         self._done.set()
 
-    async def answer(self) -> bytes:
-        """The only one; raises it where it is an error."""
+    async def response(self) -> bytes:
+        """Wait for the only response and return it, or raise it if it is an error."""
         await asyncio.wait_for(self._done.wait(), WAIT_S)
-        (answer,) = self.answers
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        (response,) = self.responses
+        if isinstance(response, BaseException):
+            raise response
+        return response
 
 
 @asynccontextmanager
-async def pool_of(most: int = 1, ahead: int = 8, *, warm: bool = True) -> AsyncIterator[WorkerPool]:
-    """Processes that share what they are asked, until the block ends."""
+async def running_pool(max_workers: int = 1, max_jobs: int = 8, *, warm: bool = True) -> AsyncIterator[WorkerPool]:
+    """Run a pool of at most `max_workers` processes with `max_jobs` jobs each until the block ends."""
 
-    def tell(job: DecodeJob, header: ResponseHeader, body: bytes) -> None:
-        wishes.raise_for_error(header)
+    def on_response(job: DecodeJob, header: ResponseHeader, body: bytes) -> None:
+        protocol.raise_for_error(header)
         job.on_done(header, body)
 
-    pool = WorkerPool(most, ahead, tell)
+    pool = WorkerPool(max_workers, max_jobs, on_response)
     try:
         if warm:
             await pool.warm_up()
@@ -93,12 +93,12 @@ async def pool_of(most: int = 1, ahead: int = 8, *, warm: bool = True) -> AsyncI
         await pool.close()
 
 
-def ask(pool: WorkerPool, *images: bytes) -> list[Asked]:
-    asked = [Asked(data) for data in images]
-    for each in asked:
-        pool.submit(each.job)
-    return asked
+def submit_images(pool: WorkerPool, *images: bytes) -> list[SubmittedJob]:
+    submitted = [SubmittedJob(data) for data in images]
+    for image in submitted:
+        pool.submit(image.job)
+    return submitted
 
 
-def processes(pool: WorkerPool) -> list[DecodeWorker]:
+def pool_workers(pool: WorkerPool) -> list[DecodeWorker]:
     return list(pool._workers)

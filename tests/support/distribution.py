@@ -1,6 +1,6 @@
 """Distribution of the tests over the processes of pytest-xdist.
 
-The tests of a file stay in one process, because they share its fixtures, and so do those of a group below.
+The tests of a file run in one process, because they share its fixtures; so do the tests of the groups in `_TOGETHER`.
 `--dist loadgroup` would do that with markers, but pytest-xdist 3.8 ignores them with pytest 9.2 (its issue 1386).
 """
 
@@ -19,8 +19,8 @@ SLOWEST = (
     "tests/models/engines/",
     "tests/app/decoding/",
 )
-"""Groups of files by the beginnings of their paths, in the order in which they start: the slowest first, so that no
-process waits for another at the end."""
+"""Path prefixes of groups of files in the order in which they start: the slowest first, so that all processes finish at
+about the same time."""
 _TOGETHER = SLOWEST[:2]
 
 

@@ -1,4 +1,4 @@
-"""Encoded images that tests upload, valid and broken; their colours are those that the tiny classifiers know."""
+"""Encoded images that tests upload, valid and broken, in the colours that the tiny classifiers recognize."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def decoded_pixels(image: bytes) -> Pixels:
 
 
 def translucent_png(megapixels: int) -> bytes:
-    """Encode a half transparent red as a PNG of some hundred kilobytes: the slowest image to decode for its bytes."""
+    """Encode a half transparent red PNG of a few hundred kilobytes, which takes long to decode for its size."""
     width, height = 1000 * megapixels // 5, 5000
     packer = zlib.compressobj(6)
     row = b"\x00" + bytes((*COLOURS["red"], 200)) * width

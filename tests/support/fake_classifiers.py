@@ -22,10 +22,10 @@ class CountingHead:
     """An estimator that records the number of rows of each call."""
 
     estimator: Estimator
-    sizes: list[int] = field(default_factory=list)
+    call_sizes: list[int] = field(default_factory=list)
 
     def predict_proba(self, features: Floats) -> Any:
-        self.sizes.append(len(features))
+        self.call_sizes.append(len(features))
         return self.estimator.predict_proba(features)
 
 
@@ -44,7 +44,7 @@ def fake_extractor(name: str = "fixture", engine: ColourEngine | None = None, **
 def fake_classifier(extractor: Extractor, name: str = "colours", version: int = 1, **spec: Any) -> Classifier:
     """Return a logistic regression on mean colours or, for the output `colour`, the probabilities themselves.
 
-    `spec` holds the fields of its preprocessing, and `output` if that is not the pooled features.
+    `spec` holds fields of its preprocessing and optionally `output`, the output of the extractor (default: pooled).
     """
     images, labels = colour_images()
     output = spec.pop("output", POOLED)

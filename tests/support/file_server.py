@@ -1,4 +1,4 @@
-"""An HTTP server for downloads that can break off its responses."""
+"""An HTTP server for downloads that can truncate its responses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Served:
-    """A file that is served at any path, how it is served, and the requests so far.
+    """A file that is served at every path, the form of the responses, and the requests so far.
 
     Attributes:
-        content: of the file.
-        breaks_after: number of bytes after which each response breaks off, although it announced more.
+        content: the bytes of the file.
+        breaks_after: number of bytes after which each response is cut off, before its Content-Length.
         ranges: True if the server supports `Range`.
-        status: of the responses.
+        status: the status of the responses.
         requested_ranges: the `Range` header of each request so far.
     """
 

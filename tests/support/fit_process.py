@@ -1,7 +1,4 @@
-"""Runs the tiny fit, and prints its folder and a digest of its weights.
-
-python -m tests.support.fit_process DATA CACHE
-"""
+"""`python -m tests.support.fit_process DATA CACHE`: run the tiny fit, and print its log and a digest of its weights."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from training.network.fit import fit_network
 
 
 def main(data: Path, cache: Path) -> None:
-    # In parts: operations run side by side then, which must not show in the figures.
+    # Parts run operations in parallel, which must not change the results.
     network = tiny_fit.network(parts=2, stop={"measure": "log_loss", "patience": 3})
     result = fit_network(network, 7, tiny_fit.load(data), None, cache, silent, print)
     print(sha256(networks.to_bytes(result.tensors)))

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 
 class Elements(HTMLParser):
-    """Every visible element of a page with its attributes; the content of templates is left out."""
+    """The elements of a page with their attributes, without the content of templates."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

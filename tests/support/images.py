@@ -1,4 +1,4 @@
-"""Encoded images with known pixels; PNG and TIFF are written by hand where Pillow cannot write a variant."""
+"""Encoded images with known pixels, including PNG and TIFF variants that Pillow cannot write."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from models.arrays import Pixels
 from tests.support.paths import SHARED_DATA
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6  # colour types of PNG
-Order = Literal["<", ">"]  # of bytes, as struct writes it
+Order = Literal["<", ">"]  # byte order in the notation of struct
 _SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
 
 
 def shared(name: str) -> Path:
-    """A file of the data that lies beside the project; skips the test where there is none."""
+    """Return the path of a development data file; skip the test if the file is missing."""
     path = SHARED_DATA / name
     if not path.exists():
         pytest.skip(f"needs ../shared/data/{name}, which is not on this machine")
@@ -31,12 +31,12 @@ def shared(name: str) -> Path:
 
 
 def noise(height: int, width: int, seed: int = 0) -> Pixels:
-    """Every sample at random, so that no two rows or columns are alike."""
+    """Return random samples, uint8 [height, width, 3]; all rows and columns differ."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def blocks(height: int = 3, width: int = 4, side: int = 16) -> Pixels:
-    """Draw a chequered image of flat blocks in different colours, which lossy formats keep."""
+    """Return flat blocks of different colours, which lossy formats preserve: uint8 [height * side, width * side, 3]."""
     colours = np.random.default_rng(7).integers(30, 226, (height, width, 3), dtype=np.uint8)
     return colours.repeat(side, axis=0).repeat(side, axis=1)
 
@@ -49,7 +49,7 @@ def encode(pixels: Pixels | Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """One chunk of a PNG."""
+    """Return one chunk of a PNG."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -61,12 +61,12 @@ def png(
     palette: Sequence[tuple[int, int, int]] = (),
     alphas: bytes = b"",
 ) -> bytes:
-    """A PNG of these samples [height, width] or [height, width, samples], none of which is changed on the way."""
+    """Encode samples, [height, width] or [height, width, samples], as a PNG without changing any of them."""
     grid = np.asarray(samples)
     height, width = grid.shape[:2]
     flat = grid.reshape(height, width * _SAMPLES[colour])
-    places = np.arange(bits)[::-1]
-    as_bits = (flat[..., None] >> places & 1).reshape(height, -1).astype(np.uint8)
+    shifts = np.arange(bits)[::-1]
+    as_bits = (flat[..., None] >> shifts & 1).reshape(height, -1).astype(np.uint8)
     rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(as_bits, axis=1))
     extra = b""
     if palette:
@@ -80,7 +80,7 @@ def png(
 
 
 def huge_png(side: int) -> bytes:
-    """Square, of one bit a pixel, in a few kilobytes."""
+    """Return a black square PNG with one bit per pixel, which takes a few kilobytes."""
     rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, GREY, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
@@ -94,7 +94,7 @@ def tiff(
     orientation: int = 1,
     compression: int = 1,
 ) -> bytes:
-    """An uncompressed grey TIFF in this byte order (`<` or `>`), in one strip or in square tiles."""
+    """Return an uncompressed grey TIFF in one strip or in square tiles."""
     height, width = grid.shape
     pixels = grid.astype(grid.dtype.newbyteorder(order)).tobytes()
     parts = [(273, 4, 1), (278, 3, height)] if tile is None else [(322, 3, tile), (323, 3, tile), (324, 4, 1)]
@@ -122,6 +122,6 @@ def tiff(
 
 
 def iso_media(major: bytes, *compatible: bytes) -> bytes:
-    """The first box of an AVIF, HEIC or MP4 file, and some bytes behind it."""
+    """Return the first box of an AVIF, HEIC or MP4 file, followed by 64 zero bytes."""
     box = b"ftyp" + major + bytes(4) + b"".join(compatible)
     return struct.pack(">I", len(box) + 4) + box + bytes(64)

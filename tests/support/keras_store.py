@@ -1,4 +1,4 @@
-"""A tiny store on a real network of 40,000 weights, which TensorFlow builds."""
+"""A tiny store on a real network of 40,000 weights built with TensorFlow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build(root: Path) -> Store:
     extractor = save_extractor(store)
     images, labels = colour_images()
     features = extractor.engine.run(images)[POOLED]
-    for C in (1.0, 2.0):  # noqa: N806 - as scikit-learn calls it
+    for C in (1.0, 2.0):  # noqa: N806 - the name in scikit-learn
         estimator = Logistic(kind="logistic", C=C).fit(features, labels, seed=0)
         save_classifier(store, "colours", estimator, extractor, temperature=1.5)
     save_classifier(store, "trees", XGBoost(kind="xgboost", n_estimators=5).fit(features, labels, seed=0), extractor)

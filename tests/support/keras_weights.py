@@ -1,9 +1,8 @@
-"""Files as keras.applications distributes them, and a server that hands them out.
+"""Weight files in the format of keras.applications, and a server for them.
 
-`inception_v3_weights_tf_dim_ordering_tf_kernels.h5` was written by Keras 2: attributes `layer_names`, `backend`
-and `keras_version`; for each layer, with or without weights, a group of its name with the attribute
-`weight_names`; and in it the tensors as `conv2d_1/kernel:0`. Names end in numbers from 1, and nothing else is
-in the file.
+`inception_v3_weights_tf_dim_ordering_tf_kernels.h5` was written by Keras 2. It has the attributes `layer_names`,
+`backend` and `keras_version`, and for each layer, even without weights, a group with the attribute `weight_names` and
+the tensors, such as `conv2d_1/kernel:0`. Names end in numbers from 1. The file contains nothing else.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ CRANES = {134: "n02012849", 517: "n03126707"}
 
 @dataclass(frozen=True, eq=False)
 class Distributed:
-    """A folder with what Keras distributes, and the network whose weights are in it."""
+    """A folder with the files that Keras distributes, and the network whose weights they contain."""
 
     folder: Path
     network: keras.Model
@@ -52,17 +51,17 @@ class Distributed:
 
 
 def distribute(folder: Path, model: keras.Model) -> Distributed:
-    """Write a network of 1,000 classes as Keras distributes it."""
+    """Write the files of a network of 1,000 classes in the format that Keras distributes."""
     write_weights(model, folder / WEIGHTS_FILE)
     write_index(folder / INDEX_FILE)
     return Distributed(folder, model)
 
 
 def network(seed: int = 0) -> keras.Model:
-    """ImageNet's InceptionV3 with random weights, whose predictions differ between images.
+    """Build ImageNet's InceptionV3 with random weights whose predictions differ between images.
 
-    Its kernels are float16 numbers. Networks that learnt nothing are sensitive: half a digit less, as the store
-    keeps, shifts probabilities of such a one by .04, and would hide what else might be wrong.
+    Its kernels are rounded to float16, the precision of the store: rounding shifts the probabilities of an untrained
+    network by 0.04, which would hide other errors.
     """
     import keras
 
@@ -70,16 +69,16 @@ def network(seed: int = 0) -> keras.Model:
     model = keras.applications.InceptionV3(weights=None)
     normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in normalizations:
-        layer.momentum = 0  # take the statistics of this one batch, so that features are neither huge nor nil
+        layer.momentum = 0  # use the statistics of this one batch, so that features are neither huge nor zero
     images = networks.scale(golden.synthetic_images(299, 16, seed))
     model(images, training=True)
     for layer in normalizations:
         layer.momentum = 0.99
     scores = np.log(np.asarray(model(images, training=False)))
     scores -= scores.mean(axis=1, keepdims=True)
-    top, stretch = model.get_layer("predictions"), 2 / (scores - scores.mean(axis=0)).std()
-    top.kernel.assign(top.kernel * stretch)
-    top.bias.assign(-stretch * scores.mean(axis=0))
+    top, factor = model.get_layer("predictions"), 2 / (scores - scores.mean(axis=0)).std()
+    top.kernel.assign(top.kernel * factor)
+    top.bias.assign(-factor * scores.mean(axis=0))
     for layer in model.layers:
         if hasattr(layer, "kernel"):
             layer.kernel.assign(layer.kernel.numpy().astype(np.float16))
@@ -87,7 +86,7 @@ def network(seed: int = 0) -> keras.Model:
 
 
 def write_weights(model: keras.Model, path: Path) -> None:
-    """Write a model's weights as Keras 2 did."""
+    """Write the weights of a model in the format of Keras 2."""
     with h5py.File(path, "w") as file:
         names = {layer.name: _keras_2_name(layer.name) for layer in model.layers}
         file.attrs["layer_names"] = [name.encode() for name in names.values()]
@@ -102,19 +101,19 @@ def write_weights(model: keras.Model, path: Path) -> None:
 
 
 def write_index(path: Path) -> None:
-    """Write an imagenet_class_index.json of 1,000 entries; two of them are called `crane`, as the real ones are."""
+    """Write an imagenet_class_index.json of 1,000 entries; two are called `crane` as in ImageNet."""
     index = {str(i): [CRANES.get(i, f"n{i:08}"), "crane" if i in CRANES else f"great_thing_{i}"] for i in range(1000)}
     path.write_text(json.dumps(index))
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Hand out the files of a folder: the address, and the paths that were asked for."""
-    asked: list[str] = []
+    """Serve the files of a folder; yield the address and the list of requested paths."""
+    requested_paths: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path.removeprefix("/"))
+            requested_paths.append(self.path.removeprefix("/"))
             super().do_GET()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -124,14 +123,14 @@ def serving(folder: Path) -> Iterator[tuple[str, list[str]]]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
+            yield f"http://127.0.0.1:{server.server_port}", requested_paths
         finally:
             server.shutdown()
             thread.join()
 
 
 def remote(url: str, file: Path) -> RemoteFile:
-    """The URL and the MD5 of a file in a served folder."""
+    """Return the URL and the MD5 of a file in a served folder."""
     return RemoteFile(f"{url}/{file.name}", hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest())
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 
 class Interrupted(BaseException):
-    """Raised in place of a kill; no Exception, so that no code takes it for an error."""
+    """Raised instead of a kill. Not an Exception, so that no error handler catches it."""
 
 
 Watcher = Callable[[str, tuple[Any, ...]], None]

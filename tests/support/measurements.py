@@ -1,4 +1,4 @@
-"""Results of benchmarks, as tests read them."""
+"""Checks of benchmark results."""
 
 from __future__ import annotations
 

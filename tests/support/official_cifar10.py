@@ -1,4 +1,4 @@
-"""Packs images as the official CIFAR-10 archive does: pickles as Python 2 and its numpy wrote them, in a tar.gz."""
+"""Writes images in the format of the official CIFAR-10 archive: a tar.gz of pickles from Python 2 and numpy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
 def batch(pixels: Pixels, labels: Integers, *, fortran: bool = False) -> bytes:
-    """One pickled batch of images uint8 [n, 32, 32, 3]."""
+    """Return one pickled batch of images, uint8 [n, 32, 32, 3]."""
     rows = pixels.transpose(0, 3, 1, 2).reshape(-1, 3072)
     entries = {
         "batch_label": _string(b"training batch"),
@@ -28,7 +28,7 @@ def batch(pixels: Pixels, labels: Integers, *, fortran: bool = False) -> bytes:
 
 
 def meta(names: tuple[str, ...] = CLASSES) -> bytes:
-    """batches.meta."""
+    """Return the file batches.meta."""
     entries = {
         "num_cases_per_batch": _integer(10_000),
         "label_names": _list([_string(name.encode()) for name in names]),
@@ -38,13 +38,13 @@ def meta(names: tuple[str, ...] = CLASSES) -> bytes:
 
 
 def split(count: int, seed: int) -> tuple[Pixels, Integers]:
-    """Random images uint8 [count, 32, 32, 3] of all classes, and their labels."""
+    """Return random images, uint8 [count, 32, 32, 3], and labels of all classes, int64 [count]."""
     random = np.random.default_rng(seed)
     return random.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count, dtype=np.int64)[::-1] % 10
 
 
 def files(train: tuple[Pixels, Integers], test: tuple[Pixels, Integers]) -> dict[str, bytes]:
-    """The files of the archive by name; the training images are spread over five batches."""
+    """Return the files of the archive by name, with the training images in five batches."""
     parts = zip(TRAIN_BATCHES, np.array_split(train[0], 5), np.array_split(train[1], 5), strict=True)
     batches = {name: batch(pixels, labels) for name, pixels, labels in parts}
     return {"batches.meta": meta(), **batches, "test_batch": batch(*test), "readme.html": b"<html>"}
@@ -60,7 +60,7 @@ def archive(path: Path, contents: dict[str, bytes]) -> Path:
     return path
 
 
-# The opcodes are those of `pickletools.dis` on a batch: protocol 2, where a Python 2 str is a BINSTRING.
+# The opcodes come from `pickletools.dis` of a real batch: protocol 2, where a Python 2 str is a BINSTRING.
 
 
 def _pickle(value: bytes) -> bytes:

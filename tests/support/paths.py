@@ -1,4 +1,4 @@
-"""Folders that tests read: the checkout and, where it exists, the development data beside it."""
+"""Folders that tests read: the checkout, and the optional development data next to it."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 """The checkout."""
 SHARED_DATA = ROOT.parent / "shared" / "data"
-"""Development data; absent on a user's machine, where the tests that need it are skipped."""
+"""Development data; tests that need it are skipped where it is missing."""

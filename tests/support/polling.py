@@ -1,4 +1,4 @@
-"""Waiting for a condition that no event announces; the timeout of the test bounds the wait."""
+"""Polling for a condition that no event signals."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Awaitable, Callable
 _INTERVAL_S = 0.01
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until an asynchronous condition is true."""
-    while not await holds():  # noqa: ASYNC110 - the condition lies beyond HTTP, which has no events
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until an asynchronous condition is true; only the timeout of the test ends the wait otherwise."""
+    while not await condition():  # noqa: ASYNC110 - conditions are read over HTTP, which has no events
         await asyncio.sleep(_INTERVAL_S)
 
 
-def wait_until(holds: Callable[[], bool], timeout_s: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
     """Wait until a condition is true; raises AssertionError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline, f"not true within {timeout_s} s"
         time.sleep(_INTERVAL_S)

@@ -26,10 +26,10 @@ _POLL_S = 0.01
 
 
 class ServerProcess:
-    """A server on a free port, and what it has logged."""
+    """A server process and its log."""
 
     def __init__(self, process: ForkedModule | subprocess.Popen[str]) -> None:
-        """Read the log of a process that has just been started."""
+        """Start to read the log of a process."""
         self.process = process
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -45,7 +45,7 @@ class ServerProcess:
         return "".join(self.lines)
 
     def wait_for_log(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
-        """Wait until the log matches; raises AssertionError when the server ends without that."""
+        """Wait until the log matches; raises AssertionError if the server exits first or time runs out."""
         deadline = time.monotonic() + timeout_s
         while True:
             has_ended = not self._reader.is_alive()
@@ -64,7 +64,7 @@ class ServerProcess:
         self.process.terminate()
 
     def exit_code(self, timeout_s: float = 20) -> int:
-        """Wait for the end and return the exit code."""
+        """Wait until the process exits and return its exit code."""
         code = self.process.wait(timeout_s)
         self._reader.join(5)
         return code
@@ -90,7 +90,7 @@ def server(module: str, **variables: str) -> Iterator[ServerProcess]:
 
 @contextmanager
 def server_in_new_interpreter(module: str, **variables: str) -> Iterator[ServerProcess]:
-    """Do the same as users do, which takes two seconds longer."""
+    """Run the same with a new interpreter like a user, which takes two seconds longer."""
     command, environment = [sys.executable, "-m", module], _environment(variables)
     process = ServerProcess(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
     try:
@@ -100,7 +100,7 @@ def server_in_new_interpreter(module: str, **variables: str) -> Iterator[ServerP
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the settings of this process, and with these; a free port unless one is given."""
+    """Return this environment with only these settings; APP_PORT defaults to a free port."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("APP_")}
     return {**kept, "APP_PORT": "0", **variables}
 
@@ -126,12 +126,12 @@ class Answer:
 
 
 def get(address: str, path: str) -> Answer:
-    """GET on a new connection; raises OSError where no server listens."""
+    """Send GET on a new connection; raises OSError if no server listens."""
     return _request(address, "GET", path)
 
 
 def post(address: str, image: bytes) -> Answer:
-    """Classify an image on a new connection; raises OSError where no server listens."""
+    """Classify an image on a new connection; raises OSError if no server listens."""
     return _request(address, "POST", "/v1/classify", image)
 
 

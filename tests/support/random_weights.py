@@ -1,4 +1,4 @@
-"""Weights that differ from those a network starts with."""
+"""Random weights that differ from the initial weights of a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOPS = {"tiny": 5, "cifar": 3}
 
 
 def randomized(tensors: Tensors, seed: int = 0) -> Tensors:
-    """Return other values of the same shapes; variances stay positive."""
+    """Return random tensors of the same shapes and dtypes; variances are positive."""
     random = np.random.default_rng(seed)
     return {
         name: (random.uniform(0.5, 1.5, value.shape) if "variance" in name else random.normal(0, 0.05, value.shape))

@@ -1,4 +1,4 @@
-"""Requests that no client library would send, byte for byte, and whether the server still answers meanwhile."""
+"""Raw HTTP requests that client libraries cannot send, and the latency of /livez meanwhile."""
 
 from __future__ import annotations
 
@@ -16,76 +16,79 @@ _TIMEOUT_S = 60
 
 
 def exchange(address: str, request: bytes | Iterable[bytes], timeout_s: float = _TIMEOUT_S) -> Answer:
-    """Send bytes on a connection of their own, as far as the server takes them, and read the answer."""
+    """Send bytes on a new connection until the server stops reading, and read the response."""
     with connected(address, timeout_s) as connection:
         try:
             for piece in [request] if isinstance(request, bytes) else request:
                 connection.sendall(piece)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it has answered, and takes no more
+            pass  # the server has responded and closed its side
         return read_answer(connection)
 
 
 @contextmanager
 def connected(address: str, timeout_s: float = _TIMEOUT_S) -> Iterator[socket.socket]:
-    """A connection to the server at `http://host:port`."""
+    """Connect to the server at `http://host:port`."""
     host, _, port = address.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout_s) as connection:
         yield connection
 
 
 def read_answer(connection: socket.socket) -> Answer:
-    """One whole response; raises ConnectionError where none comes."""
+    """Read a whole response; raises ConnectionError if the server closes the connection without one."""
     response = http.client.HTTPResponse(connection)
     response.begin()
     return Answer(response.status, response.headers, response.read())
 
 
 def head(path: str = "/v1/classify", method: str = "POST", **headers: object) -> bytes:
-    """Request line and headers; `Content_Type` stands for Content-Type."""
+    """Encode a request line and headers; the keyword `Content_Type` becomes Content-Type."""
     lines = [f"{method} {path} HTTP/1.1", "Host: server"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def post(body: bytes, content_type: str, path: str = "/v1/classify") -> bytes:
-    """A whole request."""
+    """Encode a whole request."""
     return head(path, Content_Type=content_type, Content_Length=len(body)) + body
 
 
 @dataclass
 class Pulse:
-    """How long /livez took, asked again and again by a thread of its own."""
+    """The durations of consecutive requests to /livez from a background thread."""
 
     seconds: list[float] = field(default_factory=list)
 
     @property
     def stalls(self) -> float:
-        """The shortest of the longest three in a row: a busy machine may delay one, a blocked loop delays all."""
+        """Return the longest duration that three consecutive requests all took, in seconds.
+
+        A busy machine may delay single requests; a blocked event loop delays all.
+        """
         return max(map(min, zip(self.seconds, self.seconds[1:], self.seconds[2:], strict=False)), default=0.0)
 
 
 @contextmanager
 def pulse(address: str) -> Iterator[Pulse]:
-    """Ask /livez until the block ends."""
-    taken, over = Pulse(), threading.Event()
+    """Request /livez repeatedly until the block ends."""
+    measured, has_ended = Pulse(), threading.Event()
 
-    def ask() -> None:
-        while not over.is_set():
-            began = time.monotonic()
+    def request_repeatedly() -> None:
+        while not has_ended.is_set():
+            started = time.monotonic()
             assert get(address, "/livez").status == 200
-            taken.seconds.append(time.monotonic() - began)
+            measured.seconds.append(time.monotonic() - started)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=request_repeatedly, daemon=True)
     thread.start()
     try:
-        yield taken
+        yield measured
     finally:
-        over.set()
+        has_ended.set()
         thread.join(_TIMEOUT_S)
 
 
 def cpu_s(address: str) -> float:
-    """Processor time of the server until now, which no other process of this machine can stretch much."""
+    """Return the processor time of the server so far in seconds, which depends little on the load of the machine."""
     (line,) = (line for line in get(address, "/metrics").body.splitlines() if line.startswith(b"process_cpu_seconds"))
     return float(line.split()[1])

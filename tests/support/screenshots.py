@@ -17,11 +17,11 @@ FOLDER = ROOT / "docs" / "images"
 
 
 def start(_page: Page) -> None:
-    """The start page."""
+    """Leave the start page as it opens."""
 
 
 def results(page: Page) -> None:
-    """Two models, an example that one of them is not sure of, and a file that is not an image."""
+    """Show results of two models, with an uncertain one, and the error for a file that is not an image."""
     page.get_by_role("checkbox", name="tiny_imagenet").check()
     page.locator("#file").set_input_files({"name": "letter.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"})
     for name in ("cat", "truck"):
@@ -30,14 +30,14 @@ def results(page: Page) -> None:
 
 
 def phone(page: Page) -> None:
-    """One result on a small screen in dark mode."""
+    """Show one result on a small screen in dark mode."""
     page.get_by_role("button", name="sailing boat").click()
     expect(page.locator("#status")).to_have_text("1 image: 1 classified.")
     expect(page.get_by_role("heading", name="Results")).to_be_in_viewport()
 
 
 def card(page: Page) -> None:
-    """A model card."""
+    """Open a model card."""
     page.goto(page.get_by_role("link", name="About cifar10").evaluate("link => link.href"))
 
 

@@ -1,4 +1,4 @@
-"""A server that is slow on purpose, in a thread of this process."""
+"""A deliberately slow HTTP server in a thread of this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLOW_S = 0.02
 
 @contextmanager
 def slow_server() -> Iterator[str]:
-    """Answer one request after another, each SLOW_S after the one before; yields the address."""
+    """Run the server until the block ends; yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_until_complete, args=(_serve(listener),), daemon=True)

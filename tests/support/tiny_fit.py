@@ -1,4 +1,4 @@
-"""Two small datasets that a small network learns in a second, and the recipe for it."""
+"""Two small datasets that a small network learns in a second, and its recipe."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def network(**fit: object) -> Network:
 
 
 def write(folder: Path, *, per_class: int = 40) -> None:
-    """Noise with one colour brighter than the others (24 px), and noise in stripes (16 px)."""
+    """Write noise with one brighter channel (24 x 24 pixels), and noise in stripes (16 x 16 pixels)."""
     random = np.random.default_rng(5)
     for channel, name in enumerate(("red", "green", "blue")):
         for number in range(per_class):

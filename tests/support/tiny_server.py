@@ -23,11 +23,11 @@ from models.artifacts.store import ArtifactVersions
 from models.decoding import protocol
 from tests.support import colour_store
 from tests.support.colour_engine import ColourEngine
-from tests.support.decode_worker import changed
+from tests.support.decode_worker import patched_worker
 
 
 def load(settings: Settings, before: Catalog | None = None, hidden: ArtifactVersions = frozenset()) -> Catalog:
-    """Load the models, as slow and as faulty as the environment says."""
+    """Load the models with the delays and faults that the environment variables ask for."""
     time.sleep(float(os.environ.get("TINY_LOAD_S", "0")))
     delay_s = float(os.environ.get("TINY_DELAY_S", "0"))
     fails = bool(os.environ.get("TINY_FAILS"))
@@ -35,8 +35,8 @@ def load(settings: Settings, before: Catalog | None = None, hidden: ArtifactVers
     return colour_store.load_models(settings, before, hidden, engines=engines)
 
 
-def let_worker_die() -> None:
-    """Let the second batch end its thread, which no error of an engine can do."""
+def make_batch_worker_die() -> None:
+    """Make the second batch end its worker thread, which errors of an engine cannot do."""
     next_batch, calls = BatchScheduler.next_batch, count(1)
 
     def next_batch_or_die(*arguments: Any, **named: Any) -> ScheduledBatch[Any]:
@@ -49,7 +49,7 @@ def let_worker_die() -> None:
 
 if __name__ == "__main__":
     if os.environ.get("TINY_DIES"):
-        let_worker_die()
+        make_batch_worker_die()
     if os.environ.get("TINY_DECODES_NOTHING"):
-        protocol.spawn = changed("raise SystemExit(1)")  # type: ignore[assignment]
+        protocol.spawn = patched_worker("raise SystemExit(1)")  # type: ignore[assignment]
     exit_immediately(main(load))

@@ -41,7 +41,7 @@ _THREADS = {"MainThread": "event loop", "client": "client", "decode": "decode wo
 
 @dataclass
 class Entry:
-    """One entry into a module, and the functions that the module then called of itself."""
+    """One entry into a module: the function called first, and the functions that the module then called in itself."""
 
     thread: str
     module: str
@@ -58,7 +58,7 @@ class Tracer:
         self._resumable: dict[int, FrameType] = {}  # keeps frames of coroutines alive, so that their ids stay unique
 
     def install(self) -> None:
-        """Trace this thread and those that it starts."""
+        """Trace this thread and the threads that it starts."""
         threading.setprofile(self._profile)
         sys.setprofile(self._profile)
 
@@ -91,7 +91,7 @@ def _is_property(frame: FrameType) -> bool:
 
 
 def _is_periodic(frame: FrameType | None) -> bool:
-    """Return True for what the server does ten times a second, whatever it serves."""
+    """Return True for calls from the periodic tick of the server, which runs ten times a second."""
     while frame and frame.f_code.co_name != "on_tick":
         frame = frame.f_back
     return frame is not None

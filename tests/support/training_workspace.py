@@ -15,7 +15,7 @@ from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.train import run
 
-#: Folder of a workspace in which the command has run once, and the finished process.
+#: The folder of a workspace in which the command has run once, and the finished process.
 FirstRun = tuple[Path, subprocess.CompletedProcess[str]]
 
 
@@ -33,7 +33,7 @@ class Workspace:
 
     @property
     def options(self) -> list[str]:
-        """Options of the command line."""
+        """Return the options of the command line."""
         return ["--data", str(self.data), "--store", str(self.store.root), "--cache", str(self.cache)]
 
     def run(self, recipe: Recipe) -> ClassifierArtifact:

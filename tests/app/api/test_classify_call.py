@@ -32,7 +32,7 @@ async def test_full_queue_rejects_without_waiting_for_the_body(serve: Serve, eng
         running = await block_engine(engine, client, IMAGE)
         rejected = await asyncio.wait_for(client.post(path, content=stalled_body()), 10)
         assert rejected.status_code == 503
-        engine.go.set()
+        engine.unblocked.set()
         assert (await running).status_code == 200
 
 
@@ -67,7 +67,7 @@ async def test_full_queue_is_checked_after_parameters_and_model_and_before_the_b
         assert (await client.get("/v1/models")).status_code == 200
         assert (await client.get("/v2/models/colours")).status_code == 200
         for engine in engines.values():
-            engine.go.set()
+            engine.unblocked.set()
         assert [response.status_code for response in await asyncio.gather(*running)] == [200, 200]
         assert (await client.post("/v1/classify", content=IMAGE)).status_code == 200
 
@@ -79,7 +79,7 @@ async def test_full_queue_of_one_extractor_rejects_nothing_of_another(serve: Ser
             response = await client.post(f"/v1/classify?model={model}", content=IMAGE)
             assert response.status_code == status
             assert status == 200 or response.json()["code"] == "overloaded"
-        engine.go.set()
+        engine.unblocked.set()
         await running
 
 
@@ -91,7 +91,7 @@ async def test_unmeetable_deadline_is_rejected_before_the_body_is_read(serve: Se
                 f"/v1/classify?model={model}", content=unreadable_body(), headers={"X-Request-Timeout-Ms": "0.001"}
             )
             assert response.status_code == status
-        engine.go.set()
+        engine.unblocked.set()
         await running
 
 
@@ -104,7 +104,7 @@ async def test_key_is_checked_before_a_full_queue(serve: Serve, engine: ColourEn
         assert (await client.post("/v1/classify", content=IMAGE)).status_code == 401
         assert rejected.status_code == 503
         assert rejected.headers["Cache-Control"] == "no-store"
-        engine.go.set()
+        engine.unblocked.set()
         assert (await running).status_code == 200
 
 
@@ -114,7 +114,7 @@ async def test_rejection_has_ratelimit_headers(serve: Serve, engine: ColourEngin
         rejected = await client.post("/v1/classify", content=IMAGE)
         assert rejected.status_code == 503
         assert re.fullmatch(r'"60s";r=8;t=[1-9]\d', rejected.headers["RateLimit"])
-        engine.go.set()
+        engine.unblocked.set()
         await running
 
 
@@ -123,6 +123,6 @@ async def test_metrics_count_rejections_by_route(serve: Serve, engine: ColourEng
         running = await block_engine(engine, client, IMAGE)
         await client.post("/predictions/colours", content=IMAGE)
         metrics = (await client.get("/metrics")).text
-        engine.go.set()
+        engine.unblocked.set()
         await running
     assert 'classifier_requests_total{method="POST",route="/predictions/{model}",status="503"} 1.0' in metrics

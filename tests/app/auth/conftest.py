@@ -1,4 +1,4 @@
-"""A file of API keys that holds one key."""
+"""Fixtures for API keys: the keys file and a key in it."""
 
 from __future__ import annotations
 

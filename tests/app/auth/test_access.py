@@ -125,12 +125,12 @@ async def test_metrics_are_public_or_need_a_key(serve: Serve, keys_file: Path, k
 
 async def test_concurrent_requests_of_a_caller_are_limited(serve: Serve, engine: ColourEngine) -> None:
     async with serve(max_concurrent=2) as client:
-        engine.go.clear()
+        engine.unblocked.clear()
         running = [asyncio.create_task(client.post("/v1/classify", content=IMAGE)) for _ in range(2)]
-        await asyncio.to_thread(engine.began.acquire)
+        await asyncio.to_thread(engine.batch_started.acquire)
         rejected = await client.post("/v1/classify", content=IMAGE)
         assert (rejected.status_code, rejected.json()["code"]) == (429, "too_many_at_once")
         assert rejected.headers["Retry-After"] == "1"
-        engine.go.set()
+        engine.unblocked.set()
         assert [response.status_code for response in await asyncio.gather(*running)] == [200, 200]
         assert (await client.post("/v1/classify", content=IMAGE)).status_code == 200

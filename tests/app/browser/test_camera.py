@@ -109,16 +109,19 @@ def test_frame_captured_while_the_camera_closes_is_not_sent(chromium: Browser, a
         visit.page.on("request", lambda request: sent.append(request.url))
         visit.page.evaluate(
             """() => {
+                window.captures = [];
                 const toBlob = HTMLCanvasElement.prototype.toBlob;
                 HTMLCanvasElement.prototype.toBlob = function (...args) {
-                    setTimeout(() => toBlob.apply(this, args), 300);
+                    captures.push(() => toBlob.apply(this, args));
                 };
             }"""
         )
         visit.page.get_by_role("button", name="Use the camera").click()
         visit.page.get_by_role("button", name="Classify live").click()
+        visit.page.wait_for_function("captures.length > 0")
         visit.page.get_by_role("button", name="Close the camera").click()
-        visit.page.wait_for_timeout(600)
+        visit.page.evaluate("captures.forEach((capture) => capture())")
+        visit.page.wait_for_timeout(300)
         assert not [url for url in sent if "/v1/classify" in url]
         expect(visit.page.locator("#live-results")).to_be_empty()
 

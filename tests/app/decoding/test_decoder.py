@@ -23,8 +23,8 @@ from models.decoding.limits import DEFAULT_LIMITS
 from models.errors import DecoderUnavailable, UndecodableImage
 from models.preprocess import resize_all
 from tests.support.asgi import Serve, app_of
-from tests.support.decode_worker import WAIT_S, changed
-from tests.support.decoder_pool import OBEDIENT, Asked
+from tests.support.decode_worker import WAIT_S, patched_worker
+from tests.support.decoder_pool import SCRIPTED_WORKER, SubmittedJob
 from tests.support.encoded_images import encoded
 
 pytestmark = pytest.mark.anyio
@@ -34,14 +34,14 @@ IMAGE = encoded()
 
 @pytest.fixture
 async def decoder(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ImageDecoder]:
-    monkeypatch.setattr(protocol, "spawn", OBEDIENT)
+    monkeypatch.setattr(protocol, "spawn", SCRIPTED_WORKER)
     decoder = ImageDecoder(1000)
     yield decoder
     await decoder.close()
 
 
-def submit(decoder: ImageDecoder, data: bytes, request: RequestKey) -> Asked:
-    submitted = Asked(data, request)
+def submit(decoder: ImageDecoder, data: bytes, request: RequestKey) -> SubmittedJob:
+    submitted = SubmittedJob(data, request)
     decoder.submit(submitted.job)
     return submitted
 
@@ -49,7 +49,7 @@ def submit(decoder: ImageDecoder, data: bytes, request: RequestKey) -> Asked:
 async def test_large_images_move_to_their_worker_and_are_decoded(decoder: ImageDecoder) -> None:
     images = (b"large 1", b"a", b"large 2", b"b", b"large 3")
     submitted = [submit(decoder, data, RequestKey(9)) for data in images]
-    assert [await image.answer() for image in submitted] == list(images)
+    assert [await image.response() for image in submitted] == list(images)
 
 
 async def test_cancelled_jobs_get_no_response(decoder: ImageDecoder) -> None:
@@ -58,36 +58,36 @@ async def test_cancelled_jobs_get_no_response(decoder: ImageDecoder) -> None:
     others = [submit(decoder, b"b", RequestKey()) for _ in range(4)]
     for image in cancelled:
         decoder.cancel(image.job)
-    assert [await image.answer() for image in others] == [b"b"] * 4
+    assert [await image.response() for image in others] == [b"b"] * 4
     await asyncio.sleep(0.5)
-    assert [image.answers for image in cancelled] == [[]] * 5
+    assert [image.responses for image in cancelled] == [[]] * 5
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_every_job_gets_its_own_response_once(decoder: ImageDecoder, seed: int) -> None:
     chance = random.Random(seed)
     requests = [RequestKey(images) for images in (1, 2, 5, 64)]
-    submitted, cancelled = list[Asked](), set[Asked]()
+    submitted, cancelled = list[SubmittedJob](), set[SubmittedJob]()
     for number in range(400):
         kind = chance.choices([b"", b"large", b"abort", b"nothing"], [90, 10, 0.5, 0.5])[0]
         size = chance.choice([0, 10, 1000, 50_000, 150_000])
         data = kind if kind in (b"abort", b"nothing") else kind + b"%d " % number + chance.randbytes(size)
         submitted.append(submit(decoder, data, chance.choice(requests)))
         image = chance.choice(submitted)
-        if chance.random() < 0.2 and not image.answers:
+        if chance.random() < 0.2 and not image.responses:
             decoder.cancel(image.job)
             cancelled.add(image)
         if chance.random() < 0.2:
             await asyncio.sleep(chance.choice([0, 0.001, 0.01]))
     for image in submitted:
         if image in cancelled:
-            assert not image.answers
+            assert not image.responses
         elif image.data in (b"abort", b"nothing"):
             with pytest.raises(UndecodableImage):
-                await image.answer()
+                await image.response()
         else:
             try:
-                assert await image.answer() == image.data
+                assert await image.response() == image.data
             except Overloaded:
                 assert (image.data[:5], image.sender.images) == (b"large", 1)
 
@@ -100,7 +100,7 @@ async def test_every_job_gets_its_own_response_once(decoder: ImageDecoder, seed:
 async def test_invalid_response_of_a_worker_rejects_the_image(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, response: str
 ) -> None:
-    monkeypatch.setattr(protocol, "spawn", changed(f"worker._handle = lambda request, data: ({response})"))
+    monkeypatch.setattr(protocol, "spawn", patched_worker(f"worker._handle = lambda request, data: ({response})"))
     async with serve() as client:
         rejected = await asyncio.wait_for(client.post(path, files={"file": IMAGE}), WAIT_S)
         assert rejected.status_code == 422
@@ -113,7 +113,7 @@ async def test_page_shows_a_decoded_thumbnail_and_rejects_an_undecodable_image(s
 
 
 async def test_server_is_dead_if_no_decode_worker_starts(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "spawn", changed("raise SystemExit(1)"))
+    monkeypatch.setattr(protocol, "spawn", patched_worker("raise SystemExit(1)"))
     async with serve() as client:
         assert (await client.get("/livez")).status_code == 200
         rejected = await asyncio.wait_for(client.post("/v1/classify", content=IMAGE), WAIT_S)
@@ -185,7 +185,7 @@ async def test_thumbnail_that_arrives_after_the_cancellation_is_ignored(monkeypa
 async def test_worker_error_that_is_no_fault_of_the_image_is_an_internal_error(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "spawn", changed("worker.prepare = lambda *_: 1 / 0"))
+    monkeypatch.setattr(protocol, "spawn", patched_worker("worker.prepare = lambda *_: 1 / 0"))
     async with serve() as client:
         response = await client.post("/v1/classify", content=IMAGE)
         assert (response.status_code, "division" in response.text) == (500, False)
@@ -213,7 +213,7 @@ async def test_pixels_of_a_cancelled_request_are_not_processed(
 
 
 async def test_warm_up_raises_if_no_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "spawn", changed("raise SystemExit(1)"))
+    monkeypatch.setattr(protocol, "spawn", patched_worker("raise SystemExit(1)"))
     decoder = ImageDecoder(1000)
     with pytest.raises(DecoderUnavailable, match="Allow more processes"):
         await decoder.warm_up()

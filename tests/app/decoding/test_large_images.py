@@ -23,7 +23,7 @@ from models.decoding import protocol
 from models.decoding.limits import DEFAULT_LIMITS, Limits
 from tests.support.asgi import Serve, app_of
 from tests.support.batch_requests import image_files, labels, send_batch
-from tests.support.decode_worker import changed
+from tests.support.decode_worker import patched_worker
 from tests.support.encoded_images import encoded
 from tests.support.polling import eventually
 
@@ -198,7 +198,7 @@ async def test_large_image_waits_for_the_start_of_its_worker(serve: Serve, monke
     """The timeout counts only while other images are ahead."""
     async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
         assert (await post(client, SMALL)).status_code == 200
-        monkeypatch.setattr(protocol, "spawn", changed(f"import time; time.sleep({2 * LARGE_IMAGE_WAIT_S})"))
+        monkeypatch.setattr(protocol, "spawn", patched_worker(f"import time; time.sleep({2 * LARGE_IMAGE_WAIT_S})"))
         assert (await asyncio.wait_for(post(client, LARGE), 30)).status_code == 200
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from models.cpu import available_cores
-from tests.support.decode_worker import children, runs
+from tests.support.decode_worker import children, is_running
 from tests.support.encoded_images import encoded, translucent_png
-from tests.support.machine import undisturbed
+from tests.support.machine import retry_while_machine_is_busy
 from tests.support.processes import Answer, ServerProcess, server
 from tests.support.raw_http import exchange, post
 
@@ -86,7 +86,7 @@ def test_large_images_get_a_response_soon_and_do_not_delay_small_ones(process: S
         with ThreadPoolExecutor(CLIENTS) as pool:
             return list(pool.map(lambda _: send(address, large), range(2 * CLIENTS)))
 
-    large_responses, small = undisturbed(
+    large_responses, small = retry_while_machine_is_busy(
         lambda: with_small_images(address, send_all_at_once),
         lambda responses: (
             slowest_s(responses[0]) < MAX_LARGE_RESPONSE_S and slowest_s(responses[1]) < MAX_SMALL_RESPONSE_S
@@ -107,7 +107,7 @@ def test_slow_batch_of_large_images_does_not_delay_small_ones(process: ServerPro
     address, image = process.address(), translucent_png(megapixels)
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n' + image + b"\r\n"
     batch = post(part * CLIENTS + b"--b--\r\n", "multipart/form-data; boundary=b", "/v1/classify/batch")
-    (batch_response,), small = undisturbed(
+    (batch_response,), small = retry_while_machine_is_busy(
         lambda: with_small_images(address, lambda: [send(address, batch)]),
         lambda responses: slowest_s(responses[1]) < MAX_SMALL_RESPONSE_S,
     )
@@ -119,7 +119,7 @@ def test_slow_batch_of_large_images_does_not_delay_small_ones(process: ServerPro
 
 def wait_for_end(processes: set[int]) -> None:
     deadline = time.monotonic() + 30
-    while any(map(runs, processes)):
+    while any(map(is_running, processes)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -14,8 +14,8 @@ import pytest
 from app.decoding import response_timeout
 from app.errors import BatcherClosed
 from models.decoding import protocol
-from tests.support.decode_worker import WAIT_S, Start, children, connections
-from tests.support.decoder_pool import OBEDIENT, ask, pool_of, processes
+from tests.support.decode_worker import WAIT_S, StartWorker, children, connections
+from tests.support.decoder_pool import SCRIPTED_WORKER, pool_workers, running_pool, submit_images
 from tests.support.polling import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")]
@@ -38,7 +38,7 @@ def no_process_is_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def test_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "spawn", OBEDIENT)
+    monkeypatch.setattr(protocol, "spawn", SCRIPTED_WORKER)
 
 
 async def wait_for_connections(count: int) -> None:
@@ -50,40 +50,40 @@ async def wait_for_connections(count: int) -> None:
 
 async def test_warm_up_starts_all_workers() -> None:
     before = children()
-    async with pool_of(2) as pool:
-        assert [process.is_ready for process in processes(pool)] == [True, True]
+    async with running_pool(2) as pool:
+        assert [process.is_ready for process in pool_workers(pool)] == [True, True]
         assert len(children() - before) == 2
         await pool.warm_up()
-        assert len(processes(pool)) == 2
+        assert len(pool_workers(pool)) == 2
 
 
 async def test_worker_is_started_when_all_others_are_busy() -> None:
-    async with pool_of(2, warm=False) as pool:
-        assert not processes(pool)
-        (first,) = ask(pool, b"first")
-        assert await first.answer() == b"first"
-        assert len(processes(pool)) == 1
-        (second,) = ask(pool, b"second")
-        assert await second.answer() == b"second"
-        assert len(processes(pool)) == 1, "one worker was idle"
-        ask(pool, b"sleep", b"third", b"fourth")
-        assert len(processes(pool)) == 2
+    async with running_pool(2, warm=False) as pool:
+        assert not pool_workers(pool)
+        (first,) = submit_images(pool, b"first")
+        assert await first.response() == b"first"
+        assert len(pool_workers(pool)) == 1
+        (second,) = submit_images(pool, b"second")
+        assert await second.response() == b"second"
+        assert len(pool_workers(pool)) == 1, "one worker was idle"
+        submit_images(pool, b"sleep", b"third", b"fourth")
+        assert len(pool_workers(pool)) == 2
 
 
 async def test_every_job_gets_its_own_response() -> None:
-    async with pool_of() as pool:
-        submitted = ask(pool, *(bytes([number]) * number * 500 for number in range(100)))
-        assert [await image.answer() for image in submitted] == [image.data for image in submitted]
+    async with running_pool() as pool:
+        submitted = submit_images(pool, *(bytes([number]) * number * 500 for number in range(100)))
+        assert [await image.response() for image in submitted] == [image.data for image in submitted]
 
 
 async def test_worker_gets_a_limited_number_of_jobs_and_bytes_ahead() -> None:
-    async with pool_of(ahead=3) as pool:
-        ask(pool, b"sleep", b"a", b"b", b"c", b"d")
-        (process,) = processes(pool)
+    async with running_pool(max_jobs=3) as pool:
+        submit_images(pool, b"sleep", b"a", b"b", b"c", b"d")
+        (process,) = pool_workers(pool)
         assert (len(process.jobs), len(pool.queue)) == (3, 2)
-    async with pool_of() as pool:
-        ask(pool, b"sleep", bytes(200_000), b"c", b"d")
-        (process,) = processes(pool)
+    async with running_pool() as pool:
+        submit_images(pool, b"sleep", bytes(200_000), b"c", b"d")
+        (process,) = pool_workers(pool)
         assert (len(process.jobs), len(pool.queue)) == (2, 2), "the second job is large enough"
 
 
@@ -97,26 +97,26 @@ def spawn_silent(end: socket.socket, _: object) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize("start", [spawn_failing, spawn_silent])
 async def test_pool_is_dead_and_fails_all_jobs_if_no_worker_starts(
-    monkeypatch: pytest.MonkeyPatch, start: Start
+    monkeypatch: pytest.MonkeyPatch, start: StartWorker
 ) -> None:
     monkeypatch.setattr(protocol, "spawn", start)
     monkeypatch.setattr(response_timeout, "RESPONSE_TIMEOUT_S", 0.2)
-    async with pool_of(2) as pool:
+    async with running_pool(2) as pool:
         assert pool.is_alive, "no worker has failed to start yet"
-        submitted = ask(pool, b"a", b"b", b"c")
+        submitted = submit_images(pool, b"a", b"b", b"c")
         for image in submitted:
             with pytest.raises(BatcherClosed):
-                await image.answer()
+                await image.response()
         assert not pool.is_alive
 
 
 async def test_pool_is_alive_while_one_worker_runs_and_others_fail_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with pool_of(2, 1, warm=False) as pool:
-        (first,) = ask(pool, b"first")
-        await first.answer()
-        ask(pool, b"sleep")
+    async with running_pool(2, 1, warm=False) as pool:
+        (first,) = submit_images(pool, b"first")
+        await first.response()
+        submit_images(pool, b"sleep")
         monkeypatch.setattr(protocol, "spawn", spawn_failing)
-        ask(pool, b"a")
+        submit_images(pool, b"a")
 
         async def has_failed_often() -> bool:
             return pool._failed_starts >= 5
@@ -132,67 +132,67 @@ async def test_jobs_fail_with_memory_error_while_no_process_can_be_started(
     def cannot_start(*_: object) -> subprocess.Popen[bytes]:
         raise error
 
-    async with pool_of(warm=False) as pool:
+    async with running_pool(warm=False) as pool:
         with monkeypatch.context() as patched:
             patched.setattr(protocol, "spawn", cannot_start)
             await pool.warm_up()
             before = connections()
-            submitted = ask(pool, b"a", b"b")
+            submitted = submit_images(pool, b"a", b"b")
             for image in submitted:
                 with pytest.raises(MemoryError):
-                    await image.answer()
-            assert submitted[0].answers != submitted[1].answers, "each job has its own error"
+                    await image.response()
+            assert submitted[0].responses != submitted[1].responses, "each job has its own error"
         assert pool.is_alive
         await wait_for_connections(before)
-        (later,) = ask(pool, b"c")
-        assert await later.answer() == b"c"
+        (later,) = submit_images(pool, b"c")
+        assert await later.response() == b"c"
 
 
 async def test_close_fails_all_unfinished_jobs() -> None:
     before = connections()
-    async with pool_of(2, 2) as pool:
-        running = ask(pool, b"sleep", b"sleep", b"a", b"b")
-        waiting = ask(pool, b"c", b"d")
-        (cancelled,) = ask(pool, b"e")
+    async with running_pool(2, 2) as pool:
+        running = submit_images(pool, b"sleep", b"sleep", b"a", b"b")
+        waiting = submit_images(pool, b"c", b"d")
+        (cancelled,) = submit_images(pool, b"e")
         cancelled.job.is_active = False
-        assert (sum(len(process.jobs) for process in processes(pool)), len(pool.queue)) == (4, 3)
+        assert (sum(len(process.jobs) for process in pool_workers(pool)), len(pool.queue)) == (4, 3)
     for image in running + waiting:
         with pytest.raises(BatcherClosed, match="shutting down"):
-            await image.answer()
-    assert not cancelled.answers
+            await image.response()
+    assert not cancelled.responses
     await wait_for_connections(before)
     with pytest.raises(BatcherClosed):
-        ask(pool, b"f")
+        submit_images(pool, b"f")
 
 
 async def test_pool_can_be_closed_while_workers_start() -> None:
     before = connections()
-    async with pool_of(2, warm=False) as pool:
+    async with running_pool(2, warm=False) as pool:
         warming = asyncio.create_task(pool.warm_up())
-        submitted = ask(pool, b"a")
+        submitted = submit_images(pool, b"a")
         await asyncio.sleep(0)
     await asyncio.wait_for(warming, WAIT_S)
     with pytest.raises(BatcherClosed):
-        await submitted[0].answer()
+        await submitted[0].response()
     await wait_for_connections(before)
 
 
 @pytest.mark.parametrize("after_s", [0, 0.01, 0.1])
 async def test_cancelled_warm_up_does_not_prevent_closing(after_s: float) -> None:
-    async with pool_of(2, warm=False) as pool:
+    async with running_pool(2, warm=False) as pool:
         warming = asyncio.create_task(pool.warm_up())
         await asyncio.sleep(after_s)
         warming.cancel()
         await asyncio.wait([warming])
         await asyncio.wait_for(pool.close(), WAIT_S)
-        assert not processes(pool)
+        assert not pool_workers(pool)
 
 
 async def test_response_that_arrives_during_close_is_ignored() -> None:
-    async with pool_of(2) as pool:
-        submitted = ask(pool, *[b"a"] * 16)
+    async with running_pool(2) as pool:
+        submitted = submit_images(pool, *[b"a"] * 16)
         pool._starting.add(asyncio.create_task(asyncio.sleep(0.2)))  # like a starting worker
         await pool.close()
         for image in submitted:
             with pytest.raises(BatcherClosed):
-                await image.answer()
+                await image.response()

@@ -14,7 +14,7 @@ from app.decoding.worker_process import DecodeWorker
 from models.decoding import protocol
 from models.errors import UndecodableImage
 from tests.support.decode_worker import WAIT_S
-from tests.support.decoder_pool import OBEDIENT, ask, pool_of, processes
+from tests.support.decoder_pool import SCRIPTED_WORKER, pool_workers, running_pool, submit_images
 from tests.support.polling import eventually
 
 pytestmark = [
@@ -30,7 +30,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(autouse=True)
 def test_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "spawn", OBEDIENT)
+    monkeypatch.setattr(protocol, "spawn", SCRIPTED_WORKER)
 
 
 def pid(process: DecodeWorker) -> int:
@@ -44,119 +44,119 @@ def await_end(process: DecodeWorker) -> None:
 
 
 async def test_crash_fails_only_the_current_image() -> None:
-    async with pool_of() as pool:
-        before, first, *rest = ask(pool, b"nap", b"abort", b"a", b"abort", b"b")
-        assert len(processes(pool)[0].jobs) == 5
-        assert await before.answer() == b"nap"
+    async with running_pool() as pool:
+        before, first, *rest = submit_images(pool, b"nap", b"abort", b"a", b"abort", b"b")
+        assert len(pool_workers(pool)[0].jobs) == 5
+        assert await before.response() == b"nap"
         with pytest.raises(UndecodableImage, match="crashes the decoder"):
-            await first.answer()
-        assert await rest[0].answer() == b"a"
+            await first.response()
+        assert await rest[0].response() == b"a"
         with pytest.raises(UndecodableImage):
-            await rest[1].answer()
-        assert await rest[2].answer() == b"b"
+            await rest[1].response()
+        assert await rest[2].response() == b"b"
         assert pool.is_alive
 
 
 async def test_responses_sent_before_a_crash_are_read() -> None:
-    async with pool_of() as pool:
-        first, second = ask(pool, b"a", b"abort")
-        (process,) = processes(pool)
+    async with running_pool() as pool:
+        first, second = submit_images(pool, b"a", b"abort")
+        (process,) = pool_workers(pool)
         await_end(process)  # the event loop has read no response yet
         process._transport.write(b"what cannot be sent")  # type: ignore[union-attr]
-        (third,) = ask(pool, b"b")
-        assert [await first.answer(), await third.answer()] == [b"a", b"b"]
+        (third,) = submit_images(pool, b"b")
+        assert [await first.response(), await third.response()] == [b"a", b"b"]
         with pytest.raises(UndecodableImage):
-            await second.answer()
+            await second.response()
 
 
 async def test_no_image_is_lost_if_all_workers_are_killed_at_once() -> None:
-    async with pool_of(3) as pool:
-        for process in processes(pool):
+    async with running_pool(3) as pool:
+        for process in pool_workers(pool):
             os.kill(pid(process), signal.SIGKILL)
             await_end(process)
-        submitted = ask(pool, b"a", b"b", b"c", b"d")
-        assert [await image.answer() for image in submitted] == [image.data for image in submitted]
+        submitted = submit_images(pool, b"a", b"b", b"c", b"d")
+        assert [await image.response() for image in submitted] == [image.data for image in submitted]
 
 
 async def test_no_image_is_lost_if_a_busy_worker_is_killed() -> None:
-    async with pool_of() as pool:
-        submitted = ask(pool, b"nap", b"a")
-        os.kill(pid(processes(pool)[0]), signal.SIGKILL)
-        assert [await image.answer() for image in submitted] == [b"nap", b"a"]
+    async with running_pool() as pool:
+        submitted = submit_images(pool, b"nap", b"a")
+        os.kill(pid(pool_workers(pool)[0]), signal.SIGKILL)
+        assert [await image.response() for image in submitted] == [b"nap", b"a"]
 
 
 async def test_no_image_is_lost_if_an_idle_worker_is_killed() -> None:
-    async with pool_of() as pool:
-        os.kill(pid(processes(pool)[0]), signal.SIGKILL)
-        (submitted,) = ask(pool, b"a")
-        assert await submitted.answer() == b"a"
-        os.kill(pid(processes(pool)[0]), signal.SIGKILL)
+    async with running_pool() as pool:
+        os.kill(pid(pool_workers(pool)[0]), signal.SIGKILL)
+        (submitted,) = submit_images(pool, b"a")
+        assert await submitted.response() == b"a"
+        os.kill(pid(pool_workers(pool)[0]), signal.SIGKILL)
 
         async def is_gone() -> bool:
-            return not processes(pool)
+            return not pool_workers(pool)
 
         await asyncio.wait_for(eventually(is_gone), WAIT_S)
-        (submitted,) = ask(pool, b"b")
-        assert await submitted.answer() == b"b"
+        (submitted,) = submit_images(pool, b"b")
+        assert await submitted.response() == b"b"
 
 
 async def test_image_is_rejected_after_two_workers_were_killed() -> None:
-    async with pool_of() as pool:
-        first, second = ask(pool, b"kill", b"a")
+    async with running_pool() as pool:
+        first, second = submit_images(pool, b"kill", b"a")
         with pytest.raises(UndecodableImage, match="too much memory"):
-            await first.answer()
-        assert await second.answer() == b"a"
+            await first.response()
+        assert await second.response() == b"a"
 
 
 async def test_cancelled_image_is_not_retried() -> None:
-    async with pool_of() as pool:
-        first, second = ask(pool, b"kill", b"abort")
+    async with running_pool() as pool:
+        first, second = submit_images(pool, b"kill", b"abort")
         first.job.is_active = second.job.is_active = False
-        await processes(pool)[0].ended
-        (third,) = ask(pool, b"a")
-        assert await third.answer() == b"a"
-        assert not first.answers
-        assert not second.answers
+        await pool_workers(pool)[0].ended
+        (third,) = submit_images(pool, b"a")
+        assert await third.response() == b"a"
+        assert not first.responses
+        assert not second.responses
 
 
 async def test_image_that_takes_too_long_is_rejected_without_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(response_timeout, "RESPONSE_TIMEOUT_S", 5.0)  # also for the start
-    async with pool_of() as pool:
-        first, second = ask(pool, b"sleep", b"a")
+    async with running_pool() as pool:
+        first, second = submit_images(pool, b"sleep", b"a")
         with pytest.raises(UndecodableImage, match="takes too long"):
-            await first.answer()
+            await first.response()
         assert not first.job.was_retried, "the server itself killed the worker"
-        assert await second.answer() == b"a"
+        assert await second.response() == b"a"
 
 
 @pytest.mark.parametrize("data", [b"garbage", b"number", b"nothing"])
 async def test_invalid_response_fails_only_its_image(data: bytes) -> None:
-    async with pool_of() as pool:
-        first, second = ask(pool, data, b"a")
+    async with running_pool() as pool:
+        first, second = submit_images(pool, data, b"a")
         with pytest.raises(UndecodableImage):
-            await first.answer()
-        assert await second.answer() == b"a"
+            await first.response()
+        assert await second.response() == b"a"
 
 
 async def test_unexpected_response_ends_the_worker() -> None:
-    async with pool_of() as pool:
-        (process,) = processes(pool)
-        (submitted,) = ask(pool, b"twice")
-        assert await submitted.answer() == b"twice"
+    async with running_pool() as pool:
+        (process,) = pool_workers(pool)
+        (submitted,) = submit_images(pool, b"twice")
+        assert await submitted.response() == b"twice"
         await asyncio.wait_for(process.ended, WAIT_S)
-        (submitted,) = ask(pool, b"a")
-        assert await submitted.answer() == b"a"
+        (submitted,) = submit_images(pool, b"a")
+        assert await submitted.response() == b"a"
 
 
 async def test_worker_whose_child_holds_the_connection_is_abandoned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(response_timeout, "RESPONSE_TIMEOUT_S", 3.0)
-    async with pool_of() as pool:
-        first, second = ask(pool, b"child", b"a")
+    async with running_pool() as pool:
+        first, second = submit_images(pool, b"child", b"a")
         with pytest.raises(UndecodableImage):
-            await first.answer()
-        assert await second.answer() == b"a"
-        ask(pool, b"child")
+            await first.response()
+        assert await second.response() == b"a"
+        submit_images(pool, b"child")
         await asyncio.sleep(0.5)
-    assert not processes(pool), "closed, although a child holds the connection"
+    assert not pool_workers(pool), "closed, although a child holds the connection"

@@ -23,7 +23,7 @@ async def test_overload_is_rejected_at_once_with_retry_after(serve: Serve, engin
         assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
         assert int(rejected.headers["Retry-After"]) >= 1
         assert await metric_value(client, 'classifier_requests_rejected_total{reason="overloaded"}') == 1
-        engine.go.set()
+        engine.unblocked.set()
         assert [response.status_code for response in await asyncio.gather(*admitted)] == [200, 200]
         assert (await post_image(client, IMAGE)).status_code == 200
 

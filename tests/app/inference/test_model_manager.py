@@ -87,7 +87,7 @@ async def test_requests_before_and_during_a_reload_succeed(
         while "far@2" not in await served_models(client):
             statuses.append((await client.post("/v1/classify", content=IMAGE)).status_code)
         statuses += [(await client.post("/v1/classify", content=IMAGE)).status_code for _ in range(20)]
-        engines["far_net"].go.set()
+        engines["far_net"].unblocked.set()
         response = await asyncio.wait_for(earlier, 20)
         assert (response.status_code, response.json()["version"]) == (200, 1)
         assert set(statuses) == {200}
@@ -119,7 +119,7 @@ async def test_unneeded_engine_ends_after_its_last_request(
         colour_store.add_classifier(store, "tones", "near_net")  # a second reload while the first service is in use
         await wait_for_models(client, lambda models: "tones@2" in models)
         assert engine_threads() == ["engine-far_net", "engine-near_net"]
-        engines["far_net"].go.set()
+        engines["far_net"].unblocked.set()
         assert (await asyncio.wait_for(running_request, 20)).status_code == 200
 
         async def has_ended() -> bool:
@@ -186,7 +186,7 @@ async def test_shutdown_ends_retired_services_too(serve: Serve, store: Path, eng
         running_request = await block_engine(engines["far_net"], client, IMAGE, CLASSIFY_FAR)
         shutil.rmtree(store / "classifiers" / "far")
         await wait_for_models(client, lambda models: "far@1" not in models)
-        engines["far_net"].go.set()
+        engines["far_net"].unblocked.set()
         assert (await running_request).status_code == 200
     assert engine_threads() == others
 

@@ -23,7 +23,7 @@ async def test_queued_requests_share_a_batch(serve: Serve, engine: ColourEngine)
         running = await block_engine(engine, client, IMAGE)
         queued = [post_image(client, IMAGE) for _ in range(5)]
         await wait_for_queued(client, 5)
-        engine.go.set()
+        engine.unblocked.set()
         results = [response.json() for response in await asyncio.gather(running, *queued)]
     assert [result["batch_size"] for result in results] == [1, 5, 5, 5, 5, 5]
     assert all(result["predictions"][0]["label"] == "red" for result in results)
@@ -36,17 +36,17 @@ async def test_deadline_that_passes_in_the_queue_is_504(serve: Serve, engine: Co
         running = await block_engine(engine, client, IMAGE)
         late = await asyncio.wait_for(post_image(client, IMAGE, **{"X-Request-Timeout-Ms": "500"}), 10)
         assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
-        engine.go.set()
+        engine.unblocked.set()
         assert (await running).status_code == 200
-        assert sum(engine.sizes) == 1
+        assert sum(engine.batch_sizes) == 1
         assert await metric_value(client, 'classifier_requests_rejected_total{reason="deadline_exceeded"}') == 1
 
 
 async def test_default_deadline_is_a_setting(serve: Serve, engine: ColourEngine) -> None:
     async with serve(deadline_ms=50) as client:
-        engine.go.clear()
+        engine.unblocked.clear()
         assert (await asyncio.wait_for(post_image(client, IMAGE), 10)).status_code == 504
-        engine.go.set()
+        engine.unblocked.set()
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/"])
@@ -86,7 +86,7 @@ async def test_queued_image_is_not_run_after_its_client_disconnects(
         await asyncio.wait_for(request, 10)
         assert await metric_value(client, QUEUE_DEPTH) == 0
         assert await metric_value(client, "classifier_requests_cancelled_total") == 1
-        engine.go.set()
+        engine.unblocked.set()
         assert (await running).status_code == 200
         assert (await post_image(client, IMAGE)).status_code == 200
-        assert engine.sizes == [1, 1]
+        assert engine.batch_sizes == [1, 1]

@@ -123,7 +123,7 @@ async def test_broken_model_prevents_loading_but_no_unloading(
         assert (rejected.status_code, "far@1" in rejected.json()["detail"]) == (409, True)
         assert "far@1" not in model_labels(await client.post("/v1/models/far/unload"))
         assert model_labels(await client.post("/v1/models/tones/load")) == ["colours@2", "colours@1", "tones@1"]
-        assert engines["far_net"].sizes == [], "the network of a hidden model ran"
+        assert engines["far_net"].batch_sizes == [], "the network of a hidden model ran"
 
 
 async def test_folder_deleted_during_verification_is_reported_and_changes_nothing(

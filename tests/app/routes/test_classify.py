@@ -117,14 +117,14 @@ async def test_models_of_one_extractor_and_spec_share_a_row(
     own_client: httpx.AsyncClient, engine: ColourEngine, model: str, rows: int
 ) -> None:
     await classify(own_client, model=model)
-    assert sum(engine.sizes) == rows
+    assert sum(engine.batch_sizes) == rows
 
 
 async def test_only_the_extractor_of_the_selected_model_runs(
     own_client: httpx.AsyncClient, engine: ColourEngine
 ) -> None:
     await classify(own_client, model="far")
-    assert engine.sizes == []
+    assert engine.batch_sizes == []
 
 
 async def test_default_model_is_a_setting(serve: Serve) -> None:

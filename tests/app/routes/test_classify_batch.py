@@ -35,14 +35,14 @@ async def test_each_image_gets_the_result_it_gets_alone(client: httpx.AsyncClien
 
 
 async def test_images_of_one_request_share_batches(own_client: httpx.AsyncClient, engine: ColourEngine) -> None:
-    engine.go.clear()
+    engine.unblocked.clear()
     request = asyncio.create_task(send_batch(own_client, image_files(*[encoded("red")] * 20)))
-    await asyncio.to_thread(engine.began.acquire)
-    await wait_for_queued(own_client, 20 - engine.sizes[0])
-    engine.go.set()
+    await asyncio.to_thread(engine.batch_started.acquire)
+    await wait_for_queued(own_client, 20 - engine.batch_sizes[0])
+    engine.unblocked.set()
     assert len(labels(await request)) == 20
-    assert sum(engine.sizes) == 20
-    assert len(engine.sizes) <= 2
+    assert sum(engine.batch_sizes) == 20
+    assert len(engine.batch_sizes) <= 2
 
 
 async def test_invalid_images_get_their_errors_and_the_others_their_results(client: httpx.AsyncClient) -> None:
@@ -75,31 +75,31 @@ async def test_each_image_gets_the_results_of_several_models(client: httpx.Async
 
 async def test_images_are_cancelled_when_the_client_disconnects(serve: Serve, engine: ColourEngine) -> None:
     async with serve(max_batch=2, queue_size=30) as client:
-        engine.go.clear()
+        engine.unblocked.clear()
         request = asyncio.create_task(send_batch(client, image_files(*[encoded("red")] * 20)))
-        await asyncio.to_thread(engine.began.acquire)
-        await wait_for_queued(client, 20 - engine.sizes[0])
+        await asyncio.to_thread(engine.batch_started.acquire)
+        await wait_for_queued(client, 20 - engine.batch_sizes[0])
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
         await wait_for_queued(client, 0)
-        engine.go.set()
+        engine.unblocked.set()
 
         async def is_capacity_free() -> bool:  # once the batch that was running has ended
             return (await send_batch(client, image_files(*[encoded("red")] * 30))).status_code == 200
 
         await asyncio.wait_for(eventually(is_capacity_free), 20)
-        assert sum(engine.sizes) <= 2 + 30
+        assert sum(engine.batch_sizes) <= 2 + 30
 
 
 async def test_capacity_is_reserved_for_all_images_or_none(serve: Serve, engine: ColourEngine) -> None:
     async with serve(queue_size=4) as client:
-        engine.go.clear()
+        engine.unblocked.clear()
         running = asyncio.create_task(send_batch(client, image_files(*[encoded("red")] * 3)))
-        await asyncio.to_thread(engine.began.acquire)
+        await asyncio.to_thread(engine.batch_started.acquire)
         rejected = await send_batch(client, image_files(encoded("red"), encoded("red")))
         assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
         assert int(rejected.headers["Retry-After"]) >= 1
-        engine.go.set()
+        engine.unblocked.set()
         assert labels(await running) == ["red"] * 3
         too_many = await send_batch(client, image_files(*[encoded("red")] * 5))
         assert (too_many.status_code, too_many.json()["code"]) == (413, "too_many_images")
@@ -110,7 +110,7 @@ async def test_images_that_miss_the_deadline_get_an_error_and_leave_the_queue(
     serve: Serve, engine: ColourEngine
 ) -> None:
     async with serve(max_batch=1) as client:
-        engine.go.clear()
+        engine.unblocked.clear()
         request = asyncio.create_task(
             client.post(
                 "/v1/classify/batch",
@@ -119,7 +119,7 @@ async def test_images_that_miss_the_deadline_get_an_error_and_leave_the_queue(
             )
         )
         response = await asyncio.wait_for(request, 10)
-        engine.go.set()
+        engine.unblocked.set()
         assert response.status_code == 200
         assert [item["error"]["code"] for item in response.json()["items"]] == ["deadline_exceeded"] * 2
         assert await metric_value(client, 'classifier_queue_depth{extractor="near_net"}') == 0

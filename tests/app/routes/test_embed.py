@@ -60,14 +60,14 @@ async def test_bytes_and_npy_hold_the_same_features(client: httpx.AsyncClient) -
 
 async def test_features_share_a_batch_with_classifiers(serve: Serve, engine: ColourEngine) -> None:
     async with serve() as client:
-        engine.go.clear()
+        engine.unblocked.clear()
         running = asyncio.create_task(embed(client))
-        await asyncio.to_thread(engine.began.acquire)
+        await asyncio.to_thread(engine.batch_started.acquire)
         queued = [asyncio.create_task(embed(client)), post_image(client, IMAGE)]
         await wait_for_queued(client, 2)
-        engine.go.set()
+        engine.unblocked.set()
         assert [response.status_code for response in await asyncio.gather(running, *queued)] == [200] * 3
-        assert engine.sizes == [1, 2]
+        assert engine.batch_sizes == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -157,14 +157,14 @@ async def test_binary_input_and_json_output(client: httpx.AsyncClient) -> None:
 async def test_images_of_one_request_share_batches(own_client: httpx.AsyncClient, engine: ColourEngine) -> None:
     pixels = np.stack([decoded_pixels(RED)] * 8)
     tensor = {"name": "pixels", "datatype": "UINT8", "shape": list(pixels.shape), "data": pixels.tolist()}
-    engine.go.clear()
+    engine.unblocked.clear()
     request = asyncio.create_task(infer(own_client, tensor))
-    await asyncio.to_thread(engine.began.acquire)
-    await wait_for_queued(own_client, 8 - engine.sizes[0])
-    engine.go.set()
+    await asyncio.to_thread(engine.batch_started.acquire)
+    await wait_for_queued(own_client, 8 - engine.batch_sizes[0])
+    engine.unblocked.set()
     assert (await request).status_code == 200
-    assert len(engine.sizes) == (2 if engine.sizes[0] < 8 else 1)
-    assert sum(engine.sizes) == 8
+    assert len(engine.batch_sizes) == (2 if engine.batch_sizes[0] < 8 else 1)
+    assert sum(engine.batch_sizes) == 8
 
 
 _IMAGE = {"name": "image", "datatype": "BYTES", "shape": [1]}

@@ -46,7 +46,7 @@ def part(headers: bytes) -> bytes:
     return b"--b\r\n" + headers + b"\r\n\r\nx" + END
 
 
-def named(number: int) -> bytes:
+def text_part(number: int) -> bytes:
     return b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n' % number
 
 
@@ -120,7 +120,7 @@ ATTACKS: dict[str, tuple[int, str, Callable[[], bytes]]] = {
     "thousands of parts": (
         400,
         "broken_body",
-        lambda: post(b"".join(map(named, range(5000))) + b"--b--\r\n", FORM),
+        lambda: post(b"".join(map(text_part, range(5000))) + b"--b--\r\n", FORM),
     ),
     "empty parts": (400, "broken_body", lambda: post(repeated(b"--b\r\n\r\n\r\n") + END, FORM)),
     "near boundaries": (
@@ -222,10 +222,10 @@ def test_large_upload_opens_no_file_and_does_not_delay_others(process: ServerPro
     before = open_files(process)
     with pulse(address) as livez, connected(address) as connection:
         connection.sendall(head(Content_Type=FORM, Content_Length=len(body) + len(END)) + body)
-        meanwhile = open_files(process)
+        during = open_files(process)
         connection.sendall(END)
         assert read_answer(connection).status == 200
-    assert meanwhile <= before
+    assert during <= before
     assert livez.stalls < MAX_LIVEZ_S
 
 
@@ -278,11 +278,11 @@ def test_only_static_files_are_served(address: str, path: str) -> None:
     assert exchange(address, head(path, "GET")).status in (400, 404)
 
 
-def test_trailers_are_no_headers_and_cannot_continue_an_answered_request(address: str) -> None:
-    whole = chunked(b"X-Request-ID: trailer\r\n\r\n")
+def test_trailers_are_no_headers_and_cannot_continue_a_finished_request(address: str) -> None:
+    request = chunked(b"X-Request-ID: trailer\r\n\r\n")
     with connected(address) as connection:
         for _ in range(2):
-            connection.sendall(whole)
+            connection.sendall(request)
             answer = read_answer(connection)
             assert (answer.status, answer.headers["X-Request-ID"] != "trailer") == (200, True)
     with connected(address) as connection:

@@ -106,7 +106,7 @@ def test_every_accepted_connection_is_answered(tiny_store: Path) -> None:
 def test_idle_connection_does_not_delay_the_exit(tiny_store: Path) -> None:
     settings = {"APP_STORE": str(tiny_store), "APP_READ_TIMEOUT_S": "60"}
     with server(TINY_SERVER, **settings) as process, connect(process.address()):
-        get(process.address(), "/livez")  # the idle connection, which is older, has been accepted by now
+        get(process.address(), "/livez")  # the older idle connection has been accepted by now
         process.terminate()
         assert process.exit_code(10) == 0
 

@@ -17,7 +17,7 @@ def test_every_mutated_request_gets_a_valid_response(tiny_address: str) -> None:
     findings, statuses = fuzz.run(tiny_address, range(CASES), seed=1)
     assert findings == []
     assert sum(statuses.values()) == CASES
-    assert {200, 400, 415, 422} <= set(statuses)  # some stay valid, the others fail in several ways
+    assert {200, 400, 415, 422} <= set(statuses)  # some cases stay valid, others fail in several ways
 
 
 @pytest.mark.parametrize(

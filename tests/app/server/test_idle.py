@@ -1,4 +1,4 @@
-"""The idle detector, and what a trim of the heap returns to the system."""
+"""The idle detector, and the memory that trimming the heap returns to the system."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ print(resident() - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory in this way")
 def test_trimming_the_heap_returns_freed_memory_to_the_system() -> None:
     command = [sys.executable, "-c", ALLOCATIONS]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    kept, trimmed = map(int, done.stdout.split())
-    assert kept > 100_000_000, "glibc keeps it without a trim"
-    assert trimmed < 10_000_000
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    before_trim, after_trim = map(int, result.stdout.split())
+    assert before_trim > 100_000_000, "glibc keeps freed memory without a trim"
+    assert after_trim < 10_000_000
 
 
 @given(st.lists(st.integers(0, 3), max_size=40))

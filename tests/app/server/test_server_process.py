@@ -170,7 +170,9 @@ def test_only_trusted_proxies_set_the_client_address(tiny_store: Path) -> None:
 
     def statuses(address: str) -> list[int]:
         clients = ("198.51.100.7", "198.51.100.8")
-        return [httpx.get(f"{address}/v1/models", headers={"X-Forwarded-For": each}).status_code for each in clients]
+        return [
+            httpx.get(f"{address}/v1/models", headers={"X-Forwarded-For": client}).status_code for client in clients
+        ]
 
     with server(TINY_SERVER, **limit) as alone, server(TINY_SERVER, **limit, APP_TRUSTED_PROXIES="127.0.0.1") as behind:
         assert statuses(alone.address()) == [200, 429]
@@ -194,8 +196,8 @@ def test_shipped_server_classifies_uploads_and_its_examples() -> None:
         assert (answer["model"], len(answer["predictions"])) == ("cifar10", 5)
         assert post(address, IMAGE).json["predictions"] == answer["predictions"]
         for example in EXAMPLES:
-            named = post(address, (EXAMPLE_FILES / example.file).read_bytes()).json["predictions"][0]
-            assert named["label"] == LABELS.get(example.file, Path(example.file).stem), "an example of the page"
+            best = post(address, (EXAMPLE_FILES / example.file).read_bytes()).json["predictions"][0]
+            assert best["label"] == LABELS.get(example.file, Path(example.file).stem), "an example of the page"
         process.terminate()
         assert process.exit_code() == 0
 

@@ -24,7 +24,7 @@ from models.decoding.limits import DEFAULT_LIMITS, Limits
 from models.decoding.protocol import AboveThreshold
 from models.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 from models.preprocess import prepare
-from tests.support.decode_worker import SPECS, WAIT_S, Decoder, changed, runs, started
+from tests.support.decode_worker import SPECS, WAIT_S, WorkerConnection, is_running, patched_worker, running_worker
 from tests.support.images import blocks, encode, noise
 from tests.support.paths import ROOT
 
@@ -34,15 +34,15 @@ KINDS = [pytest.param("AVIF", marks=needs_avif), "JPEG", "PNG", "TIFF", "WebP"]
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Decoder]:
+def shared() -> Iterator[WorkerConnection]:
     """A worker for tests that do not change it."""
-    with started() as decoder:
+    with running_worker() as decoder:
         yield decoder
 
 
 @pytest.fixture
-def decoder() -> Iterator[Decoder]:
-    with started() as decoder:
+def decoder() -> Iterator[WorkerConnection]:
+    with running_worker() as decoder:
         yield decoder
 
 
@@ -53,12 +53,12 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def kilobytes(decoder: Decoder, name: str) -> int:
+def kilobytes(decoder: WorkerConnection, name: str) -> int:
     status = Path(f"/proc/{decoder.process.pid}/status").read_text(encoding="ascii")
     return int(status.partition(f"{name}:")[2].split()[0])
 
 
-def soft_limit(decoder: Decoder) -> int:
+def soft_limit(decoder: WorkerConnection) -> int:
     return resource.prlimit(decoder.process.pid, resource.RLIMIT_AS)[0]
 
 
@@ -71,7 +71,7 @@ def avif_with_hidden_frame(side: int, declared_side: int = 64) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pixels_equal_decoding_in_process(shared: Decoder, kind: str) -> None:
+def test_pixels_equal_decoding_in_process(shared: WorkerConnection, kind: str) -> None:
     data = encode(noise(130, 90), kind)
     actual, expected = shared.prepare(data), prepare(data, SPECS)
     assert actual.keys() == expected.keys()
@@ -79,13 +79,13 @@ def test_pixels_equal_decoding_in_process(shared: Decoder, kind: str) -> None:
         assert np.array_equal(actual[spec], pixels)
 
 
-def test_file_larger_than_a_pipe_buffer(shared: Decoder) -> None:
+def test_file_larger_than_a_pipe_buffer(shared: WorkerConnection) -> None:
     data = encode(noise(1000, 1000), "PNG")
     assert np.array_equal(shared.prepare(data)[SPECS[0]], prepare(data, SPECS)[SPECS[0]])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_thumbnail_equals_decoding_in_process(shared: Decoder, kind: str) -> None:
+def test_thumbnail_equals_decoding_in_process(shared: WorkerConnection, kind: str) -> None:
     data, expected = encode(noise(300, 200), kind), BytesIO()
     image = decode(data, DEFAULT_LIMITS, 100)
     image.thumbnail((100, 100))
@@ -93,7 +93,7 @@ def test_thumbnail_equals_decoding_in_process(shared: Decoder, kind: str) -> Non
     assert shared.thumbnail(data, 100) == expected.getvalue()
 
 
-def test_errors_equal_decoding_in_process(shared: Decoder) -> None:
+def test_errors_equal_decoding_in_process(shared: WorkerConnection) -> None:
     data = encode(noise(60, 60), "TIFF")
     with pytest.raises(UndecodableImage, match="may be truncated"):
         shared.prepare(data[: len(data) // 2])
@@ -109,14 +109,14 @@ def test_errors_equal_decoding_in_process(shared: Decoder) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_image_above_the_pixel_threshold_is_not_decoded(shared: Decoder, kind: str) -> None:
+def test_image_above_the_pixel_threshold_is_not_decoded(shared: WorkerConnection, kind: str) -> None:
     data = encode(noise(50, 40), kind)
-    assert shared.prepare(data, most=2000)
+    assert shared.prepare(data, max_pixels=2000)
     with pytest.raises(AboveThreshold):
-        shared.prepare(data, most=1999)
+        shared.prepare(data, max_pixels=1999)
     if kind not in ("AVIF", "WebP"):  # whose headers can be read only from complete files
         with pytest.raises(AboveThreshold):
-            shared.prepare(data[:-20], most=1999)
+            shared.prepare(data[:-20], max_pixels=1999)
     assert shared.prepare(data)
 
 
@@ -130,14 +130,14 @@ def test_avif_and_tiff_have_resource_limits() -> None:
 @needs_linux
 @needs_avif
 def test_frame_that_needs_too_much_memory_is_rejected() -> None:
-    with started(changed("worker.BASE_BYTES = 16_000_000")) as decoder:
+    with running_worker(patched_worker("worker.BASE_BYTES = 16_000_000")) as decoder:
         assert decoder.prepare(avif_with_hidden_frame(256)), "a small hidden frame must be decoded"
         with pytest.raises((UndecodableImage, EOFError)):
             decoder.prepare(avif_with_hidden_frame(4000))
 
 
 @needs_linux
-def test_limits_are_removed_after_each_image(decoder: Decoder) -> None:
+def test_limits_are_removed_after_each_image(decoder: WorkerConnection) -> None:
     data = encode(noise(60, 60), "TIFF")
     assert decoder.prepare(data)
     with pytest.raises(UndecodableImage):
@@ -147,7 +147,7 @@ def test_limits_are_removed_after_each_image(decoder: Decoder) -> None:
 
 @needs_avif
 def test_image_beyond_the_cpu_limit_kills_the_worker() -> None:
-    with started(changed("worker.BASE_CPU_S = worker.LARGE_IMAGE_CPU_S = 0.05")) as decoder:
+    with running_worker(patched_worker("worker.BASE_CPU_S = worker.LARGE_IMAGE_CPU_S = 0.05")) as decoder:
         with pytest.raises(EOFError):
             decoder.prepare(encode(noise(2500, 2500), "AVIF", speed=10))
         assert decoder.process.wait(WAIT_S) == -signal.SIGPROF
@@ -162,14 +162,14 @@ def avif_with_values(count: int) -> bytes:
 
 @needs_avif
 def test_cpu_limit_applies_while_the_header_is_parsed() -> None:
-    with started(changed("worker.BASE_CPU_S = 0.1")) as decoder:
+    with running_worker(patched_worker("worker.BASE_CPU_S = 0.1")) as decoder:
         with pytest.raises(EOFError):
-            decoder.prepare(avif_with_values(200_000), most=10)
+            decoder.prepare(avif_with_values(200_000), max_pixels=10)
         assert decoder.process.wait(WAIT_S) == -signal.SIGPROF
 
 
 @needs_linux
-def test_external_memory_limit_is_kept_and_reported_as_memory_error(decoder: Decoder) -> None:
+def test_external_memory_limit_is_kept_and_reported_as_memory_error(decoder: WorkerConnection) -> None:
     large, small = encode(Image.new("RGB", (5000, 5000)), "PNG"), encode(noise(60, 60), "TIFF")
     assert decoder.prepare(small)
     max_bytes = 1024 * kilobytes(decoder, "VmSize") + 50_000_000
@@ -183,7 +183,7 @@ def test_external_memory_limit_is_kept_and_reported_as_memory_error(decoder: Dec
 
 @needs_linux
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is returned only with glibc")
-def test_idle_worker_returns_memory_to_the_system(decoder: Decoder) -> None:
+def test_idle_worker_returns_memory_to_the_system(decoder: WorkerConnection) -> None:
     decoder.prepare(encode(noise(60, 60), "PNG"))
     before = kilobytes(decoder, "VmRSS")
     decoder.prepare(encode(Image.new("RGB", (9000, 5000), "red"), "PNG"))
@@ -192,15 +192,15 @@ def test_idle_worker_returns_memory_to_the_system(decoder: Decoder) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signals_for_the_server_do_not_stop_a_worker(shared: Decoder, number: signal.Signals) -> None:
+def test_signals_for_the_server_do_not_stop_a_worker(shared: WorkerConnection, number: signal.Signals) -> None:
     shared.process.send_signal(number)
     assert shared.prepare(encode(noise(40, 40), "TIFF"))
     assert shared.process.poll() is None
 
 
 def test_output_of_libraries_does_not_reach_the_connection() -> None:
-    with started(
-        changed("real = worker.prepare\nworker.prepare = lambda *a: print('!', flush=True) or real(*a)")
+    with running_worker(
+        patched_worker("real = worker.prepare\nworker.prepare = lambda *a: print('!', flush=True) or real(*a)")
     ) as decoder:
         assert decoder.prepare(encode(noise(40, 40), "PNG"))
 
@@ -209,7 +209,7 @@ def test_output_of_libraries_does_not_reach_the_connection() -> None:
 def test_worker_environment_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("APP_API_KEYS_FILE", "CLASSIFIER_API_KEY", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "a secret")
-    with started() as decoder:
+    with running_worker() as decoder:
         environment = Path(f"/proc/{decoder.process.pid}/environ").read_bytes()
     names = {entry.partition(b"=")[0].decode() for entry in environment.split(b"\0") if entry}
     assert "PATH" in names
@@ -218,13 +218,13 @@ def test_worker_environment_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @needs_linux
-def test_worker_has_lower_priority_than_the_server(shared: Decoder) -> None:
+def test_worker_has_lower_priority_than_the_server(shared: WorkerConnection) -> None:
     server, its_worker = (os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, shared.process.pid))
     assert its_worker == min(19, server + 10)
 
 
 @needs_linux
-def test_out_of_memory_killer_prefers_the_worker(shared: Decoder) -> None:
+def test_out_of_memory_killer_prefers_the_worker(shared: WorkerConnection) -> None:
     assert int(Path(f"/proc/{shared.process.pid}/oom_score_adj").read_text(encoding="ascii")) == 1000
     assert os.getpgid(shared.process.pid) != os.getpgrp(), "Ctrl+C must reach only the server"
 
@@ -236,11 +236,11 @@ def test_worker_exits_with_its_parent(is_busy: bool) -> None:
         "import os, sys\n"
         "from models.decoding import protocol\n"
         "from models.decoding.limits import DEFAULT_LIMITS\n"
-        "from tests.support.decode_worker import SPECS, Decoder\n"
-        "decoder = Decoder(protocol.spawn); data = sys.stdin.buffer.read()\n"
+        "from tests.support.decode_worker import SPECS, WorkerConnection\n"
+        "decoder = WorkerConnection(protocol.spawn); data = sys.stdin.buffer.read()\n"
         "if data: decoder.send(protocol.DecodeRequest((SPECS[0].resize_spec,), DEFAULT_LIMITS), data)\n"
         "print(decoder.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     data = encode(Image.new("RGB", (4000, 4000)), "PNG") if is_busy else b""
     process = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, cwd=ROOT)
-    assert eventually(lambda: not runs(int(process.stdout))), "the worker is still running"
+    assert eventually(lambda: not is_running(int(process.stdout))), "the worker is still running"

@@ -25,4 +25,4 @@ def test_batch_size_depends_on_the_image_size(tmp_path: Path, side: int, batch_s
     broken: dict[str, str] = {}
     results = classify_files(replace(classifier, manifest=manifest), paths, broken.__setitem__)
     assert [name for name, _ in results] == list(paths)
-    assert (engine.sizes, broken) == (batch_sizes, {})
+    assert (engine.batch_sizes, broken) == (batch_sizes, {})

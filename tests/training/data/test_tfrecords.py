@@ -108,7 +108,7 @@ def test_shards_and_class_folders_share_cached_features(shards: Path, folders: P
     engine = ColourEngine()
     for folder in (folders, shards):
         features.extract_features(load(folder).train, colour_dataset.extractor(engine), "pooled", SPEC, tmp_path)
-    assert engine.images == 39, "features of the shards were not read from the cache"
+    assert engine.image_count == 39, "features of the shards were not read from the cache"
 
 
 def test_archive_of_shards_is_a_dataset(shards: Path, tmp_path: Path) -> None:

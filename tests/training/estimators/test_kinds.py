@@ -79,7 +79,7 @@ def test_constant_feature_gives_finite_probabilities(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["ridge", "dense"])
 def test_one_image_per_class_is_enough_to_fit(kind: str) -> None:
     """Both kinds hold out some images for validation, which is not possible here."""
-    features, labels = examples(3, each=1)
+    features, labels = examples(3, per_class=1)
     parameters = Dense(units=(4,), epochs=2) if kind == "dense" else FITS[kind]
     assert np.isfinite(parameters.fit(features, labels, seed=0).predict_proba(features)).all()
 

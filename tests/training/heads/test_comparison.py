@@ -75,7 +75,7 @@ def test_test_metrics_are_those_of_a_run(compared: HeadComparison, inputs: HeadI
 def test_all_heads_share_the_features(compared: HeadComparison, inputs: HeadInputs) -> None:
     engine = inputs.extractor.engine
     assert isinstance(engine, ColourEngine)
-    assert engine.images == 240
+    assert engine.image_count == 240
 
 
 def test_without_a_test_set_there_is_only_cross_validation(inputs: HeadInputs) -> None:
@@ -96,7 +96,7 @@ def test_test_set_that_is_measured_once_is_not_measured(
     fresh = replace(inputs, extractor=extractor, ctx=replace(inputs.ctx, cache=tmp_path))
     once = RECIPE.model_copy(update={"data": DatasetSpec(path="colours", test_once=True)})
     comparison = compare_heads(once, fresh, ["ridge", "logistic"], folds=4)
-    assert engine.images == len(inputs.dataset.train), "not even its features are extracted"
+    assert engine.image_count == len(inputs.dataset.train), "not even its features are extracted"
     assert [head.test for head in comparison.heads] == [None, None]
     assert (comparison.test_images, comparison.digest) == (0, compared.digest)
     assert [head.cross_validated for head in comparison.heads] == [head.cross_validated for head in compared.heads]

@@ -69,14 +69,14 @@ def test_no_image_is_computed_twice(images: Split, tmp_path: Path) -> None:
     advanced: list[int] = []
     half = images.take(np.arange(0, len(images), 2))
     extract(half, engine, tmp_path)
-    assert engine.images == len(half)
+    assert engine.image_count == len(half)
     features.extract_features(images, colour_dataset.extractor(engine), "pooled", SPEC, tmp_path, advanced.append)
-    assert engine.images == len(images)
+    assert engine.image_count == len(images)
     assert advanced[0] == len(half), "cached images are done at once"
     assert sum(advanced) == len(images)
     extract(images, engine, tmp_path)
-    assert engine.images == len(images)
-    assert max(engine.sizes) <= BATCH_SIZE
+    assert engine.image_count == len(images)
+    assert max(engine.batch_sizes) <= BATCH_SIZE
 
 
 def test_equal_files_are_computed_once(images: Split, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_equal_files_are_computed_once(images: Split, tmp_path: Path) -> None:
     )
     engine = ColourEngine()
     rows = extract(twice, engine, tmp_path)
-    assert engine.images == 2
+    assert engine.image_count == 2
     assert np.array_equal(rows[0], rows[1])
     assert not np.array_equal(rows[0], rows[2])
 
@@ -100,16 +100,16 @@ def test_changed_file_is_computed_again(tmp_path: Path) -> None:
     engine = ColourEngine()
     rows = extract(after, engine, tmp_path / "cache")
     assert after.images == before.images
-    assert engine.images == 1
+    assert engine.image_count == 1
     assert np.array_equal(rows, extract(after, ColourEngine(), tmp_path / "elsewhere"))
 
 
 def test_cache_can_be_filled_without_reading_it(images: Split, tmp_path: Path) -> None:
     engine = ColourEngine()
     features.fill_cache(images, colour_dataset.extractor(engine), "pooled", SPEC, tmp_path)
-    assert engine.images == len(images)
+    assert engine.image_count == len(images)
     assert np.array_equal(extract(images, engine, tmp_path), extract(images, ColourEngine(), tmp_path / "elsewhere"))
-    assert engine.images == len(images)
+    assert engine.image_count == len(images)
 
 
 def test_each_spec_extractor_output_and_engine_has_its_own_cache(images: Split, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_each_spec_extractor_output_and_engine_has_its_own_cache(images: Split, 
         extract(few, engine, tmp_path, spec)
     bfloat16 = ColourEngine("fixture:bfloat16")
     extract(few, bfloat16, tmp_path)
-    assert (engine.images, bfloat16.images) == (5 * 3, 3)
+    assert (engine.image_count, bfloat16.image_count) == (5 * 3, 3)
     assert len(rows_in(tmp_path)) == 6
 
 
@@ -140,7 +140,7 @@ def test_incomplete_rows_are_cut_off_and_computed_again(images: Split, tmp_path:
         content.truncate(path.stat().st_size - cut)
     engine = ColourEngine()
     assert np.array_equal(extract(images, engine, tmp_path), expected)
-    assert engine.images == (1 if cut < 32 else 10)
+    assert engine.image_count == (1 if cut < 32 else 10)
     assert rows_in(tmp_path) == [expected.nbytes]
 
 
@@ -172,7 +172,7 @@ def test_killed_extraction_resumes(folder: Path, images: Split, tmp_path: Path) 
     before = path.read_bytes()[: done * 4 * 12]
     engine = ColourEngine()
     rows = extract(images, engine, tmp_path)
-    assert engine.images == len(images) - done
+    assert engine.image_count == len(images) - done
     assert path.read_bytes().startswith(before)
     assert np.array_equal(rows, extract(images, ColourEngine(), tmp_path / "elsewhere"))
 
@@ -202,7 +202,7 @@ def test_concurrent_batches_are_limited_by_the_engine(images: Split, tmp_path: P
 def test_failing_engine_ends_the_extraction_and_keeps_finished_rows(images: Split, tmp_path: Path) -> None:
     class Failing(ColourEngine):
         def run(self, batch: Pixels) -> Outputs:
-            if self.images >= 2 * BATCH_SIZE:
+            if self.image_count >= 2 * BATCH_SIZE:
                 raise RuntimeError("out of memory")
             return super().run(batch)
 
@@ -212,7 +212,7 @@ def test_failing_engine_ends_the_extraction_and_keeps_finished_rows(images: Spli
     assert threading.active_count() == threads
     again = ColourEngine()
     extract(images, again, tmp_path)
-    assert again.images <= len(images)
+    assert again.image_count <= len(images)
 
 
 def test_second_run_on_a_cache_waits_for_the_first(images: Split, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_second_run_on_a_cache_waits_for_the_first(images: Split, tmp_path: Path
         run.start()
     for run in runs:
         run.join()
-    assert sorted(engine.images for engine in engines) == [0, len(images)]
+    assert sorted(engine.image_count for engine in engines) == [0, len(images)]
     assert all(np.array_equal(each, expected) for each in rows)
 
 
@@ -254,7 +254,7 @@ def test_broken_images_are_listed_and_the_others_are_cached(tmp_path: Path) -> N
             extract(images, engine, tmp_path / "cache")
         assert all(str(path) in str(raised.value) for path in broken)
         assert "readme.txt: This is not an image" in str(raised.value)
-        assert engine.images == seen
+        assert engine.image_count == seen
 
 
 def test_only_the_first_of_many_broken_images_are_listed(tmp_path: Path) -> None:

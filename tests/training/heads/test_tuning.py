@@ -115,7 +115,7 @@ def test_tuning_uses_only_the_images_that_the_head_is_fitted_on(colours: Path, t
     engine = ColourEngine()
     recipe = colour_dataset.recipe(head={"kind": "logistic"}, tune={"trials": 3, "folds": 2})
     chosen, record = tuning.tune_recipe(recipe, make_inputs(colours, tmp_path, engine))
-    assert engine.images == 152, "neither the 8 held-out images nor the 80 of the test set"
+    assert engine.image_count == 152, "neither the 8 held-out images nor the 80 of the test set"
     assert isinstance(chosen.head, Logistic)
     assert record["trials"][record["best"]]["parameters"]["C"] == chosen.head.C
     assert chosen.tune is None, "a run of it fits this head without tuning"

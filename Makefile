@@ -37,7 +37,7 @@ WORKERS ?= 2
 define run_tests
 @log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 $(MAKE) --no-print-directory check >"$$log" 2>&1 & check=$$!; \
-OMP_WAIT_POLICY=passive $(PY) -m pytest -m "not quiet$(1)" -n $(WORKERS) --no-loadscope-reorder; tests=$$?; \
+OMP_WAIT_POLICY=passive $(PY) -m pytest -m "not quiet$(1)" -n $(WORKERS); tests=$$?; \
 wait $$check; check=$$?; cat "$$log"; \
 $(PY) -m pytest -m "quiet$(1)" $$(grep -rl 'mark\.quiet' tests --include='test_*.py'); quiet=$$?; \
 test $$check -eq 0 || echo 'make check failed: see its output between the two pytest runs' >&2; \

@@ -9,6 +9,7 @@ fast route validates all parameters in one step and serializes once: 548 -> 617 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request, Response
@@ -20,6 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
 from app.asgi import request_header
+from app.request_context import get_context
+from app.state import get_state
+
+_WORK_METHODS = frozenset({"POST", "PUT"})
 
 
 class FastRoute(APIRoute):
@@ -48,6 +53,7 @@ class FastRoute(APIRoute):
             return
         request = Request(scope, receive, send)
         try:
+            _shed_load(request)
             content = await self.endpoint(request, **self._validate(request))
             response = content if isinstance(content, Response) else _json_response(content)
         except problems.HANDLED as error:
@@ -84,6 +90,30 @@ class FastRouteMiddleware:
                 await route.handle(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _shed_load(request: Request) -> None:
+    """Early load shedding: while the queues are full, reject work before validating its parameters.
+
+    A rejection then costs half the time, which an overloaded server lacks; it may come instead of 404 or 422. At four
+    times the capacity at 96 px it halves the time of the slowest rejections.
+
+    Raises:
+        Overloaded, DeadlineUnmeetable: every queue is full.
+    """
+    service = get_state(request).manager.service
+    if service and request.method in _WORK_METHODS:
+        service.shed_load(
+            get_context(request).deadline(_timeout_ms(request) or get_state(request).settings.deadline_ms)
+        )
+
+
+def _timeout_ms(request: Request) -> float | None:
+    """Return the timeout header; None if it is missing or invalid, which the route reports."""
+    with suppress(ValueError):
+        timeout_ms = float(request_header(request.scope, b"x-request-timeout-ms") or "")
+        return timeout_ms if timeout_ms > 0 else None
+    return None
 
 
 def _json_response(content: BaseModel) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from app.errors import BadParameter, TooManyImages
+from app.errors import BadParameter, BatcherClosed, RetryLater, TooManyImages
 from app.inference.image_task import Batchers, Groups, PendingRow
 from models.classifier import Extractor
 
@@ -17,11 +17,34 @@ class AdmissionController:
     def __init__(self, batchers: Batchers, capacity: int) -> None:
         """Create a controller for batchers with a capacity of `capacity` items each."""
         self._batchers, self._capacity = batchers, capacity
+        self.is_shedding = False
+        """True from a rejection by `precheck` until it accepts a request again."""
 
     def precheck(self, groups: Groups[Any], deadline: float | None) -> None:
         """Raise what `admit` would raise for one image now, without reserving anything."""
-        for extractor, count in self._rows(groups, 1).items():
+        rows = self._rows(groups, 1)
+        self.is_shedding = True
+        for extractor, count in rows.items():
             self._batchers[extractor].check_room(count, deadline)
+        self.is_shedding = False
+
+    def shed(self, deadline: float | None) -> None:
+        """Reject a request of any models if no batcher has room for a single item.
+
+        Raises:
+            Overloaded, DeadlineUnmeetable: of the batcher that has room first.
+        """
+        rejections = []
+        for batcher in self._batchers.values():
+            try:
+                batcher.check_room(1, deadline)
+            except BatcherClosed:
+                return  # the route reports the shutdown
+            except RetryLater as rejection:
+                rejections.append(rejection)
+            else:
+                return
+        raise min(rejections, key=lambda rejection: rejection.retry_after_s)
 
     @contextmanager
     def admit(

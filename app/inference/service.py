@@ -66,6 +66,15 @@ class Service:
         """Reject a request before its body is read if one image would be rejected now; raises as `classify` does."""
         self._admission.precheck(group_consumers(consumers), deadline)
 
+    def shed_load(self, deadline: float | None) -> None:
+        """While requests are being rejected, reject one of any models that no queue has room for.
+
+        Raises:
+            Overloaded, DeadlineUnmeetable: of the queue that has room first.
+        """
+        if self._admission.is_shedding:
+            self._admission.shed(deadline)
+
     async def classify(
         self, images: Sequence[Image], consumers: Sequence[R], deadline: float | None = None
     ) -> list[InferenceResult[R] | Exception]:

@@ -6,6 +6,8 @@ The tests of a file run in one process, because they share its fixtures; so do t
 
 from __future__ import annotations
 
+import pytest
+from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 SLOWEST = (
@@ -36,7 +38,11 @@ def rank(nodeid: str) -> int:
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Assigns whole groups to processes, in the order of collection if `--no-loadscope-reorder` is given."""
+    """Assigns whole groups to processes, in the order of `rank` and not of their numbers of tests."""
+
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)

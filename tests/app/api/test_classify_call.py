@@ -72,6 +72,26 @@ async def test_full_queue_is_checked_after_parameters_and_model_and_before_the_b
         assert (await client.post("/v1/classify", content=IMAGE)).status_code == 200
 
 
+async def test_full_queues_reject_work_before_parameters_and_nothing_else(
+    serve: Serve, engines: dict[str, ColourEngine]
+) -> None:
+    async with serve(queue_size=1) as client:
+        running = [
+            await block_engine(engines["near_net"], client, IMAGE),
+            await block_engine(engines["far_net"], client, IMAGE, "/v1/classify?model=far"),
+        ]
+        assert (await client.post("/v1/classify", content=unreadable_body())).status_code == 503
+        for path in ("/v1/classify?model=none&top_k=x", "/v2/models/none/infer"):
+            rejected = await client.post(path, content=unreadable_body())
+            assert (rejected.status_code, int(rejected.headers["Retry-After"]) >= 1) == (503, True)
+        assert (await client.get("/v1/models/none")).status_code == 404
+        for engine in engines.values():
+            engine.unblocked.set()
+        await asyncio.gather(*running)
+        assert (await client.post("/v1/classify", content=IMAGE)).status_code == 200
+        assert (await client.post("/v1/classify?model=none", content=IMAGE)).status_code == 404
+
+
 async def test_full_queue_of_one_extractor_rejects_nothing_of_another(serve: Serve, engine: ColourEngine) -> None:
     async with serve(queue_size=1) as client:
         running = await block_engine(engine, client, IMAGE)

@@ -109,7 +109,8 @@ class Visit:
         expect(self.page.locator("#items .thumbnail:not(.none) img:not([src])")).to_have_count(0)
 
     def check_accessible(self) -> None:
-        """Check the page in its current state with axe."""
+        """Check the page in its current state with axe, once its style sheets are loaded."""
+        self.page.wait_for_load_state("load")
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(_AXE.read_text())
         result = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")

@@ -135,6 +135,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.quiet
 @ignore_warnings
 @pytest.mark.parametrize("data", HOSTILE)
 def test_expensive_file_is_rejected_quickly(data: bytes) -> None:

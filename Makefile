@@ -6,6 +6,9 @@ UV := uv==0.13.9
 
 PY := .venv/bin/python
 
+# Compiled files halve the time that each process takes to start; some machines switch them off.
+export PYTHONDONTWRITEBYTECODE :=
+
 # A stamp file records which lock is installed in .venv. Its name has the checksum of the lock, so that a checkout that
 # only changes the modification time installs nothing. dev.lock contains cpu.lock, which contains serve.lock, with the
 # same versions, so several stamps can exist at the same time.

@@ -175,4 +175,4 @@ def _trace(model: keras.Model, manifest: ExtractorManifest) -> Any:
 
     size = manifest.input_size
     signature = [tf.TensorSpec([None, size, size, 3], tf.uint8)]
-    return tf.function(serve, input_signature=signature).get_concrete_function()
+    return tf.function(serve, autograph=False, input_signature=signature).get_concrete_function()

@@ -9,6 +9,7 @@ from PIL import Image
 
 from models.preprocess import PreprocessSpec
 from training.data.dataset import Dataset, load_dataset
+from training.network.history import HISTORY_FILE
 from training.recipes.data import DatasetSpec
 from training.recipes.network import Fit, Network, Task
 
@@ -60,6 +61,12 @@ def write(folder: Path, *, per_class: int = 40) -> None:
 
 def load(folder: Path) -> list[Dataset]:
     return [load_dataset(task.data, folder / task.data.path) for task in network().tasks]
+
+
+def history_file(cache: Path) -> Path:
+    """Return the file of the only fit in this cache."""
+    (file,) = (cache / "fits").glob(f"*/{HISTORY_FILE}")
+    return file
 
 
 def _save(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> None:

@@ -69,7 +69,11 @@ def recompute_batch_norm(model: keras.Model, batches: Iterable[Pixels]) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0  # the moving statistics are then those of the last batch alone
-    run = tf.function(lambda pixels: model(networks.scale(pixels, networks.scaling_of(model.name)), training=True))
+
+    def forward(pixels: tf.Tensor) -> None:
+        model(networks.scale(pixels, networks.scaling_of(model.name)), training=True)
+
+    run = tf.function(forward, autograph=False)
     moments_of_layers = [_Moments() for _ in layers]
     for pixels in batches:
         run(tf.constant(pixels))

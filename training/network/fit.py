@@ -95,7 +95,7 @@ def fit_network(
     trainer = Trainer(network, schedule.fit, tops, seed, initial_weights, schedule.steps)
     if not schedule.steps:
         return FitResult(trainer.export_tensors())
-    folder = cache / "fits" / _key(network, seed, datasets, initial_weights)
+    folder = cache / "fits" / fit_key(network, seed, datasets, initial_weights)
     checkpoints = Checkpoints(folder, trainer.variables)
     history = _open_history(folder, trainer, schedule, resumed=checkpoints.restore(), log=log)
     shares, held_out = _load_images(network.tasks, datasets, schedule.fit.flip, cache, track)
@@ -117,7 +117,7 @@ def _open_history(
 
 
 def _finish(loop: TrainingLoop, log: Callable[[str], None]) -> HistoryRecord:
-    """Set the network to its final weights and return the record that describes them.
+    """Set the network to its final weights, plot the history and return the record that describes the weights.
 
     This runs in float32, the precision that serves, not in that of the fit.
     """
@@ -129,6 +129,7 @@ def _finish(loop: TrainingLoop, log: Callable[[str], None]) -> HistoryRecord:
     if fit.statistics_batches:
         loop.recompute_batch_norm(fit.statistics_batches)
         kept_record = records[-1]
+    loop.history.plot()
     return kept_record
 
 
@@ -154,8 +155,8 @@ def _load_validation_images(split: Split, task: Task, cache: Path, track: Track)
     return LabelledImages(pixels, split.labels, np.arange(len(split), dtype=np.int64), task.preprocess)
 
 
-def _key(network: Network, seed: int, datasets: Sequence[Dataset], initial_weights: Tensors | None) -> str:
-    """Digest of everything that determines the result: recipe, seed, ordered images, fitted images, initial weights."""
+def fit_key(network: Network, seed: int, datasets: Sequence[Dataset], initial_weights: Tensors | None) -> str:
+    """Return a digest of everything that determines the result: recipe, seed, ordered images, initial weights."""
     # statistics_batches takes effect after the last checkpoint, so it does not distinguish checkpoints.
     parts = [network.model_dump_json(exclude={"weights": True, "fit": {"statistics_batches"}}), str(seed)]
     parts += [f"{dataset.class_ids} {dataset.train.labels.tolist()} {dataset.train.digests}" for dataset in datasets]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ HISTORY_FILE = "history.jsonl"
 CURVE_FILE = "learning_curve.png"
 #: Key in an extractor's `fitted_on` of the records that have held-out metrics.
 HISTORY_KEY = "history"
+_PLOT_INTERVAL_S = 10.0
+"""Shortest time between two plots of a fit, because a plot takes as long as some passes of a small network."""
 
 
 class TopMetrics(BaseModel):
@@ -62,26 +65,28 @@ class History:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / HISTORY_FILE
         self._curve = folder / CURVE_FILE
+        self._plotted_at = time.monotonic()
         self.records: list[HistoryRecord] = []
         if resumed_at is not None:
             self.records += [record for record in _read(self._path) if record.step <= resumed_at]
         self._write()
 
     def append(self, record: HistoryRecord) -> None:
-        """Add a record to the file; update the plot if the record has held-out metrics."""
+        """Add a record to the file; update the plot if the record has held-out metrics and the plot is old."""
         self.records.append(record)
         with self._path.open("a") as file:
             file.write(_json_line(record))
-        if record.holdout:
-            self._plot()
+        if record.holdout and time.monotonic() - self._plotted_at >= _PLOT_INTERVAL_S:
+            self.plot()
 
     def replace_last_holdout(self, holdout: dict[str, TopMetrics]) -> None:
         """Replace the held-out metrics of the last record, after the network was changed without a step."""
         self.records[-1] = self.records[-1].model_copy(update={"holdout": holdout})
         self._write()
-        self._plot()
 
-    def _plot(self) -> None:
+    def plot(self) -> None:
+        """Plot the learning curves of all records."""
+        self._plotted_at = time.monotonic()
         plot_learning_curves(self.records).savefig(self._curve, dpi=120, format="png")
 
     def _write(self) -> None:

@@ -149,7 +149,7 @@ def _build_train_step(model: keras.Model, optimizer: Any, tasks: Sequence[Task],
         optimizer.apply([_mean(of_parts) for of_parts in zip(*gradients, strict=True)], model.trainable_variables)
         return {task.top: _mean(of_parts) for task, of_parts in zip(tasks, zip(*losses, strict=True), strict=True)}
 
-    return tf.function(step)
+    return tf.function(step, autograph=False)
 
 
 def _split_into_parts(tensors: Sequence[tf.Tensor], parts: int) -> list[tuple[tf.Tensor, ...]]:
@@ -206,4 +206,4 @@ def _build_predict(model: keras.Model, size: int) -> Any:
     def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return _probabilities(model, pixels, training=False)
 
-    return tf.function(predict, input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])
+    return tf.function(predict, autograph=False, input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])

@@ -15,8 +15,9 @@ from models import networks
 from models.errors import WeightsError
 from models.networks import Tensors
 from tests.support import tiny_fit
+from training.data.dataset import Dataset
 from training.data.split import holdout_indices
-from training.network.fit import FitResult, fit_network
+from training.network.fit import FitResult, fit_key, fit_network
 from training.network.history import CURVE_FILE, HISTORY_FILE
 from training.runtime.folders import PROJECT
 
@@ -80,19 +81,26 @@ def test_finished_fit_is_not_repeated(fitted: FitResult, data: Path, cache: Path
         np.testing.assert_array_equal(again.tensors[name], tensor)
 
 
-@pytest.mark.parametrize("change", ["recipe", "seed", "start", "data"])
-def test_other_arguments_do_not_find_these_checkpoints(
-    change: str, fitted: FitResult, data: Path, cache: Path, tmp_path: Path
-) -> None:
-    network = tiny_fit.network(passes=0.2, learning_rate=0.002 if change == "recipe" else 0.003)
-    sets = tiny_fit.load(data)
-    first = fit_network(network if change != "recipe" else tiny_fit.network(passes=0.2), 3, sets, None, cache)
-    if change == "data":
-        tiny_fit.write(tmp_path, per_class=39)
-        sets = tiny_fit.load(tmp_path)
-    start = fitted.tensors if change == "start" else None
-    other = fit_network(network, 4 if change == "seed" else 3, sets, start, cache)
-    assert other.folder != first.folder
+def _with_validation(datasets: list[Dataset], images: int) -> list[Dataset]:
+    return [replace(dataset, valid=dataset.train.take(np.arange(images))) for dataset in datasets]
+
+
+def test_each_argument_changes_the_folder_of_the_checkpoints(data: Path, tmp_path: Path) -> None:
+    tiny_fit.write(tmp_path, per_class=39)
+    network, datasets, start = tiny_fit.network(), tiny_fit.load(data), {"dense_0/bias": np.zeros(3, np.float16)}
+    keys = [
+        fit_key(network, 3, datasets, start),
+        fit_key(tiny_fit.network(learning_rate=0.002), 3, datasets, start),
+        fit_key(network, 4, datasets, start),
+        fit_key(network, 3, datasets, {"dense_0/bias": np.ones(3, np.float16)}),
+        fit_key(network, 3, datasets, None),
+        fit_key(network, 3, tiny_fit.load(tmp_path), start),
+        fit_key(network, 3, [replace(dataset, has_holdout=False) for dataset in datasets], start),
+        fit_key(network, 3, _with_validation(datasets, 7), start),  # other validation images may choose another pass
+        fit_key(network, 3, _with_validation(datasets, 6), start),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert fit_key(tiny_fit.network(), 3, tiny_fit.load(data), dict(start)) == keys[0]
 
 
 def test_fit_starts_from_the_initial_weights(fitted: FitResult, data: Path, cache: Path) -> None:
@@ -146,14 +154,9 @@ def test_fit_that_ended_early_is_not_resumed(stopped: FitResult, data: Path, cac
 
 
 def test_validation_images_are_measured_instead_of_held_out_ones(data: Path, tmp_path: Path) -> None:
-    network = tiny_fit.network(passes=0.1)
-    sets = [replace(one, valid=one.train.take(np.arange(7))) for one in tiny_fit.load(data)]
-    first = fit_network(network, 3, sets, None, tmp_path)
+    datasets = _with_validation(tiny_fit.load(data), 7)
+    first = fit_network(tiny_fit.network(passes=0.1), 3, datasets, None, tmp_path)
     assert {figures.images for figures in (first.history[0].holdout or {}).values()} == {7}
-    sets = [replace(one, valid=one.train.take(np.arange(6))) for one in sets]
-    assert fit_network(network, 3, sets, None, tmp_path).folder != first.folder, (
-        "other validation images may choose another pass"
-    )
 
 
 def test_importing_the_fit_does_not_import_tensorflow() -> None:

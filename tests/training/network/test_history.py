@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from training.network.history import CURVE_FILE, HISTORY_FILE, History, HistoryRecord, TopMetrics
@@ -38,11 +39,14 @@ def test_new_fit_starts_a_new_history(tmp_path: Path) -> None:
     assert History(tmp_path, resumed_at=None).records == []
 
 
-def test_learning_curve_is_plotted_after_each_measurement(tmp_path: Path) -> None:
+def test_learning_curve_is_plotted_when_the_last_plot_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history = History(tmp_path, resumed_at=None)
-    history.append(_record(5))
+    history.append(_record(10, accuracy=0.4))
     assert not (tmp_path / CURVE_FILE).exists()
-    history.append(_record(10, accuracy=0.5))
+    monkeypatch.setattr("training.network.history._PLOT_INTERVAL_S", 0)
+    history.append(_record(15))
+    assert not (tmp_path / CURVE_FILE).exists(), "nothing was measured"
+    history.append(_record(20, accuracy=0.5))
     with Image.open(tmp_path / CURVE_FILE) as image:
         assert image.format == "PNG"
         assert image.width > 600

@@ -81,12 +81,16 @@ export class ResultList {
     this.heading.focus();
   }
 
-  /** Update the status at most once per interval. */
+  /** Update the status at once when all items are finished, and before at most once per interval. */
   updateStatus() {
-    this.statusTimer ??= setTimeout(() => {
-      this.statusTimer = null;
-      this.status.textContent = summary(this.items);
-      this.retryFailed.hidden = !this.items.some((item) => item.state === "failed");
-    }, STATUS_INTERVAL_MS);
+    if (this.items.every((item) => item.isFinished)) this.showStatus();
+    else this.statusTimer ??= setTimeout(() => this.showStatus(), STATUS_INTERVAL_MS);
+  }
+
+  showStatus() {
+    clearTimeout(this.statusTimer);
+    this.statusTimer = null;
+    this.status.textContent = summary(this.items);
+    this.retryFailed.hidden = !this.items.some((item) => item.state === "failed");
   }
 }

@@ -1,11 +1,11 @@
-"""Errors of the web service, in addition to those in `models.errors`.
+"""Errors of the web service, in addition to those in `models.errors` and `models.decoding.errors`.
 
 The path of a request, and the errors of each step::
 
     request ──▶ body ──read──▶ upload ──reserve──▶ reservation ──decode──▶ pixels ──queue──▶ batch ──run──▶ response
             │              │               │                      │                 │              │
-            Unauthorized   BodyTooLarge    Overloaded             models.errors     Deadline-      BatchFailed
-            Forbidden      Unsupported-    DeadlineUnmeetable     .ImageError       Exceeded
+            Unauthorized   BodyTooLarge    Overloaded             models.decoding   Deadline-      BatchFailed
+            Forbidden      Unsupported-    DeadlineUnmeetable     .errors           Exceeded
             RateLimited      MediaType     BatcherClosed          Overloaded
             Concurrency-   Overloaded
               Limited      TooManyImages

@@ -1,11 +1,4 @@
-"""Errors of the path from image bytes to probabilities.
-
-Steps of an image, and the error of each step::
-
-    bytes ──sniff──▶ format ──open──▶ size ──decode──▶ RGB ─▶ pixels ─▶ features ─▶ probabilities
-      │                │               │                │
-      EmptyImage       Unsupported     ImageTooLarge    UndecodableImage
-                       Image
+"""Errors of the models package, except those of rejected images (`models.decoding.errors`).
 
 Steps of loading a model, and the error of each step::
 
@@ -25,36 +18,6 @@ class ModelsError(Exception):
     """Base class of this package's errors; `code` is a stable identifier for programs."""
 
     code = "error"
-
-
-class ImageError(ModelsError):
-    """The image is rejected."""
-
-    code = "bad_image"
-
-
-class EmptyImage(ImageError):
-    """The image has zero bytes."""
-
-    code = "empty_image"
-
-
-class UnsupportedImage(ImageError):
-    """The first bytes match no supported format."""
-
-    code = "unsupported_format"
-
-
-class ImageTooLarge(ImageError):
-    """The image exceeds the limit of bytes, pixels or side length."""
-
-    code = "image_too_large"
-
-
-class UndecodableImage(ImageError):
-    """The format is supported, but the file is damaged or too expensive to decode."""
-
-    code = "undecodable_image"
 
 
 class ModelNotFound(ModelsError):

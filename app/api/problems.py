@@ -19,27 +19,28 @@ from app import errors
 from app.api.schemas import Problem, V2Error
 from app.request_context import get_context
 from app.state import get_state
-from models import errors as models_errors
+from models.decoding import errors as image_errors
+from models.errors import ModelNotFound
 
 MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[type[Exception], int] = {
     errors.EmptyBody: 400,
     errors.MalformedBody: 400,
-    models_errors.EmptyImage: 400,
+    image_errors.EmptyImage: 400,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
-    models_errors.ModelNotFound: 404,
+    ModelNotFound: 404,
     errors.BodyTimeout: 408,
     errors.Conflict: 409,
     errors.BodyTooLarge: 413,
     errors.TooManyImages: 413,
-    models_errors.ImageTooLarge: 413,
+    image_errors.ImageTooLarge: 413,
     errors.UnsupportedMediaType: 415,
-    models_errors.UnsupportedImage: 415,
+    image_errors.UnsupportedImage: 415,
     errors.MissingField: 422,
     errors.BadParameter: 422,
-    models_errors.UndecodableImage: 422,
+    image_errors.UndecodableImage: 422,
     errors.RateLimited: 429,
     errors.ConcurrencyLimited: 429,
     errors.NotReady: 503,
@@ -53,7 +54,7 @@ STATUS: dict[type[Exception], int] = {
 """HTTP status of each error type whose message is shown to clients; any other error is 500."""
 
 EXPECTED: tuple[type[Exception], ...] = (*STATUS, errors.BatchFailed, MemoryError)
-"""Errors that `app.errors` and `models.errors` define, and a shortage of memory."""
+"""Errors that `app.errors` and `models` define, and a shortage of memory."""
 
 HANDLED: tuple[type[Exception], ...] = (*EXPECTED, RequestValidationError, HTTPException, ClientDisconnect)
 """Errors that become a response in the route that raised them."""

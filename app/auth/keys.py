@@ -103,7 +103,7 @@ class KeyRing:
 
 
 def digest_of(key: str) -> bytes:
-    """Return the SHA-256 digest of a key as a client sends it."""
+    """Return the SHA-256 digest of a key, which clients send in plain text."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 

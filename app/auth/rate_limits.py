@@ -56,7 +56,7 @@ class RateLimits:
         return await _hit(self._local, self._items, caller_id)
 
     def _should_try_shared(self) -> bool:
-        """Return True while Redis responds; while it is down, only for one request in `_STORAGE_RETRY_S`."""
+        """Return True while Redis responds, and while it is down once in `_STORAGE_RETRY_S` seconds."""
         if not self._is_shared_down:
             return True
         is_due = time.monotonic() >= self._next_attempt

@@ -33,8 +33,9 @@ from app.decoding.job import DecodeJob
 from app.decoding.pool import WorkerPool
 from app.errors import BatcherClosed, Overloaded
 from models.cpu import available_cores
+from models.decoding.errors import ImageError
 from models.decoding.protocol import AboveThreshold, DecodeRequest, ResponseHeader, WorkerError, raise_for_error
-from models.errors import DecoderUnavailable, ImageError
+from models.errors import DecoderUnavailable
 
 LARGE_IMAGE_WAIT_S = 0.5
 """Time that a single large image waits for the worker. A judgement: long enough for another image of 12

@@ -10,8 +10,8 @@ from app.decoding.fair_queue import FairQueue
 from app.decoding.job import DecodeJob
 from app.decoding.worker_process import DecodeWorker
 from app.errors import BatcherClosed
-from models.decoding.protocol import TOO_EXPENSIVE, ResponseHeader
-from models.errors import UndecodableImage
+from models.decoding.errors import decoding_aborted
+from models.decoding.protocol import ResponseHeader
 
 _MAX_FAILED_STARTS = 5
 """Failed starts in a row after which the pool is dead if no worker runs. A judgement: a start that fails by chance, for
@@ -128,7 +128,7 @@ class WorkerPool:
         A worker is killed from outside when the system needs its memory, which may be no fault of the image.
         """
         if job.was_retried or not was_killed:
-            job.reject(UndecodableImage(TOO_EXPENSIVE))
+            job.reject(decoding_aborted())
         elif job.is_active:
             job.was_retried = True
             self.queue.append(job.request, job)

@@ -29,7 +29,7 @@ class LoadedModels:
 
 
 Loader = Callable[[Settings, Catalog | None, ArtifactVersions], Catalog]
-"""(settings, the catalog served meanwhile, hidden versions) -> catalog; blocks; may raise ModelsError."""
+"""(settings, the catalog served during loading, hidden versions) -> catalog; blocks; may raise ModelsError."""
 
 
 def load_catalog(
@@ -51,8 +51,8 @@ def load_models(
     Args:
         settings: name the store and the default model.
         loader: loads the catalog.
-        previous: the catalog served meanwhile; engines that both catalogs share are already running.
-        hidden: versions that the store has and that are not to be served.
+        previous: the catalog served during loading; engines that both catalogs share are already running.
+        hidden: versions to leave out.
 
     Raises:
         ModelNotFound, ArtifactError: with one line that says what to do.

@@ -187,7 +187,7 @@ class ModelManager:
     async def _retire(self) -> None:
         """Close retired services, oldest first, each when its last request has ended.
 
-        The order matters: a service shares batchers with its successor, which may still use them.
+        The order matters: a service shares batchers with its successor, and the successor may still use them.
         """
         while self._retired:
             await self._retired[0].idle.wait()

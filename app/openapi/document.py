@@ -64,7 +64,7 @@ class DocumentedApp(FastAPI):
     """FastAPI app with a complete OpenAPI document and operation IDs named after the route functions."""
 
     def __init__(self, needs_key: Callable[[str], bool], **arguments: Any) -> None:
-        """Create the app; `needs_key` tells for a path if it requires an API key, the rest is passed to FastAPI."""
+        """Create the app; `needs_key` returns whether a path requires an API key; the rest is passed to FastAPI."""
         self._needs_key = needs_key
         super().__init__(generate_unique_id_function=_operation_id, **SERVICE_INFO, **arguments)
 

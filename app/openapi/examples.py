@@ -29,7 +29,7 @@ from app.api.schemas import (
     V2Server,
     V2Tensor,
 )
-from models.errors import UndecodableImage
+from models.decoding.errors import UndecodableImage
 from models.manifests import Metrics
 
 REQUEST_ID = "0488511e18dc4cb281c31e69502728d6"

@@ -33,7 +33,7 @@ from app.errors import (
     WorkerDied,
 )
 from app.openapi.examples import problem, summary
-from models.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
+from models.decoding.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 
 Responses = dict[int | str, dict[str, Any]]
 Headers = Mapping[str, dict[str, Any]]

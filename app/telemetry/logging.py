@@ -18,8 +18,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import Processor
 
+from models.decoding.errors import UnsupportedImage
 from models.decoding.image import sniff
-from models.errors import UnsupportedImage
 
 
 def configure_logging(level: str, as_json: bool | None = None) -> None:

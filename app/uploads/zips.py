@@ -18,11 +18,11 @@ _CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 def extract_images(
     data: bytes, max_images: int, max_bytes: int, max_total_bytes: int, on_bytes: Callable[[int], object]
 ) -> list[tuple[str, bytes]]:
-    """Extract the images of a zip, at most one file and one byte beyond the limits, so that the caller detects it.
+    """Extract the images of a zip; stop one file or one byte beyond a limit, so that the caller can detect the excess.
 
     Args:
         data: the archive.
-        max_images: number of files; folders and the clutter of file managers do not count.
+        max_images: number of files; folders and file managers' metadata (such as .DS_Store) do not count.
         max_bytes: size of one extracted file.
         max_total_bytes: size of all extracted files.
         on_bytes: called with the number of bytes of each extracted chunk; may raise Overloaded.

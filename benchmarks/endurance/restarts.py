@@ -70,7 +70,7 @@ def measure(
     facts["engine"] = shutdowns.engine
     results = shutdowns.results
     return Measurement(
-        f"{count} SIGTERM and {kills} kill -9 at {clients} connections: {workload.title}",
+        f"{count} SIGTERM and {kills} kill -9 under load from {clients} connections: {workload.title}",
         [
             Figure("answered requests", [sum(result.answered for result in results)]),
             Figure("rejected with 503 and Retry-After", [sum(result.rejected for result in results)]),

@@ -87,7 +87,7 @@ def measure_rate(parts: int, size: int, steps: int) -> float:
 
 
 def _recipe_network(parts: int) -> Network:
-    """Return the network of the recipe with its batches split into parts."""
+    """Return the recipe's network, with each batch split into parts that are computed concurrently."""
     network = load_recipe(RECIPE).network
     assert network is not None
     assert network.fit is not None

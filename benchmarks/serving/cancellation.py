@@ -77,7 +77,7 @@ class LoopResult:
 def measure(workload: Workload, clients: int, seconds: float, rounds: int) -> Measurement:
     """Measure a loop in which all clients stay, then one in which half of them disconnect.
 
-    A client disconnects after a random part of twice the mean latency of the first loop.
+    A client disconnects after a random time of up to twice the mean latency of the first loop.
     """
     facts = workload.facts | machine_facts()
     requests = classify_requests(workload.images)

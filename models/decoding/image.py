@@ -13,17 +13,16 @@ from PIL import Image, ImageFile, features
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
+from models.decoding import errors
 from models.decoding.limits import (
     DEFAULT_LIMITS,
     MAX_EXIF_BYTES,
-    SCALE_DOWN,
     BoundedReader,
     Limits,
     check_decoding_work,
     check_size,
     check_structure,
 )
-from models.errors import EmptyImage, ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -68,7 +67,7 @@ def sniff(data: bytes) -> str:
         return "WEBP"
     if data[4:8] == b"ftyp":
         return _sniff_iso_media(data)
-    raise UnsupportedImage(f"This is not an image of a supported format. Send one of: {', '.join(FORMATS)}.")
+    raise errors.unknown_format(FORMATS)
 
 
 def _sniff_iso_media(data: bytes) -> str:
@@ -78,8 +77,8 @@ def _sniff_iso_media(data: bytes) -> str:
     if brands & _AVIF_BRANDS and "AVIF" in FORMATS:
         return "AVIF"
     if brands & _HEIC_BRANDS:
-        raise UnsupportedImage("HEIC images are not supported. Save the photo as JPEG and send that.")
-    raise UnsupportedImage(f"This is a video or an unknown image format. Send one of: {', '.join(FORMATS)}.")
+        raise errors.heic()
+    raise errors.unknown_iso_media(FORMATS)
 
 
 def decode(
@@ -118,11 +117,9 @@ def decode(
 def _open(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """Open an image and check its header; convert Pillow's exceptions inside the block to ImageError."""
     if not data:
-        raise EmptyImage("The image is empty (0 bytes). Send the bytes of an image file.")
+        raise errors.EmptyImage
     if len(data) > limits.max_bytes:
-        raise ImageTooLarge(
-            f"The image has {len(data):,} bytes; the limit is {limits.max_bytes:,} bytes. Send a smaller file."
-        )
+        raise errors.too_many_bytes(len(data), limits.max_bytes)
     kind = sniff(data)
     try:
         check_structure(data, kind)
@@ -130,16 +127,12 @@ def _open(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
             check_size(image.size, limits)
             check_decoding_work(image, data)
             yield image
-    except (ImageError, MemoryError):
+    except (errors.ImageError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(
-            f"The image has more pixels than the limit of {limits.max_pixels:,}. {SCALE_DOWN}"
-        ) from error
+        raise errors.too_many_pixels(limits.max_pixels) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise UndecodableImage(
-            f"This {kind} image cannot be decoded; the file may be truncated or damaged. Save it again and retry."
-        ) from error
+        raise errors.damaged(kind) from error
 
 
 def _scale_transparent_level(image: ImageFile.ImageFile) -> None:
@@ -165,9 +158,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return _from_16_bit(image)
     if image.mode in ("I", "F"):
-        raise UndecodableImage(
-            "This image has 32 bits per sample, whose white level is undefined. Save it with 8 or 16 bits."
-        )
+        raise errors.undefined_white()
     if image.has_transparency_data:
         return _composite_on_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -16,7 +16,8 @@ from typing import Literal
 from PIL import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from models.errors import ImageTooLarge, UndecodableImage
+from models.decoding import errors
+from models.decoding.errors import too_expensive
 
 MAX_READS = 200_000
 MAX_JPEG_SCANS = 100
@@ -33,8 +34,6 @@ MAX_TIFF_VALUES = 250_000  # per entry
 MAX_BMP_RLE_PIXELS = 2_100_000
 MAX_PADDING = 2  # decoded pixels per visible pixel, in addition to one tile
 MAX_PLANES = 8  # decoded samples per visible pixel
-
-SCALE_DOWN = "Scale the image down."
 
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # without stuffed zeros and restart markers
 _JPEG_END = 0xD9
@@ -68,7 +67,7 @@ class BoundedReader(BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads += 1
         if self._reads > MAX_READS:
-            raise _too_expensive("too many parts")
+            raise too_expensive("too many parts")
         return super().read(size)
 
 
@@ -76,14 +75,9 @@ def check_size(size: tuple[int, int], limits: Limits) -> None:
     """Raise ImageTooLarge if (width, height) exceeds the limits."""
     width, height = size
     if width * height > limits.max_pixels:
-        raise ImageTooLarge(
-            f"The image has {width} x {height} = {width * height:,} pixels; the limit is {limits.max_pixels:,} pixels. "
-            f"{SCALE_DOWN}"
-        )
+        raise errors.too_many_pixels(limits.max_pixels, size)
     if max(size) > limits.max_side:
-        raise ImageTooLarge(
-            f"The image is {width} x {height}; the limit for a side is {limits.max_side:,} pixels. {SCALE_DOWN}"
-        )
+        raise errors.too_long_side(size, limits.max_side)
 
 
 def check_structure(data: bytes, kind: str) -> None:
@@ -99,20 +93,20 @@ def check_decoding_work(image: ImageFile.ImageFile, data: bytes) -> None:
     pixels = image.width * image.height
     max_scans = min(MAX_JPEG_SCANS, MAX_JPEG_SCANNED_PIXELS // pixels)
     if isinstance(image, JpegImageFile) and _has_more_scans(data, max_scans):
-        raise _too_expensive("too many scans")
+        raise too_expensive("too many scans")
     if any(tile.codec_name == "bmp_rle" for tile in image.tile) and pixels > MAX_BMP_RLE_PIXELS:
-        raise _too_expensive(f"more than {MAX_BMP_RLE_PIXELS:,} run-length encoded pixels")
+        raise too_expensive(f"more than {MAX_BMP_RLE_PIXELS:,} run-length encoded pixels")
     parts = (tile.extents for tile in image.tile if tile.extents)
     if sum((right - left) * (bottom - top) for left, top, right, bottom in parts) > MAX_PLANES * pixels:
-        raise _too_expensive("overlapping parts")
+        raise too_expensive("overlapping parts")
 
 
 def _check_jpeg(data: bytes) -> None:
     """Check the segments before the first scan, which Pillow parses in Python (ITU-T T.81, B.1.1)."""
     if data.count(b"Exif\x00\x00") > MAX_EXIF_BLOCKS:  # Pillow concatenates them one by one
-        raise _too_expensive("too many EXIF blocks")
+        raise too_expensive("too many EXIF blocks")
     if data.count(b"8BIM") > MAX_PHOTOSHOP_BLOCKS:
-        raise _too_expensive("too many Photoshop blocks")
+        raise too_expensive("too many Photoshop blocks")
     table_bytes, position = 0, 2
     for _ in range(MAX_JPEG_SEGMENTS):
         marker = _JPEG_MARKER.search(data, position)
@@ -124,8 +118,8 @@ def _check_jpeg(data: bytes) -> None:
             position += length
             table_bytes += length if marker[1][0] in _JPEG_TABLES else 0
         if table_bytes > MAX_JPEG_TABLE_BYTES:
-            raise _too_expensive("too many tables")
-    raise _too_expensive("too many parts")
+            raise too_expensive("too many tables")
+    raise too_expensive("too many parts")
 
 
 def _has_more_scans(data: bytes, max_scans: int) -> bool:
@@ -140,7 +134,7 @@ def _has_more_scans(data: bytes, max_scans: int) -> bool:
         if marker[1][0] not in _JPEG_NO_LENGTH:
             position += int.from_bytes(data[position : position + 2])
         scans += marker[1][0] == _JPEG_SCAN
-    raise _too_expensive("too many parts")
+    raise too_expensive("too many parts")
 
 
 def _check_tiff(data: bytes) -> None:
@@ -155,13 +149,13 @@ def _check_tiff(data: bytes) -> None:
     for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):
         tag, value_type, count = number(entry, 2), number(entry + 2, 2), number(entry + 4, 4)
         if tag in _TIFF_OFFSET_TAGS and count > MAX_TIFF_PARTS:
-            raise _too_expensive("too many strips or tiles")
+            raise too_expensive("too many strips or tiles")
         max_values = MAX_TIFF_FRACTIONS if value_type in _TIFF_FRACTION_TYPES else MAX_TIFF_VALUES
         if value_type not in _TIFF_BYTE_TYPES and count > max_values:
-            raise _too_expensive("too many metadata values")
+            raise too_expensive("too many metadata values")
         if tag in _TIFF_SIDE_TAGS:
             if tag in sides or value_type not in _TIFF_SIDE_TYPES:
-                raise _too_expensive("ambiguous side lengths")
+                raise too_expensive("ambiguous side lengths")
             sides[tag] = number(entry + 8, _TIFF_SIDE_TYPES[value_type])
     _check_tiles(*(sides.get(tag, 1) for tag in sorted(_TIFF_SIDE_TAGS)))
 
@@ -169,13 +163,9 @@ def _check_tiff(data: bytes) -> None:
 def _check_tiles(width: int, height: int, tile_width: int, tile_height: int) -> None:
     """Check the pixels that are decoded: a tile is always decoded completely, even if little of it is visible."""
     if tile_width * tile_height > MAX_TIFF_TILE_PIXELS:
-        raise _too_expensive("too large tiles")
+        raise too_expensive("too large tiles")
     decoded = math.prod(
         math.ceil(side / max(1, tile)) * tile for side, tile in ((width, tile_width), (height, tile_height))
     )
     if decoded > MAX_PADDING * width * height + MAX_TIFF_TILE_PIXELS:
-        raise _too_expensive("mostly invisible tiles")
-
-
-def _too_expensive(reason: str) -> UndecodableImage:
-    return UndecodableImage(f"This image has {reason}; decoding it would take too long. Save it again.")
+        raise too_expensive("mostly invisible tiles")

@@ -19,9 +19,9 @@ from pathlib import Path
 from socket import socket
 from typing import IO, Any
 
+from models.decoding.errors import ImageError, UndecodableImage
 from models.decoding.limits import Limits
 from models.decoding.resize import ResizeSpec
-from models.errors import ImageError, UndecodableImage
 
 REQUEST_PREFIX = struct.Struct("!IIi")
 """Bytes of the header, bytes of the image, and the result's offset in shared memory or INLINE."""
@@ -33,8 +33,6 @@ SLOT_BYTES = 1 << 20
 """Shared memory per image: enough for three networks at 299 px."""
 READY = {"ready": True}
 """Header of the first message of a worker, before any request."""
-
-TOO_EXPENSIVE = "Decoding this image takes too long or too much memory, or crashes the decoder. Save it again, smaller."
 
 _ENVIRONMENT = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 _ERRORS = {error.__name__: error for error in ImageError.__subclasses__()}

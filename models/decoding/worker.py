@@ -25,19 +25,18 @@ from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO, FileIO, RawIOBase
 from pathlib import Path
 
+from models.decoding.errors import ImageError, UnsupportedImage, decoding_aborted
 from models.decoding.image import decode, sniff
 from models.decoding.protocol import (
     INLINE,
     READY,
     REQUEST_PREFIX,
     RESPONSE_PREFIX,
-    TOO_EXPENSIVE,
     AboveThreshold,
     DecodeRequest,
     ResponseHeader,
 )
 from models.decoding.resize import prepare
-from models.errors import ImageError, UnsupportedImage
 from models.malloc import keep_freed_memory, trim_heap
 
 LIMITED_FORMATS = frozenset({"AVIF", "TIFF"})
@@ -80,7 +79,7 @@ def _handle(request: DecodeRequest, data: bytes) -> tuple[ResponseHeader, bytes]
     except ImageError as error:
         return {"error": type(error).__name__, "message": str(error)}, b""
     except MemoryError:
-        too_expensive = {"error": "UndecodableImage", "message": TOO_EXPENSIVE}
+        too_expensive = {"error": "UndecodableImage", "message": str(decoding_aborted())}
         return too_expensive if is_limited else {"out_of_memory": True}, b""
     except Exception:
         return {"worker_error": traceback.format_exc()}, b""

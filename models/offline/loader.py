@@ -13,7 +13,7 @@ import numpy as np
 
 from models.arrays import Pixels
 from models.cpu import available_cores
-from models.errors import ImageError
+from models.decoding.errors import ImageError
 from models.preprocess import PreprocessSpec, prepare
 
 BATCH_SIZE = 64

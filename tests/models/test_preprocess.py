@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.arrays import Pixels
+from models.decoding.errors import EmptyImage, ImageTooLarge
 from models.decoding.limits import Limits
 from models.decoding.resize import Filter
-from models.errors import EmptyImage, ImageTooLarge
 from models.offline.loader import load_batches
 from models.preprocess import PreprocessSpec, decode_array, prepare, preprocess, to_input, to_source
 from tests.support.images import blocks, encode, noise

@@ -23,9 +23,9 @@ with atheris.instrument_imports(include=["PIL", "models"]):
 
     Image.init()  # imports the formats, which would be imported on their first use otherwise
 
+    from models.decoding.errors import ImageError
     from models.decoding.image import decode
     from models.decoding.limits import Limits
-    from models.errors import ImageError
 
 from tests.support.images import GREY, PALETTE, RGB_ALPHA, blocks, encode, noise, png, tiff
 

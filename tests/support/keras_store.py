@@ -9,7 +9,7 @@ from models import networks
 from models.artifacts import golden
 from models.artifacts.store import ExtractorArtifact, Store
 from models.classifier import Extractor
-from models.engines.selection import create
+from models.engines.tensorflow import TensorFlowEngine
 from models.heads import top_softmax
 from models.manifests import CARD_FILE, GOLDEN_FILE, WEIGHTS_FILE, Agreement, ExtractorManifest
 from models.networks import POOLED
@@ -45,7 +45,7 @@ def save_extractor(store: Store, name: str = "tiny_net", seed: int = 0) -> Extra
     keras.utils.set_random_seed(seed)
     tensors = networks.get_tensors(networks.build("small_cnn", SIDE, {"colour": len(CLASSES)}))
     contents = {WEIGHTS_FILE: networks.to_bytes(tensors)}
-    engine = create("tensorflow:float32", extractor_manifest({}, name=name), contents.__getitem__, threads=1)
+    engine = TensorFlowEngine("float32", extractor_manifest({}, name=name), contents.__getitem__, threads=1)
     contents |= export_float16(convert_graph(engine)) | {
         GOLDEN_FILE: golden.record_extractor(engine, SIDE),
         CARD_FILE: f"# {name}\n\nRandom weights.".encode(),

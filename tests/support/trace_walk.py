@@ -205,7 +205,7 @@ def write_first_entries(entries: list[Entry]) -> None:
 
 def _write_counts(entries: list[Entry]) -> None:
     counts = Counter(entry.module for entry in entries)
-    print(f"\n{len(counts)} modules, {len(entries)} entries, of which {len(entries) - len(counts)} are re-entries.")
+    print(f"\n{len(entries)} entries into {len(counts)} modules; {len(entries) - len(counts)} of them are re-entries.")
     print("Entered more than twice:", {name: count for name, count in counts.most_common() if count > 2} or "none")
 
 

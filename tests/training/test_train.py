@@ -248,7 +248,7 @@ def test_run_without_a_head_makes_only_the_extractor(workspace: Workspace) -> No
             "tiny_net@1 has no output 'top'; it has",
         ),
         ({"preprocess": {"size": 64}}, r"tiny_net@1 takes 32 px, but preprocess\.size is 64"),
-        ({"head": {"kind": "softmax"}}, "A softmax head needs a top of tiny_net@1; 'pooled' is not one"),
+        ({"head": {"kind": "softmax"}}, "A softmax head needs a softmax output of tiny_net@1; 'pooled' is not one"),
         ({"network": {"architecture": "resnet", "size": 32, "weights": "random"}}, "Unknown network 'resnet'"),
         (
             {"network": {"architecture": "small_cnn", "size": 32, "weights": "no.h5"}},

@@ -80,7 +80,7 @@ def load_dataset(
         location: a folder or an archive; None means `spec.path` below the data folder.
         class_ids: order of the class folders; empty means sorted by name.
         cache: where archives are unpacked.
-        digests: of images that were hashed before; those of further images are added.
+        digests: known digests of images; missing ones are computed and added.
 
     Raises:
         DatasetError: there is no dataset at the location, or it has no class folders with images.

@@ -66,12 +66,12 @@ class Split:
 def make_split(
     classes: Mapping[str, Sequence[StoredImage]], order: Sequence[str], digests: dict[StoredImage, str] | None = None
 ) -> Split:
-    """Label the images of some or all classes by the position of their class in `order`.
+    """Label images with the position of their class in `order`; some classes may have none.
 
     Args:
         classes: images by class.
         order: of the classes.
-        digests: of images that were hashed before; those of further images are added.
+        digests: known digests of images; missing ones are computed and added.
     """
     images = [image for key in order for image in classes.get(key, [])]
     labels = [label for label, key in enumerate(order) for _ in classes.get(key, [])]

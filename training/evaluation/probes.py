@@ -40,6 +40,6 @@ def _load_probe(probe: Probe, location: Path, dataset: Dataset, cache: Path) -> 
     if unknown:
         raise DatasetError(
             f"{location} has a class {min(unknown)!r} that {dataset.root.name} does not have. "
-            "Map it to a class with `names` of the probe."
+            "Map it to a class in the probe's `names`."
         )
     return make_split(by_class, dataset.class_names)

@@ -28,7 +28,7 @@ def predict_splits(head: Head, inputs: HeadInputs, splits: Mapping[str, Split]) 
 
 
 def measure_predictions(predictions: Mapping[str, LabelledPredictions], classes: Sequence[str]) -> dict[str, Metrics]:
-    """Compute the metrics of predicted sets by their names."""
+    """Compute the metrics of each named set of predictions."""
     return {
         name: metrics.measure(predicted.probabilities, predicted.split.labels, classes)
         for name, predicted in predictions.items()

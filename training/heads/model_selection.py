@@ -82,7 +82,7 @@ def select_model(
         labels: [images].
         groups: [images], near duplicates, which stay in one fold.
         classes: names.
-        seed: of folds and fits.
+        seed: random seed of the folds and the fits.
         track: shows progress.
 
     Returns:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.console.progress import Track, silent
-from models.errors import ImageError
+from models.decoding.errors import ImageError
 from models.preprocess import decode_array
 from training.data.archives import unpack
 from training.data.layout import CLASSES_FILE, ImageFile, Layout, detect_layout

@@ -17,8 +17,8 @@ from PIL import Image
 
 from models.console.progress import Advance, Track, silent
 from models.cpu import available_cores
+from models.decoding.errors import ImageError
 from models.decoding.image import sniff
-from models.errors import ImageError
 from models.preprocess import decode_array
 from training.data import tfrecords
 from training.data.archives import locate_root

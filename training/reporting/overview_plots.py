@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from models.arrays import Pixels
-from models.errors import ImageError
+from models.decoding.errors import ImageError
 from models.preprocess import PreprocessSpec, prepare
 from training.data.overview import Header, Overview
 

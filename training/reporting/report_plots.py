@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from models.arrays import Integers
-from models.errors import ImageError
+from models.decoding.errors import ImageError
 from models.offline.loader import Readable
 from models.preprocess import PreprocessSpec, prepare
 from training.evaluation.metrics import ReliabilityBin

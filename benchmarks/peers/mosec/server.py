@@ -10,7 +10,7 @@ from mosec import Server, ValidationError, Worker
 from benchmarks.peers.model import MAX_BATCH, PredictionBody, decoder, predictor
 from models.arrays import Pixels
 from models.cpu import available_cores
-from models.errors import ImageError
+from models.decoding.errors import ImageError
 
 
 class Preprocess(Worker):  # type: ignore[misc]  # not installed for mypy

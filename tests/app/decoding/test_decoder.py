@@ -19,8 +19,9 @@ from app.errors import BatcherClosed, Overloaded
 from app.inference import image_task
 from app.inference.service import Service
 from models.decoding import protocol
+from models.decoding.errors import UndecodableImage
 from models.decoding.limits import DEFAULT_LIMITS
-from models.errors import DecoderUnavailable, UndecodableImage
+from models.errors import DecoderUnavailable
 from models.preprocess import resize_all
 from tests.support.asgi import Serve, app_of
 from tests.support.decode_worker import WAIT_S, patched_worker

@@ -12,7 +12,7 @@ import pytest
 from app.decoding import response_timeout
 from app.decoding.worker_process import DecodeWorker
 from models.decoding import protocol
-from models.errors import UndecodableImage
+from models.decoding.errors import UndecodableImage
 from tests.support.decode_worker import WAIT_S
 from tests.support.decoder_pool import SCRIPTED_WORKER, pool_workers, running_pool, submit_images
 from tests.support.polling import eventually

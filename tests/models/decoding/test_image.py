@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.arrays import Pixels
+from models.decoding.errors import EmptyImage, ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
 from models.decoding.image import FORMATS, sniff
 from models.decoding.limits import Limits
-from models.errors import EmptyImage, ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
 from models.preprocess import decode_array
 from tests.support.images import (
     GREY,

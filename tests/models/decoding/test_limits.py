@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from models.arrays import Pixels
+from models.decoding.errors import UndecodableImage
 from models.decoding.limits import MAX_EXIF_BLOCKS, MAX_EXIF_BYTES, MAX_JPEG_SCANS, MAX_READS
-from models.errors import UndecodableImage
 from models.preprocess import decode_array
 from tests.support.images import Order, blocks, chunk, encode, noise, tiff
 

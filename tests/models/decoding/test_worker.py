@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from models.decoding import protocol, worker
+from models.decoding.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 from models.decoding.image import FORMATS, decode
 from models.decoding.limits import DEFAULT_LIMITS, Limits
 from models.decoding.protocol import AboveThreshold
-from models.errors import EmptyImage, ImageTooLarge, UndecodableImage, UnsupportedImage
 from models.preprocess import prepare
 from tests.support.decode_worker import SPECS, WAIT_S, WorkerConnection, is_running, patched_worker, running_worker
 from tests.support.images import blocks, encode, noise

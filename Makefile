@@ -34,9 +34,9 @@ train: $(if $(RECIPE),$(CPU)) ## train a classifier into the store: make train R
 	@test -n "$$RECIPE" || { echo 'Name a recipe of training/recipes: make train RECIPE=cifar10 DATA=path' >&2; exit 2; }
 	$(PY) -m training run "$$RECIPE" $(if $(DATA),--data "$$DATA")
 
-# Test files are distributed over WORKERS processes. The checks run at the same time, because tests often wait. Tests
-# marked `quiet` measure time or memory and run alone afterwards.
-WORKERS ?= 2
+# Test files are distributed over WORKERS processes, one more than CI has cores, because tests often wait. The checks run
+# at the same time. Tests marked `quiet` measure time or memory and run alone afterwards.
+WORKERS ?= 3
 define run_tests
 @log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 $(MAKE) --no-print-directory check >"$$log" 2>&1 & check=$$!; \

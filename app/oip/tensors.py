@@ -33,7 +33,8 @@ def read_images(received: ParsedRequest, limits: Limits, max_images: int) -> lis
     inputs = received.request.inputs
     if len(inputs) != 1 or (inputs[0].name, inputs[0].datatype) not in ((IMAGE, "BYTES"), (PIXELS, "UINT8")):
         raise BadParameter(
-            f"inputs: send exactly one, `{IMAGE}` (BYTES, encoded images) or `{PIXELS}` (UINT8 [n, height, width, 3], RGB)."
+            f"inputs: send exactly one: `{IMAGE}` (BYTES, encoded images) or `{PIXELS}` (UINT8 [n, height, width, 3], "
+            "RGB)."
         )
     tensor, raw = inputs[0], received.binary_tensors.get(inputs[0].name)
     if min(tensor.shape) < 1:

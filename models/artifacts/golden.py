@@ -34,7 +34,7 @@ def synthetic_images(size: int, count: int = IMAGE_COUNT, seed: int = 0) -> Pixe
 
 
 def record_extractor(engine: Runner, size: int) -> bytes:
-    """Run the synthetic images; returns golden.npz: images, float16 features, and the most likely class of each softmax."""
+    """Run the synthetic images; return golden.npz: images, float16 features, most likely class of each softmax."""
     images = synthetic_images(size)
     outputs = engine.run(images)
     return _npz(images=images, pooled=outputs[POOLED].astype(np.float16), **_top_classes(outputs))

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwri
 
 from tests.support.encoded_images import encoded
 
+#: The headless shell, which Playwright also uses by default, needs half of the CPU time of the whole browser.
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 needs_chromium = [

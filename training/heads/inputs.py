@@ -86,7 +86,9 @@ def check_extractor(recipe: Recipe, preprocess: PreprocessSpec, artifact: Extrac
         raise RecipeError(f"{artifact.label} has no output {output!r}; it has {', '.join(manifest.outputs)}.")
     if isinstance(recipe.head, Softmax) and output not in manifest.tops:
         tops = ", ".join(manifest.tops) or "none"
-        raise RecipeError(f"A softmax head needs a softmax output of {artifact.label}; {output!r} is not one. Its softmax outputs: {tops}.")
+        raise RecipeError(
+            f"A softmax head needs a softmax output of {artifact.label}; {output!r} is not one. It has: {tops}."
+        )
     if preprocess.size != manifest.input_size:
         raise RecipeError(f"{artifact.label} takes {manifest.input_size} px, but preprocess.size is {preprocess.size}.")
 

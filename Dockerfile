@@ -17,7 +17,7 @@ RUN python -m venv /opt/venv \
 
 # The shipped store is outside the code, so that another store can be mounted in its place. All files are readable by
 # every user, whatever the umask of the checkout, and writable by root only.
-COPY LICENSE /srv/
+COPY LICENSE NOTICE /srv/
 COPY app /srv/app
 COPY models /srv/models
 RUN mv /srv/models/store /store \

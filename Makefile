@@ -30,9 +30,11 @@ imagenet: $(CPU) ## download ImageNet's InceptionV3 once (or WEIGHTS=file) and s
 	$(PY) -m training run imagenet $(if $(WEIGHTS),--weights "$$WEIGHTS")
 	@APP_DEFAULT_MODEL=imagenet exec $(PY) -m app
 
-train: $(if $(RECIPE),$(CPU)) ## train a classifier into the store: make train RECIPE=name-or-file [DATA=folder-or-archive]
+# NAME counts only on the command line, because some systems set a variable NAME.
+train: $(if $(RECIPE),$(CPU)) ## train a classifier into the store: make train RECIPE=name-or-file [DATA=folder-or-archive] [NAME=name]
 	@test -n "$$RECIPE" || { echo 'Name a recipe of training/recipes: make train RECIPE=cifar10 DATA=path' >&2; exit 2; }
-	$(PY) -m training run "$$RECIPE" $(if $(DATA),--data "$$DATA")
+	$(PY) -m training run "$$RECIPE" $(if $(DATA),--data "$$DATA") \
+		$(if $(filter command,$(origin NAME)),--name "$$NAME")
 
 # Test files are distributed over WORKERS processes, one more than CI has cores, because tests often wait. The checks run
 # at the same time. Tests marked `quiet` measure time or memory and run alone afterwards.
@@ -106,7 +108,7 @@ screenshots: $(DEV) ## take the screenshots in docs/images again with an install
 
 # All locks have the same versions: dev.lock is resolved first, the others start from its pins. "fewest" keeps one
 # version of each library for all Python versions, because a pickled head needs the versions that wrote it.
-PEERS := $(patsubst %/requirements.txt,%,$(wildcard benchmarks/peers/*/requirements.txt))
+PEERS := $(patsubst %/requirements.txt,%,$(wildcard benchmarks/peers/*/requirements.txt tests/support/*/requirements.txt))
 compile = $(PY) -m uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --override requirements/overrides.txt --custom-compile-command "make lock"
 lock: ## update the locks from pyproject.toml, keeping pinned versions; to upgrade all: make lock UPGRADE=1

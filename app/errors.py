@@ -99,6 +99,19 @@ class UnsupportedMediaType(ServiceError):
     code = "unsupported_content_type"
 
 
+class UnsupportedContentEncoding(UnsupportedMediaType):
+    """The Content-Encoding of the body is not supported."""
+
+    code = "unsupported_content_encoding"
+    headers: Mapping[str, str] = {"Accept-Encoding": "gzip, deflate"}  # RFC 9110, 15.5.16
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(
+            f"The Content-Encoding {coding[:40]!r} is not supported. Send the body uncompressed, or with gzip or "
+            "deflate."
+        )
+
+
 class EmptyBody(ServiceError):
     """The request body is empty."""
 
@@ -132,7 +145,7 @@ class RetryLater(ServiceError):
 
 
 class Overloaded(RetryLater):
-    """The server is overloaded: its queue or memory is full, or a large image would wait too long for decoding."""
+    """The server is overloaded: its queue or memory is full, or too many large images wait for decoding."""
 
     code = "overloaded"
 

@@ -1,4 +1,7 @@
-"""Container health check, `python -m app.health`: exit status 0 if the local server is ready, else 1."""
+"""Container health check, `python -m app.health`: exit status 0 if the local server is ready, else 1.
+
+It asks where APP_HOST and APP_PORT say that the server listens.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import sys
 
 _TIMEOUT_S = 3
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - of servers that listen everywhere
 
 
 def is_ready(port: int, host: str = "127.0.0.1") -> bool:
@@ -22,4 +26,5 @@ def is_ready(port: int, host: str = "127.0.0.1") -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_ready(int(os.environ.get("APP_PORT") or 8000)) else 1)
+    address = os.environ.get("APP_HOST", "")
+    sys.exit(0 if is_ready(int(os.environ.get("APP_PORT") or 8000), _LOOPBACK.get(address, address)) else 1)

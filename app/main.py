@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 
-from app.api import problems
+from app.api import compression, problems
 from app.api.fast_route import FastRoute, FastRouteMiddleware
 from app.auth.access import AccessControl
 from app.inference.model_loading import LoadedModels, Loader, load_catalog
@@ -17,6 +18,7 @@ from app.inference.model_manager import ModelManager
 from app.middleware.access_log import AccessLogMiddleware
 from app.middleware.auth import AuthMiddleware, is_public
 from app.middleware.cors import CorsMiddleware
+from app.middleware.head import HeadMiddleware
 from app.middleware.request_context import RequestContextMiddleware
 from app.openapi.document import DocumentedApp
 from app.page import static_files
@@ -70,7 +72,9 @@ def create_app(
     def is_protected(path: str) -> bool:
         return state.access.needs_key and not is_public(path, settings)
 
-    app = DocumentedApp(is_protected, docs_url=None, redoc_url=None, lifespan=lifespan, telemetry=_NO_TELEMETRY)
+    app = DocumentedApp(
+        is_protected, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan, telemetry=_NO_TELEMETRY
+    )
     app.state.app_state = state
     problems.install(app)
     _add_middleware(app, state)
@@ -81,7 +85,9 @@ def create_app(
 def _add_middleware(app: FastAPI, state: AppState) -> None:
     """Add the middleware, innermost first."""
     routes = [route for module in _ROUTE_MODULES for route in module.router.routes if isinstance(route, FastRoute)]
+    app.add_middleware(GZipMiddleware, minimum_size=compression.MIN_BYTES, compresslevel=compression.LEVEL)
     app.add_middleware(FastRouteMiddleware, routes=routes)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(AuthMiddleware, state=state)
     if state.settings.cors_origins:
         app.add_middleware(CorsMiddleware, settings=state.settings)

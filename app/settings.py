@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         DEFAULT_LIMITS.max_bytes,
         ge=1,
-        description="Maximum request body size in bytes, counted as the body arrives.",
+        description="Maximum size of an image in bytes. A body may be larger by what a form or base64 adds.",
     )
     read_timeout_s: float = Field(
         20,
@@ -82,9 +82,10 @@ class Settings(BaseSettings):
     large_image_pixels: int = Field(
         DEFAULT_LIMITS.max_pixels,
         ge=1,
-        description="Decides which images count as large: JPEGs with more than 1/4 of this number of pixels, other "
-        "formats with more than 1/16. Large images are decoded one at a time in a separate process; small images in "
-        "one process per core, one image at a time each. Decoding needs up to 20 bytes of memory per pixel.",
+        description="Decides which images count as large: those with more than 1/4 of this number of pixels. They wait "
+        "for each other and are decoded one at a time in a separate process; other images in one process per core, "
+        "but formats other than JPEG with more than 1/16 of this number on half of the cores. Decoding needs up to "
+        "20 bytes of memory per pixel.",
     )
     max_side: int = Field(
         DEFAULT_LIMITS.max_side, ge=1, description="Maximum length in pixels of the longer side of an image."

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from models.artifacts import catalog
 from models.artifacts.store import DEFAULT_STORE, ClassifierArtifact, ExtractorArtifact, Store, parse_name
+from models.console.encoding import make_output_lossless
 from models.console.output import OutputFormat, Results, write
 from models.console.progress import Advance, silent, track
 from models.console.tensorflow_logs import hide_startup_messages
@@ -88,10 +89,10 @@ def verify(store: StoreOption = DEFAULT_STORE) -> None:
     with hide_startup_messages():
         for label, error in catalog.verify(Store(store)):
             if error is None:
-                stdout.print(f"ok       {label}", highlight=False)
+                stdout.print(f"ok       {label}", highlight=False, soft_wrap=True, markup=False)
             else:
                 invalid += 1
-                stderr.print(f"invalid  {label}: {error}", highlight=False, soft_wrap=True)
+                _print_error(f"invalid  {label}: {error}")
     raise typer.Exit(_ExitCode.FAILED if invalid else _ExitCode.OK)
 
 
@@ -118,7 +119,7 @@ def classify_command(
     )
     images = find_images(files)
     if not images:
-        stderr.print(f"No images found in {', '.join(files)}.", highlight=False, markup=False)
+        _print_error(f"No images found in {', '.join(files)}.")
         raise typer.Exit(_ExitCode.FAILED)
     failures: dict[str, str] = {}
     results = (
@@ -131,7 +132,7 @@ def classify_command(
     with show_progress("Classifying", len(images)) as advance:
         write(_filter(results, threshold, advance), output_format)
     for name, reason in failures.items():
-        stderr.print(f"{name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+        _print_error(f"{name}: {reason}")
     raise typer.Exit(_ExitCode.FAILED if failures else _ExitCode.OK)
 
 
@@ -168,12 +169,18 @@ def _find(store: Store, model: str) -> ClassifierArtifact | ExtractorArtifact:
             raise ModelNotFound(f"{no_classifier} {no_extractor}") from no_extractor
 
 
+def _print_error(line: str, style: str | None = None) -> None:
+    """Print a line to standard error without markup, highlighting or wrapping."""
+    stderr.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
 def main() -> None:
     """Run a command; print expected errors as one line."""
+    make_output_lossless()
     try:
         app()
     except (ModelsError, OSError) as error:
-        stderr.print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
+        _print_error(str(error), style="red")
         sys.exit(_ExitCode.FAILED)
 
 

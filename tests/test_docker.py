@@ -113,9 +113,9 @@ def test_image_runs_as_an_unprivileged_user_and_without_a_shell() -> None:
 
 def test_image_contains_code_and_store_but_no_tests_or_training() -> None:
     copied = {word for step in instructions(DOCKERFILE) if step.name == "COPY" for word in step.flags()[1].split()[:-1]}
-    assert copied == {"requirements/${LOCK}.lock", "LICENSE", "app", "models", "/opt/venv", "/srv", "/store"}
+    assert copied == {"requirements/${LOCK}.lock", "LICENSE", "NOTICE", "app", "models", "/opt/venv", "/srv", "/store"}
     included = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert included == {"requirements", "LICENSE", "app", "models"}
+    assert included == {"requirements", "LICENSE", "NOTICE", "app", "models"}
 
 
 @pytest.mark.parametrize("lock", LOCKS)

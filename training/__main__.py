@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from models.console.encoding import make_output_lossless
 from models.errors import ModelsError
 from training.cli import datasets, evaluate, train
 from training.cli.options import print_error
@@ -35,6 +36,7 @@ _TRAINING_ONLY = ("tensorflow", "keras", "nncf", "optuna")
 
 def main() -> None:
     """Run the command. Errors that a user can fix end it with one line and exit code 1, without a traceback."""
+    make_output_lossless()
     # OpenMP reads it when XGBoost is first imported. While other processes use the cores too, threads that wait by
     # spinning make XGBoost more than four times as slow.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -30,6 +30,7 @@ from training.heads.inputs import HeadInputs, check_extractor, check_top_classes
 from training.heads.save import TrainedHead
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
+from training.runtime.names import printable
 
 
 def run(
@@ -51,7 +52,7 @@ def run(
     """
     for name in (recipe.name, recipe.extractor.name):
         check_name(name)
-    datasets = RunDatasets(recipe, ctx.data_path, ctx.cache)
+    datasets = RunDatasets(recipe, ctx.data_path, ctx.cache, ctx.log_left_out)
     dataset = datasets.of_recipe() if recipe.data and recipe.head else None
     extractors = _make_extractors(recipe, dataset, datasets, ctx, use_stored_extractor)
     if recipe.head is None:
@@ -65,7 +66,8 @@ def run(
     if extractors.is_refitted:
         served = load_extractor(extractors.served)
         trained = replace(trained, data=trained.data | _describe_refit(recipe, measured.manifest, served.manifest))
-    return save_and_report(recipe, served, trained, ctx, report, measured_on=measured.manifest)
+    left_out = dataset.left_out if dataset else ()
+    return save_and_report(recipe, served, trained, ctx, report, measured_on=measured.manifest, excluded_files=left_out)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ def _train_head(recipe: Recipe, dataset: Dataset, extractor: Extractor, ctx: Run
         recipe, tuning = tune_recipe(recipe, inputs)
     head, holdout_metrics = fit_head(recipe, dataset, extractor, inputs.extract, ctx.log)
     metrics = {"holdout": holdout_metrics}
-    earlier_metrics = earlier_test_metrics(recipe, dataset.digest, extractor, head, ctx.store, ctx.log)
+    stores = [ctx.store] if ctx.unpublished is None else [ctx.store, ctx.unpublished]
+    earlier_metrics = earlier_test_metrics(recipe, dataset.digest, extractor, head, stores, ctx.log)
     if earlier_metrics is not None:
         metrics |= earlier_metrics
         del splits["test"]
@@ -156,7 +159,7 @@ def _labelled_splits(recipe: Recipe, dataset: Dataset, ctx: RunContext) -> dict[
 
 def _describe_data(recipe: Recipe, dataset: Dataset, held_out: int, ctx: RunContext) -> dict[str, Any]:
     assert recipe.data is not None
-    name = (ctx.data_path or Path(recipe.data.path)).name
+    name = printable((ctx.data_path or Path(recipe.data.path)).name)
     refits_head = recipe.refit and not isinstance(recipe.head, Softmax)
     fitted_on = len(dataset.train) - (0 if refits_head else held_out)
     return describe_dataset(dataset, name, fitted_on=fitted_on, held_out=held_out)

@@ -5,7 +5,6 @@ images -> features at several source sides -> head and preprocessing chosen by c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +22,10 @@ from training.heads.save import TrainedHead
 from training.ingest.photo_folder import PhotoFolder, read_photo_folder
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
+from training.runtime.names import printable
 
 #: Used if it is installed, else the recipe's: ImageNet's network knows photographs best.
 _PREFERRED_EXTRACTOR = "inception_v3_imagenet"
-#: Skipped files that are logged; the report lists all of them.
-_MAX_FILES_LOGGED = 20
 
 
 def run(recipe: Recipe, ctx: RunContext, report: Report = do_not_report) -> ClassifierArtifact:
@@ -46,7 +44,7 @@ def run(recipe: Recipe, ctx: RunContext, report: Report = do_not_report) -> Clas
     if ctx.data_path is None:
         raise DatasetError("Give your images with --data: a folder with one folder per class, or an archive of it.")
     folder = read_photo_folder(ctx.data_path, ctx.cache, ctx.track)
-    _log_folder(folder, ctx.log)
+    _log_folder(folder, ctx)
     preprocess = PreprocessSpec(size=artifact.manifest.input_size, shrink="bilinear")
     inputs = HeadInputs(folder.dataset, load_extractor(artifact), recipe.extractor.output, preprocess, ctx)
     candidate, tuning = _choose_candidate(folder, inputs, recipe.seed)
@@ -67,16 +65,13 @@ def _find_extractor(recipe: Recipe, store: Store) -> ExtractorArtifact:
     return store.extractor(_PREFERRED_EXTRACTOR if _PREFERRED_EXTRACTOR in names else recipe.extractor.name)
 
 
-def _log_folder(folder: PhotoFolder, log: Callable[[str], None]) -> None:
-    for line in folder.left_out[:_MAX_FILES_LOGGED]:
-        log(f"left out: {line}")
-    if len(folder.left_out) > _MAX_FILES_LOGGED:
-        log(f"left out: {len(folder.left_out) - _MAX_FILES_LOGGED:,} more, which the report lists")
+def _log_folder(folder: PhotoFolder, ctx: RunContext) -> None:
+    ctx.log_left_out(folder.left_out, listed_in="the report")
     for line in folder.notes:
-        log(f"note: {line}")
+        ctx.log(f"note: {line}")
     dataset = folder.dataset
     measured = sum(len(split) for split in (dataset.valid, dataset.test) if split is not None)
-    log(f"{len(dataset.class_ids)} classes, {len(dataset.train):,} training images, {measured:,} images to measure")
+    ctx.log(f"{len(dataset.class_ids)} classes, {len(dataset.train):,} training images, {measured:,} images to measure")
 
 
 def _choose_candidate(folder: PhotoFolder, inputs: HeadInputs, seed: int) -> tuple[Candidate, dict[str, Any]]:
@@ -123,9 +118,8 @@ def _train_head(
 
 def _describe_folder(folder: PhotoFolder, ctx: RunContext) -> dict[str, Any]:
     assert ctx.data_path is not None
-    description = describe_dataset(
-        folder.dataset, ctx.data_path.resolve().name, fitted_on=len(folder.dataset.train), held_out=0
-    )
+    name = printable(ctx.data_path.resolve().name)
+    description = describe_dataset(folder.dataset, name, fitted_on=len(folder.dataset.train), held_out=0)
     return description | {
         "near_duplicates": len(folder.groups) - len(np.unique(folder.groups)),
         "left_out_files": len(folder.left_out),

@@ -37,6 +37,7 @@ STATUS: dict[type[Exception], int] = {
     errors.TooManyImages: 413,
     image_errors.ImageTooLarge: 413,
     errors.UnsupportedMediaType: 415,
+    errors.UnsupportedContentEncoding: 415,
     image_errors.UnsupportedImage: 415,
     errors.MissingField: 422,
     errors.BadParameter: 422,
@@ -84,6 +85,7 @@ def install(app: FastAPI) -> None:
     for error_type in HANDLED:
         app.add_exception_handler(error_type, handle)
     app.add_exception_handler(http.HTTPStatus.METHOD_NOT_ALLOWED, _method_not_allowed)
+    app.add_exception_handler(http.HTTPStatus.NOT_FOUND, _not_found)
 
 
 async def handle(request: Request, error: Exception) -> Response:
@@ -153,13 +155,26 @@ def retry_after_s(error: Exception | None = None) -> int:
 async def _method_not_allowed(request: Request, error: Exception) -> Response:
     """List every method of the path in `Allow`; the router itself lists only those of the first matching route."""
     response = respond(request, error)
-    allowed = [method for method in METHODS if _has_route(request, method)]
+    allowed = [method for method in METHODS if _has_route(request, "GET" if method == "HEAD" else method)]
     response.headers["Allow"] = ", ".join(allowed or _FILE_METHODS)  # a mount of files has no routes
     return response
 
 
-def _has_route(request: Request, method: str) -> bool:
-    scope = {**request.scope, "method": method}
+async def _not_found(request: Request, error: Exception) -> Response:
+    """Redirect to the path without its final slash, if there is one.
+
+    The Location is relative, because the server knows neither the scheme nor the host that clients use behind a proxy.
+    """
+    path = request.scope["path"]
+    stem = path.rstrip("/")
+    if path != stem and stem and _has_route(request, request.method, stem):
+        query = f"?{request.url.query}" if request.url.query else ""
+        return Response(status_code=307, headers={"Location": f"../{quote(stem.rpartition('/')[2])}{query}"})
+    return respond(request, error)
+
+
+def _has_route(request: Request, method: str, path: str | None = None) -> bool:
+    scope = {**request.scope, "method": method, "path": path or request.scope["path"]}
     return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 

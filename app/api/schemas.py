@@ -174,6 +174,25 @@ class V2Server(_Schema):
     extensions: list[str]
 
 
+class V2Live(_Schema):
+    """Liveness (Open Inference Protocol)."""
+
+    live: Literal[True]
+
+
+class V2Ready(_Schema):
+    """Readiness (Open Inference Protocol)."""
+
+    ready: Literal[True]
+
+
+class V2ModelReady(_Schema):
+    """Readiness of a model (Open Inference Protocol)."""
+
+    name: str
+    ready: Literal[True]
+
+
 class V2Output(_Schema):
     """An output tensor: in `data`, or as `parameters.binary_data_size` bytes after the JSON."""
 

@@ -51,8 +51,9 @@ class BatchQueue(Generic[Item, Result]):
         with self._condition:
             self._raise_if_closed()
             expected_at = self._scheduler.reserve(count, now, deadline)
+            # Further items wait for decode workers behind the first, so they say nothing about a single item.
             pending = tuple(
-                PendingItem(self, self._loop.create_future(), now, deadline, is_first=not number)
+                PendingItem(self, self._loop.create_future(), now, deadline, is_typical=not number)
                 for number in range(count)
             )
             self._unprepared.update(pending)
@@ -61,8 +62,10 @@ class BatchQueue(Generic[Item, Result]):
     def release(self, reservation: Reservation[Item, Result]) -> None:
         """Give the capacity of a reservation back, and learn from how far off its estimate was."""
         with self._condition:
-            if reservation.expected_at is not None and reservation.pending[0].resolved_at is not None:
-                self._scheduler.observe_wait(reservation.expected_at, reservation.pending[0].resolved_at)
+            if reservation.expected_at is not None:
+                (only,) = reservation.pending
+                if only.is_typical and only.resolved_at is not None:
+                    self._scheduler.observe_wait(reservation.expected_at, only.resolved_at)
             self._scheduler.release(len(reservation.pending))
 
     def enqueue(self, pending: PendingItem[Item, Result], item: Item) -> None:
@@ -72,8 +75,7 @@ class BatchQueue(Generic[Item, Result]):
                 return
             self._unprepared.remove(pending)
             pending.item, pending.enqueued_at = item, clock()
-            # Further items of a reservation wait for decode workers behind it, so they say nothing about a single item.
-            lead_s = pending.enqueued_at - pending.reserved_at if pending.is_first else None
+            lead_s = pending.enqueued_at - pending.reserved_at if pending.is_typical else None
             self._scheduler.enqueue(pending, lead_s)
             self._wake(pending.enqueued_at)
 

@@ -75,11 +75,13 @@ class PendingItem(QueuedItem, Generic[Item, Result]):
         future: asyncio.Future[BatchResult[Result]],
         reserved_at: float,
         deadline: float | None,
-        is_first: bool,
+        is_typical: bool,
     ) -> None:
-        """Create an item that is not prepared yet; `is_first` is True for the first item of its reservation."""
+        """Create an item that is not prepared yet."""
         super().__init__(deadline)
-        self.reserved_at, self.is_first = reserved_at, is_first
+        self.reserved_at = reserved_at
+        self.is_typical = is_typical
+        """True if the time that it takes tells how long another one will take."""
         self.item: Item | None = None
         self.resolved_at: float | None = None
         """When the result arrived on the event loop, or when waiting ended after the deadline."""

@@ -30,6 +30,11 @@ class FairQueue(Generic[Job]):
         """Return the number of waiting jobs."""
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def requests(self) -> int:
+        """Number of requests with a waiting job."""
+        return len(self._waiting)
+
     def append(self, request: Hashable, job: Job) -> None:
         """Add a job behind the others of its request."""
         self._waiting.setdefault(request, deque()).append(job)

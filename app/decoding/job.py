@@ -25,6 +25,8 @@ class DecodeJob:
     on_done: Callable[[ResponseHeader, bytes], None]
     """Called with the header and the body of a successful response."""
     on_error: Callable[[BaseException], None]
+    on_moved: Callable[[], None] | None = None
+    """Called when the image turns out to be larger than small, before it waits for its turn among others like it."""
     is_active: bool = True
     """False once the job is done, cancelled or rejected: later responses are ignored."""
     was_retried: bool = False

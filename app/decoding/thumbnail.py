@@ -20,7 +20,7 @@ async def thumbnail(decoder: ImageDecoder, image: bytes, side: int, limits: Limi
 
     Raises:
         ImageError: the image is invalid.
-        Overloaded: the image is large, and others are decoded before it.
+        Overloaded: the image is large, and too many others are decoded before it.
         BatcherClosed: the server is shutting down.
     """
     done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -43,7 +43,7 @@ async def thumbnail(decoder: ImageDecoder, image: bytes, side: int, limits: Limi
 
 
 async def data_uri(image: bytes, limits: Limits, decoder: ImageDecoder) -> str | None:
-    """Return an encoded image as the data URI of a thumbnail, or None if it is large and others are decoded before it.
+    """Return an encoded image as the data URI of a thumbnail, or None if it is large and too many wait already.
 
     Raises:
         ImageError: the image is invalid.

@@ -107,7 +107,7 @@ class _ImageTask(Generic[R]):
         """Begin to decode and preprocess; `finish` must follow. Raises BatcherClosed."""
         if isinstance(self._image, bytes):
             options = DecodeRequest(tuple({row.resize_spec for row in self._rows}), self._limits)
-            self._job = DecodeJob(request, options, self._image, self._on_response, self._fail)
+            self._job = DecodeJob(request, options, self._image, self._on_response, self._fail, self._on_moved)
             self._decoder.submit(self._job)
         else:
             self._decoder.run_in_thread(self._preprocess)
@@ -121,6 +121,11 @@ class _ImageTask(Generic[R]):
         for row in self._rows:
             if row.pending.is_pending:
                 row.pending.cancel()
+
+    def _on_moved(self) -> None:
+        """Keep the wait for other larger images out of the estimates, which decide about all requests."""
+        for row in self._rows:
+            row.pending.is_typical = False
 
     def _on_response(self, header: ResponseHeader, body: bytes) -> None:
         """Queue the rows that a decode worker has sent."""

@@ -89,8 +89,8 @@ class Service:
             deadline: absolute monotonic time after which the results are useless.
 
         Returns:
-            For each image its result, or its error: ImageError (the image is invalid), Overloaded (a large image
-            would wait too long for decoding), DeadlineExceeded, BatchFailed or BatcherClosed.
+            For each image its result, or its error: ImageError (the image is invalid), Overloaded (too many
+            large images wait for decoding), DeadlineExceeded, BatchFailed or BatcherClosed.
 
         Raises:
             TooManyImages: the request exceeds the capacity of the queue.

@@ -5,7 +5,29 @@ from __future__ import annotations
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from app.oip.messages import HEADER_LENGTH
 from app.settings import Settings
+
+REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Encoding",
+    "Content-Type",
+    HEADER_LENGTH,
+    "traceparent",
+    "X-API-Key",
+    "X-Request-ID",
+    "X-Request-Timeout-Ms",
+)
+"""Request headers of the documents that a page may send beyond those that it always may."""
+RESPONSE_HEADERS = (
+    HEADER_LENGTH,
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Server-Timing",
+    "X-Request-ID",
+)
+"""Response headers of the documents that a page may read."""
 
 
 class CorsMiddleware(CORSMiddleware):
@@ -17,6 +39,6 @@ class CorsMiddleware(CORSMiddleware):
             app,
             allow_origins=settings.cors_origins.split(),
             allow_methods=["GET", "POST", "PUT"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "X-Request-Timeout-Ms"],
-            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Request-ID"],
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=RESPONSE_HEADERS,
         )

@@ -116,7 +116,7 @@ def parse_request(body: bytes, header_length: str | None) -> ParsedRequest:
 
     Raises:
         MalformedBody: The body is not valid JSON, or sizes are inconsistent.
-        BadParameter: The JSON does not match the schema.
+        BadParameter: The JSON does not match the schema, or requests shared memory.
         BodyTooLarge: The JSON is too large.
     """
     length = len(body) if header_length is None else _parse_header_length(header_length, len(body))
@@ -138,6 +138,7 @@ def parse_request(body: bytes, header_length: str | None) -> ParsedRequest:
         raise BadParameter(f"{where}: {problem['msg']}.") from error
     except (ValueError, RecursionError) as error:
         raise MalformedBody("The request is not valid JSON.") from error
+    _reject_shared_memory(request)
     raw, begin = {}, length
     for tensor in request.inputs:
         size = tensor.parameters.get("binary_data_size")
@@ -170,6 +171,17 @@ def render_response(
     response = {"model_name": model, "model_version": str(version), "outputs": tensors}
     head = json.dumps(response | ({"id": request_id} if request_id else {})).encode()
     return head + tail, len(head) if any(output.is_binary for output in outputs) else None
+
+
+def _reject_shared_memory(request: InferRequest) -> None:
+    parameters = [(tensor.name, tensor.parameters) for tensor in request.inputs]
+    parameters += [(output.name, output.parameters) for output in request.outputs]
+    for name, named in parameters:
+        if any(each.startswith("shared_memory") for each in named):
+            raise BadParameter(
+                f"{name}: shared memory is not supported. Send the data in the request, as JSON or with the "
+                "binary extension."
+            )
 
 
 def _check_tensor_counts(document: Any) -> None:

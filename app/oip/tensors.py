@@ -6,13 +6,12 @@ pixels    UINT8 [n, h, w, 3]      RGB
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from typing import Any
 
 import numpy as np
 
+from app.base64_images import decode_base64
 from app.errors import BadParameter, MalformedBody, TooManyImages
 from app.oip.messages import InferInput, ParsedRequest
 from models.arrays import Pixels
@@ -108,12 +107,7 @@ def _images_from_base64(tensor: InferInput) -> list[bytes]:
     texts = _flatten(tensor)
     if not all(isinstance(text, str) for text in texts):
         raise _shape_mismatch(tensor)
-    try:
-        return [base64.b64decode(text, validate=True) for text in texts]
-    except (binascii.Error, ValueError) as error:
-        raise MalformedBody(
-            f"{tensor.name}: the data is not valid base64. Send raw bytes with the binary extension."
-        ) from error
+    return [decode_base64(text) for text in texts]
 
 
 def _not_uint8(tensor: InferInput) -> BadParameter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi.openapi.constants import REF_TEMPLATE
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from app.oip.messages import InferRequest
 
@@ -19,13 +19,15 @@ ONE_PIXEL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mMQsbk
 
 
 class ImageForm(BaseModel):
-    """A form with one image; the field may also be named `data`."""
+    """A form with one image, in a field of any name."""
 
     file: File
 
 
 class ImageJson(BaseModel):
     """An image in JSON."""
+
+    model_config = ConfigDict(extra="forbid")
 
     image: str = Field(description="base64 or a data URI; URLs are not fetched", json_schema_extra={"format": "byte"})
 
@@ -49,7 +51,7 @@ def _content(model: type[BaseModel], **extra: Any) -> Extra:
 
 
 IMAGE = _body(
-    "JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or AVIF.",
+    "JPEG, PNG, WebP, GIF (first frame), BMP, TIFF, AVIF or HEIC.",
     {
         "multipart/form-data": _content(ImageForm),
         "image/*": BINARY,
@@ -58,7 +60,7 @@ IMAGE = _body(
     },
 )
 IMAGES = _body(
-    "Images as repeated form fields `files`, or a zip archive of images.",
+    "Images as files of a form, or a zip archive of images.",
     {"multipart/form-data": _content(ImagesForm), "application/zip": BINARY},
 )
 TENSORS = _body(

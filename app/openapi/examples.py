@@ -23,8 +23,11 @@ from app.api.schemas import (
     Problem,
     Scores,
     Timing,
+    V2Live,
     V2Model,
+    V2ModelReady,
     V2Output,
+    V2Ready,
     V2Response,
     V2Server,
     V2Tensor,
@@ -100,6 +103,9 @@ HEALTH = Health(status="ok")
 V2_SERVER = V2Server(
     name="image-classification-service", version=VERSION, extensions=["binary_tensor_data", "classification"]
 )
+V2_LIVE = V2Live(live=True)
+V2_READY = V2Ready(ready=True)
+V2_MODEL_READY = V2ModelReady(name="cifar10", ready=True)
 V2_MODEL = V2Model(
     name="cifar10",
     versions=["2"],

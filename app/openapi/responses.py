@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from app.api import problems
 from app.api.schemas import Problem, V2Error
 from app.errors import (
+    BadParameter,
     BatchFailed,
     BodyTimeout,
     BodyTooLarge,
@@ -29,6 +30,7 @@ from app.errors import (
     Overloaded,
     RateLimited,
     Unauthorized,
+    UnsupportedContentEncoding,
     UnsupportedMediaType,
     WorkerDied,
 )
@@ -41,8 +43,8 @@ ErrorTypes = tuple[type[Exception], ...]
 
 AUTH_ERRORS: ErrorTypes = (Unauthorized, RateLimited, ConcurrencyLimited)
 READINESS_ERRORS: ErrorTypes = (NotReady, Draining, WorkerDied)
-BODY_ERRORS: ErrorTypes = (EmptyBody, MalformedBody, BodyTimeout, BodyTooLarge)
-UPLOAD_ERRORS: ErrorTypes = (*BODY_ERRORS, UnsupportedMediaType, MissingField)
+BODY_ERRORS: ErrorTypes = (EmptyBody, MalformedBody, BodyTimeout, BodyTooLarge, UnsupportedContentEncoding)
+UPLOAD_ERRORS: ErrorTypes = (*BODY_ERRORS, UnsupportedMediaType, MissingField, BadParameter)
 DECODE_ERRORS: ErrorTypes = (EmptyImage, UnsupportedImage, ImageTooLarge, UndecodableImage)
 QUEUE_ERRORS: ErrorTypes = (Overloaded, DeadlineUnmeetable)
 INFERENCE_ERRORS: ErrorTypes = (*QUEUE_ERRORS, DeadlineExceeded, BatchFailed)

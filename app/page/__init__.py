@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -12,6 +13,8 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from markdown_it import MarkdownIt
 from starlette.responses import Response
+
+ICON = Path(__file__).parent / "static" / "favicon.svg"
 
 
 class _RevalidatedStaticFiles(StaticFiles):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
+from app.api.checked_route import CheckedRoute
 from app.api.parameters import ModelPath, Version
 from app.api.schemas import ModelList
 from app.middleware.auth import AdminDep
 from app.routes.models import list_models
 from app.state import get_state
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=CheckedRoute)
 
 
 @router.post("/v1/models/{name}/unload")

@@ -61,8 +61,8 @@ async def classify_batch(
 
     def render() -> str:
         items = [
-            BatchItem(index=index, filename=image.name, **_outcome(request, result, is_list(model), top_k, threshold))
-            for index, (image, result) in enumerate(zip(classified.upload.named, classified.results, strict=True))
+            BatchItem(index=index, filename=name, **_outcome(request, result, is_list(model), top_k, threshold))
+            for index, (name, result) in enumerate(classified.upload.merge(classified.results))
         ]
         content = BatchResponse(request_id=get_context(request).request_id, items=items)
         return content.model_dump_json(exclude_none=True)

@@ -100,9 +100,24 @@ async def embed(
 
 
 def _negotiate(accept: str) -> _MediaType:
-    """Return the first media type of an Accept header that this route offers; JSON if it names none of them."""
-    accepted = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    return next((offered for name in accepted for offered in _MediaType if offered == name), _MediaType.JSON)
+    """Return the offered media type of the highest quality in an Accept header (RFC 9110, 12.5.1); JSON by default."""
+    best, best_quality = _MediaType.JSON, 0.0
+    for part in accept.lower().split(","):
+        name, *parameters = (each.strip() for each in part.split(";"))
+        quality = _quality(parameters)
+        offered = next((each for each in _MediaType if name in (each, "*/*", "application/*")), None)
+        if offered and quality > best_quality:
+            best, best_quality = offered, quality
+    return best
+
+
+def _quality(parameters: list[str]) -> float:
+    """Return the parameter `q` of a media range; 1 if it is missing, 0 if it is no number."""
+    values = [value for name, _, value in (each.partition("=") for each in parameters) if name.strip() == "q"]
+    try:
+        return float(values[0]) if values else 1.0
+    except ValueError:
+        return 0.0
 
 
 def _to_npy(features: Floats) -> bytes:

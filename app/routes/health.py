@@ -20,7 +20,6 @@ _READY: Any = {
 }
 
 
-@router.head("/livez", include_in_schema=False)
 @router.get(
     "/livez",
     summary="Check liveness",
@@ -32,8 +31,6 @@ async def livez(request: Request) -> Health:
     return Health(status="ok")
 
 
-@router.head("/healthz", include_in_schema=False)
-@router.head("/readyz", include_in_schema=False)
 @router.get("/healthz", operation_id="healthz", **_READY)
 @router.get("/readyz", operation_id="readyz", **_READY)
 async def readyz(request: Request) -> Health:

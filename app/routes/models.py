@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from app.api.checked_route import CheckedRoute
 from app.api.parameters import ModelPath, Version
 from app.api.schemas import ModelDetail, ModelList, ModelSummary
 from app.errors import BadParameter
@@ -16,7 +17,7 @@ from app.state import get_state
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=CheckedRoute)
 
 
 @router.get(
@@ -24,7 +25,7 @@ router = APIRouter(tags=["models"])
     summary="List the models",
     responses={
         **responses.success(models=examples.MODELS),
-        **responses.error_responses("/v1/models", *AUTH_ERRORS, *READINESS_ERRORS),
+        **responses.error_responses("/v1/models", *AUTH_ERRORS, BadParameter, *READINESS_ERRORS),
     },
 )
 async def list_models(request: Request) -> ModelList:

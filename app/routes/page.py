@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import FileResponse
 
 from app.api import problems
 from app.api.cancellation import cancel_on_disconnect
@@ -19,7 +19,7 @@ from app.inference.model_loading import LoadedModels
 from app.inference.result import unwrap
 from app.inference.service import Service
 from app.middleware.auth import anonymous_caller, authenticate
-from app.page import markdown, render
+from app.page import ICON, markdown, render
 from app.page.examples import EXAMPLES
 from app.request_context import get_context
 from app.state import AppState, get_state
@@ -30,12 +30,12 @@ from models.decoding.image import FORMATS
 
 router = APIRouter(include_in_schema=False)
 
+_FORM_PARAMETERS = ("model", "key")
 _TOP_K = 5
 _SURE = 0.5  # probability from which on the page words a prediction as certain
 _SAMPLE_CLASSES = 6
 
 
-@router.head("/")
 @router.get("/")
 async def form(request: Request) -> Response:
     """Show the empty form, or, while the models are loading, a page that reloads itself."""
@@ -72,9 +72,9 @@ async def card(request: Request, name: str, version: VersionPath) -> Response:
 
 
 @router.get("/favicon.ico")
-async def favicon(request: Request) -> Response:
-    """Redirect browsers that request the icon at its traditional address."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/static/favicon.svg", 301)
+async def favicon() -> Response:
+    """Return the icon to browsers that request it at its traditional address."""
+    return FileResponse(ICON, media_type="image/svg+xml")
 
 
 async def _read_form(
@@ -83,7 +83,7 @@ async def _read_form(
     """Read the form and enforce the limits: of the address before reading, of the key in the form afterwards."""
     access = state.access
     rate_limit_headers |= await limits.enter_async_context(access.acquire(anonymous_caller(request.scope, access)))
-    upload = await read_image(request, get_context(request).lease, state.settings)
+    upload = await read_image(request, get_context(request).lease, state.settings, _FORM_PARAMETERS)
     caller = authenticate(request.scope, access, next(iter(upload.all("key")), None))
     if access.needs_key:
         rate_limit_headers |= await limits.enter_async_context(access.acquire(caller))

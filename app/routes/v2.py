@@ -15,7 +15,7 @@ from app import VERSION
 from app.api.classify_call import classify_upload
 from app.api.fast_route import FastRoute
 from app.api.parameters import HeaderLength, ModelPath, TimeoutMs, VersionPath
-from app.api.schemas import Health, V2Model, V2Response, V2Server, V2Tensor
+from app.api.schemas import V2Live, V2Model, V2ModelReady, V2Ready, V2Response, V2Server, V2Tensor
 from app.errors import BadParameter, TooManyImages, WorkerDied
 from app.inference.result import unwrap
 from app.oip import messages, tensors
@@ -38,7 +38,7 @@ _EXTENSIONS = ["binary_tensor_data", "classification"]
 _NOT_READY = responses.v2_error_responses(*READINESS_ERRORS)
 _NOT_FOUND = responses.v2_error_responses(*AUTH_ERRORS, ModelNotFound, BadParameter, *READINESS_ERRORS)
 _METADATA: Any = {"responses": {**responses.success(model=examples.V2_MODEL), **_NOT_FOUND}}
-_READY: Any = {"responses": {**responses.success(ok=examples.HEALTH), **_NOT_FOUND}}
+_READY: Any = {"responses": {**responses.success(ready=examples.V2_MODEL_READY), **_NOT_FOUND}}
 _JSON_LENGTH: responses.Headers = {
     HEADER_LENGTH: {
         "description": "bytes of JSON, where tensors follow it",
@@ -70,7 +70,10 @@ _INFER: Any = {
 @router.get(
     "",
     summary="Describe the server",
-    responses={**responses.success(server=examples.V2_SERVER), **responses.v2_error_responses(*AUTH_ERRORS)},
+    responses={
+        **responses.success(server=examples.V2_SERVER),
+        **responses.v2_error_responses(*AUTH_ERRORS, BadParameter),
+    },
 )
 async def server_metadata(_request: Request) -> V2Server:
     """Return the name and version of the server, and the protocol extensions it supports."""
@@ -80,23 +83,23 @@ async def server_metadata(_request: Request) -> V2Server:
 @router.get(
     "/health/live",
     summary="Check liveness",
-    responses={**responses.success(ok=examples.HEALTH), **responses.v2_error_responses(WorkerDied)},
+    responses={**responses.success(live=examples.V2_LIVE), **responses.v2_error_responses(WorkerDied)},
 )
-async def server_live(request: Request) -> Health:
+async def server_live(request: Request) -> V2Live:
     """200 while the server and its workers are alive; 503 when a worker has died."""
     get_state(request).check_alive()
-    return Health(status="ok")
+    return V2Live(live=True)
 
 
 @router.get(
     "/health/ready",
     summary="Check readiness",
-    responses={**responses.success(ok=examples.HEALTH), **_NOT_READY},
+    responses={**responses.success(ready=examples.V2_READY), **_NOT_READY},
 )
-async def server_ready(request: Request) -> Health:
+async def server_ready(request: Request) -> V2Ready:
     """200 from the end of the warm-up until SIGTERM."""
     get_state(request).ready_service()
-    return Health(status="ok")
+    return V2Ready(ready=True)
 
 
 @router.get("/models/{model}", summary="Describe a model", **_METADATA)
@@ -112,17 +115,15 @@ async def model_version_metadata(request: Request, model: ModelPath, version: Ve
 
 
 @router.get("/models/{model}/ready", summary="Check a model", **_READY)
-async def model_ready(request: Request, model: ModelPath) -> Health:
+async def model_ready(request: Request, model: ModelPath) -> V2ModelReady:
     """200 if the model is served."""
-    get_state(request).ready_service().models.catalog.find(model)
-    return Health(status="ok")
+    return V2ModelReady(name=get_state(request).ready_service().models.catalog.find(model).name, ready=True)
 
 
 @router.get("/models/{model}/versions/{version}/ready", summary="Check a version", **_READY)
-async def model_version_ready(request: Request, model: ModelPath, version: VersionPath) -> Health:
+async def model_version_ready(request: Request, model: ModelPath, version: VersionPath) -> V2ModelReady:
     """200 if this version is served."""
-    get_state(request).ready_service().models.catalog.find(model, version)
-    return Health(status="ok")
+    return V2ModelReady(name=get_state(request).ready_service().models.catalog.find(model, version).name, ready=True)
 
 
 @router.post("/models/{model}/infer", **_INFER)
@@ -173,7 +174,7 @@ async def _infer(
 async def _read_tensors(
     header_length: str | None, request: Request, lease: MemoryLease, settings: Settings
 ) -> _InferUpload:
-    _, body = open_body(request, lease, settings.max_batch_request_bytes, settings.read_timeout_s)
+    body = open_body(request, lease, settings.max_batch_request_bytes, settings.read_timeout_s)
     parsed = await asyncio.to_thread(messages.parse_request, await read_all(body), header_length)
     output = _requested_output(parsed.request)
     images = await asyncio.to_thread(tensors.read_images, parsed, settings.image_limits, settings.max_images)

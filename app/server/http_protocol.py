@@ -130,7 +130,7 @@ def protocol_class(read_timeout_s: float) -> type[BoundedHttpProtocol]:
     return cast(type[BoundedHttpProtocol], type(name, (BoundedHttpProtocol,), {"read_timeout_s": read_timeout_s}))
 
 
-_DETAILS = {
+DETAILS = {
     http.HTTPStatus.BAD_REQUEST: ("bad_request", "Malformed HTTP request."),
     http.HTTPStatus.REQUEST_TIMEOUT: ("slow_head", "Timeout while waiting for the request head."),
     http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
@@ -142,7 +142,7 @@ _DETAILS = {
 
 def _error_response(status: http.HTTPStatus) -> bytes:
     """Return a whole HTTP response with a problem+json body."""
-    code, detail = _DETAILS[status]
+    code, detail = DETAILS[status]
     request_id = secrets.token_hex(16)
     problem = Problem(title=status.phrase, status=status, detail=detail, instance="/", code=code, request_id=request_id)
     body = problem.model_dump_json().encode()

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from app.asgi import request_header
 from app.errors import BodyTimeout, BodyTooLarge, EmptyBody, UnsupportedMediaType
 from app.uploads.budget import MemoryLease
+from app.uploads.content_encoding import check_encoding, decompress
 
 MIN_BYTES_PER_S = 10_000
 """Rate below which an upload exhausts APP_READ_TIMEOUT_S: a slower client holds a connection rather than uploads."""
@@ -25,30 +26,38 @@ _MAX_CHUNKS_ON_LOOP = 16  # of 64 KiB: joining more than a megabyte would block 
 _MAX_CONTENT_TYPE = 1000  # characters: parsing takes time that grows with the square of the length
 
 
-def open_body(
-    request: Request, lease: MemoryLease, max_bytes: int, timeout_s: float
-) -> tuple[str, AsyncGenerator[bytes, None]]:
-    """Return the media type, in lower case and without parameters, and the body as a stream to read once.
+def media_type(request: Request) -> str:
+    """Return the media type of the body, in lower case and without parameters.
+
+    Raises:
+        UnsupportedMediaType: the Content-Type is too long to parse.
+    """
+    content_type = request_header(request.scope, b"content-type") or ""
+    if len(content_type) > _MAX_CONTENT_TYPE:
+        raise UnsupportedMediaType(f"The Content-Type is longer than {_MAX_CONTENT_TYPE:,} characters.")
+    return parse_options_header(content_type)[0].decode("latin-1").lower()
+
+
+def open_body(request: Request, lease: MemoryLease, max_bytes: int, timeout_s: float) -> AsyncGenerator[bytes, None]:
+    """Return the decompressed body as a stream to read once.
 
     Args:
         request: the request.
-        lease: counts the bytes as they arrive.
-        max_bytes: size limit of the body.
+        lease: counts the bytes as they arrive, and those of the decompressed body.
+        max_bytes: size limit of the body, compressed and decompressed.
         timeout_s: longest pause; the whole body may take this long plus 1 s for every `MIN_BYTES_PER_S` bytes.
 
     Raises:
         BodyTooLarge: Content-Length exceeds the limit, or, while reading, the body does.
-        UnsupportedMediaType: the Content-Type is too long to parse.
-        EmptyBody, BodyTimeout, Overloaded, ClientDisconnect: while reading.
+        UnsupportedContentEncoding: the body is compressed by a method other than gzip and deflate.
+        EmptyBody, BodyTimeout, MalformedBody, Overloaded, ClientDisconnect: while reading.
     """
     declared = request_header(request.scope, b"content-length") or ""
     if _CONTENT_LENGTH.fullmatch(declared) and int(declared) > max_bytes:
         raise too_large(max_bytes)
-    content_type = request_header(request.scope, b"content-type") or ""
-    if len(content_type) > _MAX_CONTENT_TYPE:
-        raise UnsupportedMediaType(f"The Content-Type is longer than {_MAX_CONTENT_TYPE:,} characters.")
-    media_type = parse_options_header(content_type)[0].decode("latin-1").lower()
-    return media_type, _stream(request, lease, max_bytes, timeout_s)
+    coding = check_encoding(request_header(request.scope, b"content-encoding") or "")
+    body = _stream(request, lease, max_bytes, timeout_s)
+    return _decompressed(body, coding, lease, max_bytes) if coding else body
 
 
 async def read_all(body: AsyncGenerator[bytes, None]) -> bytes:
@@ -84,3 +93,18 @@ async def _stream(
         yield chunk
     if not count:
         raise EmptyBody("The request has no body. Send an image: curl -F file=@photo.jpg URL")
+
+
+async def _decompressed(
+    body: AsyncGenerator[bytes, None], coding: str, lease: MemoryLease, max_bytes: int
+) -> AsyncGenerator[bytes, None]:
+    """Decompress a body; the limit on its size also ends a decompression bomb."""
+    count = 0
+    async for piece in decompress(body, coding):
+        count += len(piece)
+        if count > max_bytes:
+            raise too_large(max_bytes)
+        lease.acquire(len(piece))
+        yield piece
+    if not count:
+        raise EmptyBody("The decompressed body is empty. Send an image: curl -F file=@photo.jpg URL")

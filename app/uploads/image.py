@@ -1,6 +1,6 @@
 """Read one image from a request body, in any of three forms.
 
-multipart/form-data                 the field `file` (or `data`)
+multipart/form-data                 the only file of the form
 image/*, application/octet-stream   the body itself; also without a Content-Type
 application/json                    {"image": base64 or data URI}
 """
@@ -8,27 +8,28 @@ application/json                    {"image": base64 or data URI}
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 
-from app.errors import MalformedBody, MissingField, UnsupportedMediaType
+from app.base64_images import decode_base64
+from app.errors import BadParameter, MalformedBody, MissingField, UnsupportedMediaType
+from app.parameter_names import check_form_fields, check_json_keys
 from app.settings import Settings
-from app.uploads.body import open_body, read_all
+from app.uploads.body import media_type, open_body, read_all
 from app.uploads.budget import MemoryLease
-from app.uploads.multipart import BoundedMultiPartParser
+from app.uploads.multipart import BoundedMultiPartParser, file_parts, read_part
 
-FILE_FIELDS = ("file", "data")
-
+_BINARY_TYPES = ("", "application/octet-stream")
+_BASE64_RATIO = 4 / 3 * 78 / 76  # in lines of 76 characters that end with CRLF
+_MAX_OVERHEAD_BYTES = 1_200_000  # of a form: 16 text fields of 64 KiB, and a kilobyte for each part
 _MAX_JSON_VALUES = 1000
 _SCAN_BYTES = 64 * 1024
-_WHITESPACE = b" \t\r\n\f\v"
 
 
 @dataclass(frozen=True)
@@ -48,43 +49,70 @@ class Upload:
         return [value for field, value in self.fields if field == name]
 
 
-async def read_image(request: Request, lease: MemoryLease, settings: Settings) -> Upload:
+async def read_image(
+    request: Request, lease: MemoryLease, settings: Settings, parameter_fields: Collection[str] = ()
+) -> Upload:
     """Read the image from a request body.
+
+    Args:
+        request: the request.
+        lease: counts the bytes of the body.
+        settings: limits.
+        parameter_fields: text fields of a form that the caller reads as parameters; others that look like one are an
+            error.
 
     Raises:
         BodyTooLarge: the body exceeds the limit; before reading it where Content-Length says so.
         UnsupportedMediaType: the Content-Type is not one of the three forms.
         EmptyBody, BodyTimeout, MalformedBody, MissingField: the body is not what its Content-Type says.
+        BadParameter: the body has several images, or parameters that would be ignored.
         Overloaded: the memory for bodies is exhausted.
         ClientDisconnect: the client disconnected.
     """
-    media_type, body = open_body(request, lease, settings.max_body_bytes, settings.read_timeout_s)
-    if media_type == "multipart/form-data":
-        return await _from_multipart(request, body, settings.max_body_bytes)
-    if media_type == "application/json":
-        return Upload(await asyncio.to_thread(_from_json, await read_all(body)))
-    if media_type in ("", "application/octet-stream") or media_type.startswith("image/"):
-        return Upload(await read_all(body))
-    raise UnsupportedMediaType(_advice(media_type))
+    content_type = media_type(request)
+    is_form, is_json = content_type == "multipart/form-data", content_type == "application/json"
+    if not (is_form or is_json or content_type in _BINARY_TYPES or content_type.startswith("image/")):
+        raise UnsupportedMediaType(_advice(content_type))
+    max_bytes = settings.max_body_bytes
+    if is_form or is_json:  # the limit is that of the image, not of its encoding
+        max_bytes = math.ceil(max_bytes * _BASE64_RATIO) + _MAX_OVERHEAD_BYTES
+    body = open_body(request, lease, max_bytes, settings.read_timeout_s)
+    if is_form:
+        return await _from_multipart(request, body, max_bytes, parameter_fields)
+    content = await read_all(body)
+    return Upload(await asyncio.to_thread(_from_json, content) if is_json else content)
 
 
-async def _from_multipart(request: Request, body: AsyncGenerator[bytes, None], max_bytes: int) -> Upload:
+async def _from_multipart(
+    request: Request, body: AsyncGenerator[bytes, None], max_bytes: int, parameter_fields: Collection[str]
+) -> Upload:
     form = await BoundedMultiPartParser(request.headers, body, max_bytes).parse_form()
     try:
-        return await _from_form(form)
+        return await _from_form(form, parameter_fields)
     finally:
         await form.close()
 
 
-async def _from_form(form: FormData) -> Upload:
+async def _from_form(form: FormData, parameter_fields: Collection[str]) -> Upload:
+    """Return the only file of a form, whatever the name of its field."""
     fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
-    for name in FILE_FIELDS:
-        part = form.get(name)
-        if isinstance(part, UploadFile):
-            return Upload(await part.read(), fields)
-        if part is not None:
-            raise MissingField(f"The field {name!r} holds text instead of a file. With curl: -F {name}=@photo.jpg")
-    raise MissingField("The form has no file in the field 'file'. With curl: -F file=@photo.jpg")
+    check_form_fields(name for name, _ in fields if name not in parameter_fields)
+    files = file_parts(form)
+    if len(files) > 1:
+        names = ", ".join(repr(name[:40]) for name, _ in files)
+        raise BadParameter(
+            f"The form has {len(files)} files ({names}), but this path reads one image. "
+            "Send them one by one, or all to /v1/classify/batch."
+        )
+    if not files:
+        raise MissingField(f"{_found([name for name, _ in fields])} With curl: -F file=@photo.jpg")
+    return Upload(await read_part(files[0][1]), fields)
+
+
+def _found(text_fields: Sequence[str]) -> str:
+    if not text_fields:
+        return "The form has no file."
+    return f"The form has no file, but text in {', '.join(repr(name[:40]) for name in text_fields)}."
 
 
 def _from_json(body: bytes) -> bytes:
@@ -96,7 +124,8 @@ def _from_json(body: bytes) -> bytes:
     image = document.get("image") if isinstance(document, dict) else None
     if not isinstance(image, str):
         raise MissingField('The JSON has no image. Send {"image": "BASE64"} or a data URI.')
-    return _from_base64(image)
+    check_json_keys(document, ("image",))
+    return decode_base64(image)
 
 
 def _limit_json_values(body: bytes) -> None:
@@ -109,17 +138,10 @@ def _limit_json_values(body: bytes) -> None:
             raise MalformedBody(f'The JSON has more than {_MAX_JSON_VALUES:,} values. Send {{"image": "BASE64"}}.')
 
 
-def _from_base64(text: str) -> bytes:
-    header, comma, payload = text.partition(",") if text.startswith("data:") else ("", ",", text)
-    if not comma or (header and not header.endswith(";base64")):
-        raise MalformedBody("The data URI is malformed. Send data:image/jpeg;base64,...")
-    try:
-        return base64.b64decode(payload.encode("ascii").translate(None, _WHITESPACE), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise MalformedBody("The image is not valid base64. Send the image itself; URLs are not fetched.") from error
-
-
 def _advice(media_type: str) -> str:
     if media_type == "application/x-www-form-urlencoded":
-        return "This form cannot carry a file. Add -H 'Content-Type: image/jpeg', or send -F file=@photo.jpg"
+        return (
+            "This form cannot carry a file. With curl: -F file=@photo.jpg, or --data-binary @photo.jpg (not -d) with "
+            "-H 'Content-Type: image/jpeg'"
+        )
     return f"Unsupported Content-Type {media_type!r}. Send image/jpeg, multipart/form-data or application/json."

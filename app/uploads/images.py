@@ -1,38 +1,39 @@
 """Read several images from a request body.
 
-multipart/form-data    repeated fields `files`; a zip among them stands for the images in it
+multipart/form-data    all files of the form, whatever the names of their fields; a zip stands for the images in it
 application/zip        the images in the archive
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
 
 from app.errors import MalformedBody, MissingField, TooManyImages, UnsupportedMediaType
+from app.parameter_names import check_form_fields
 from app.settings import Settings
-from app.uploads.body import open_body, read_all, too_large
+from app.uploads.body import media_type, open_body, read_all, too_large
 from app.uploads.budget import MemoryLease
-from app.uploads.multipart import BoundedMultiPartParser
+from app.uploads.multipart import BoundedMultiPartParser, file_parts, read_part
 from app.uploads.zips import extract_images
 
-FIELDS = ("files", "file")
 _ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 _ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+R = TypeVar("R")
 _MAX_NAME = 255  # characters
 _ADVICE = "Send images as fields of a form, or as a zip: curl -F files=@a.jpg -F files=@b.jpg URL"
 
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An encoded image and its file name."""
+    """An encoded image and its file name, or the error of a file that could not be extracted from a zip."""
 
     name: str
-    data: bytes
+    data: bytes | MalformedBody
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,18 @@ class BatchUpload:
 
     @property
     def images(self) -> list[bytes]:
-        """The encoded images, in their order."""
-        return [image.data for image in self.named]
+        """The encoded images, in their order, without those that could not be extracted."""
+        return [image.data for image in self.named if isinstance(image.data, bytes)]
+
+    def merge(self, results: Iterable[R]) -> Iterator[tuple[str, R | MalformedBody]]:
+        """Yield name and result of each file, given the results of `images`; or its error."""
+        remaining = iter(results)
+        for image in self.named:
+            yield image.name, next(remaining) if isinstance(image.data, bytes) else image.data
 
 
 async def read_images(request: Request, lease: MemoryLease, settings: Settings) -> BatchUpload:
-    """Read images from a request body: repeated fields `files`, or a zip.
+    """Read images from a request body: the files of a form, or a zip.
 
     Raises:
         BodyTooLarge, TooManyImages: the request exceeds a limit.
@@ -57,13 +64,14 @@ async def read_images(request: Request, lease: MemoryLease, settings: Settings) 
         Overloaded: the memory for bodies is exhausted.
         ClientDisconnect: the client disconnected.
     """
-    media_type, body = open_body(request, lease, settings.max_batch_request_bytes, settings.read_timeout_s)
-    if media_type in _ZIP_TYPES:
+    content_type = media_type(request)
+    body = open_body(request, lease, settings.max_batch_request_bytes, settings.read_timeout_s)
+    if content_type in _ZIP_TYPES:
         files = [NamedImage("", await read_all(body))]
-    elif media_type == "multipart/form-data":
+    elif content_type == "multipart/form-data":
         files = await _form_files(request, body, settings)
     else:
-        raise UnsupportedMediaType(_ADVICE)
+        raise UnsupportedMediaType(f"{_ADVICE}; a zip needs -H 'Content-Type: application/zip'")
     images = await _unpack_zips(files, lease, settings)
     if not images:
         raise MissingField(f"The request has no image. {_ADVICE}")
@@ -79,8 +87,8 @@ async def _form_files(request: Request, body: AsyncGenerator[bytes, None], setti
             raise TooManyImages(settings.max_images) from error
         raise
     try:
-        parts = [part for name in FIELDS for part in form.getlist(name) if isinstance(part, UploadFile)]
-        return await asyncio.to_thread(lambda: [_named(part.filename or "", part.file.read()) for part in parts])
+        check_form_fields(name for name, value in form.multi_items() if isinstance(value, str))
+        return [_named(part.filename or "", await read_part(part)) for _, part in file_parts(form)]
     finally:
         await form.close()
 
@@ -90,13 +98,13 @@ async def _unpack_zips(files: list[NamedImage], lease: MemoryLease, settings: Se
     images: list[NamedImage] = []
     bytes_left = settings.max_batch_request_bytes
     for file in files:
-        if file.data.startswith(_ZIP_SIGNATURES):
+        if isinstance(file.data, bytes) and file.data.startswith(_ZIP_SIGNATURES):
             max_images = settings.max_images - len(images)
             extracted = await asyncio.to_thread(
                 extract_images, file.data, max_images, settings.max_body_bytes, bytes_left, lease.acquire
             )
             images += [_named(name, data) for name, data in extracted]
-            bytes_left -= sum(len(data) for _, data in extracted)
+            bytes_left -= sum(len(data) for _, data in extracted if isinstance(data, bytes))
         else:
             images.append(file)
         if len(images) > settings.max_images:
@@ -106,6 +114,6 @@ async def _unpack_zips(files: list[NamedImage], lease: MemoryLease, settings: Se
     return images
 
 
-def _named(name: str, data: bytes) -> NamedImage:
+def _named(name: str, data: bytes | MalformedBody) -> NamedImage:
     """Shorten a name and replace characters that cannot be encoded in the response."""
     return NamedImage(name.encode("utf-8", "replace").decode()[:_MAX_NAME], data)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import binascii
 from collections.abc import AsyncGenerator
 
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, Headers
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.base64_images import decode_base64
 from app.errors import MalformedBody
 
 _MAX_TEXT_FIELDS = 16
@@ -17,6 +19,33 @@ _MAX_OVERHEAD_BYTES = 1024  # for each part: boundary, part headers, padding
 _PIECE_BYTES = 16 * 1024
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252", "cp1252"})
 """Compared by spelling: Python caches every name that a codec was looked up by, so a lookup would leak memory."""
+
+_FILE_TYPES = (b"image/", b"application/octet-stream", b"application/zip", b"application/x-zip-compressed")
+_UNENCODED = ("", "7bit", "8bit", "binary")
+_MAX_BYTES_ON_LOOP = 1_000_000  # copying more would block the event loop for too long
+
+
+def file_parts(form: FormData) -> list[tuple[str, UploadFile]]:
+    """Return the field name and the file of each file part, without the empty ones of file inputs left unfilled."""
+    files = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]
+    return [(name, part) for name, part in files if part.size or part.filename] or files[:1]
+
+
+async def read_part(part: UploadFile) -> bytes:
+    """Read a file, decoded as its Content-Transfer-Encoding says (RFC 2045, 6); raises MalformedBody."""
+    encoding = part.headers.get("content-transfer-encoding", "").strip().lower()
+    is_large = (part.size or 0) > _MAX_BYTES_ON_LOOP
+    content: bytes = await asyncio.to_thread(part.file.read) if is_large else part.file.read()
+    if encoding in _UNENCODED:
+        return content
+    if encoding == "base64":
+        return await asyncio.to_thread(lambda: decode_base64(content.decode("latin-1")))
+    if encoding == "quoted-printable":
+        return await asyncio.to_thread(binascii.a2b_qp, content)
+    raise MalformedBody(
+        f"The Content-Transfer-Encoding {encoding[:40]!r} of a part is not supported. Send the file as it is, or as "
+        "base64."
+    )
 
 
 class BoundedMultiPartParser(MultiPartParser):
@@ -44,7 +73,8 @@ class BoundedMultiPartParser(MultiPartParser):
         )
         self.spool_max_size = max_bytes + 1  # never on disk
         options = parse_options_header(headers["content-type"])[1]
-        self._delimiter = b"\r\n--" + options.get(b"boundary", b"")
+        self._boundary = options.get(b"boundary", b"")
+        self._delimiter = b"\r\n--" + self._boundary
         self._charset_name = options.get(b"charset", b"utf-8").decode("latin-1").lower()
         self._max_parts = max_files + _MAX_TEXT_FIELDS
         self._content_bytes = 0
@@ -57,12 +87,26 @@ class BoundedMultiPartParser(MultiPartParser):
 
     async def parse_form(self) -> FormData:
         """Parse the form; raises MalformedBody, and what reading the body raises."""
+        if not self._boundary:
+            raise MalformedBody(
+                "The Content-Type multipart/form-data has no boundary. Do not set the Content-Type yourself: the HTTP "
+                "client sets it, with the boundary, when it builds the form."
+            )
         if self._charset_name not in _CHARSETS:
             raise MalformedBody("The charset of the multipart body is not supported. Send UTF-8.")
         try:
             return await self.parse()
         except MultiPartException as error:
             raise MalformedBody(f"The multipart body cannot be parsed: {error.message.rstrip('.')}.") from error
+
+    def on_headers_finished(self) -> None:
+        """Take a part with the type of a file as a file, even if it has no file name (some mobile clients)."""
+        part_headers = dict(self._current_part.item_headers)
+        if part_headers.get(b"content-type", b"").strip().lower().startswith(_FILE_TYPES):
+            disposition = self._current_part.content_disposition or b""
+            if b"filename" not in parse_options_header(disposition)[1]:
+                self._current_part.content_disposition = disposition + b'; filename=""'
+        super().on_headers_finished()
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._content_bytes += end - start

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
+from pathlib import PurePosixPath
 
 from app.errors import MalformedBody, Overloaded
+from models.file_names import has_metadata, zip_entry_name
 
 _CHUNK_BYTES = 64 * 1024
 _MAX_ENTRIES = 10_000
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile decompresses the others without a bound
-_CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 
 
 def extract_images(
     data: bytes, max_images: int, max_bytes: int, max_total_bytes: int, on_bytes: Callable[[int], object]
-) -> list[tuple[str, bytes]]:
+) -> list[tuple[str, bytes | MalformedBody]]:
     """Extract the images of a zip; stop one file or one byte beyond a limit, so that the caller can detect the excess.
 
     Args:
@@ -28,29 +29,59 @@ def extract_images(
         on_bytes: called with the number of bytes of each extracted chunk; may raise Overloaded.
 
     Returns:
-        (name, bytes) of each file, in the archive's order.
+        Name and bytes of each file, or its error if it is damaged, in the archive's order.
 
     Raises:
-        MalformedBody: the archive is damaged, encrypted or not a zip.
+        MalformedBody: the archive is not a zip, or its directory is damaged.
         Overloaded: `on_bytes` raised it.
     """
     if data.count(_DIRECTORY_ENTRY) > _MAX_ENTRIES:  # zipfile creates an object for every entry
         raise MalformedBody(f"The zip has more than {_MAX_ENTRIES:,} entries.")
-    images: list[tuple[str, bytes]] = []
-    bytes_left = max_total_bytes
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
-            for entry in [entry for entry in archive.infolist() if _is_image(entry)][: max_images + 1]:
-                content = _extract(archive, entry, min(max_bytes, bytes_left) + 1, on_bytes)
-                images.append((entry.filename, content))
-                bytes_left -= len(content)
-                if bytes_left < 0:
-                    break
+            entries = [(name, entry) for name, entry in _files(archive)][: max_images + 1]
+            return list(_extract_all(archive, entries, max_bytes, max_total_bytes, on_bytes))
     except (MemoryError, Overloaded):
         raise
     except Exception as error:  # zipfile raises nearly any exception on crafted archives
-        raise MalformedBody("The zip is damaged, encrypted or uses an unsupported compression method.") from error
-    return images
+        raise MalformedBody("The zip is damaged, or it is not a zip.") from error
+
+
+def _files(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+    for entry in archive.infolist():
+        name = zip_entry_name(entry)
+        if not name.endswith("/") and not has_metadata(PurePosixPath(name)):
+            yield name, entry
+
+
+def _extract_all(
+    archive: zipfile.ZipFile,
+    entries: list[tuple[str, zipfile.ZipInfo]],
+    max_bytes: int,
+    max_total_bytes: int,
+    on_bytes: Callable[[int], object],
+) -> Iterator[tuple[str, bytes | MalformedBody]]:
+    bytes_left = max_total_bytes
+
+    def count(size: int) -> None:
+        nonlocal bytes_left
+        bytes_left -= size
+        on_bytes(size)
+
+    for name, entry in entries:
+        try:
+            yield name, _extract(archive, entry, min(max_bytes, bytes_left) + 1, count)
+        except (MemoryError, Overloaded):
+            raise
+        except Exception:  # only this entry is damaged, encrypted or compressed by another method
+            yield (
+                name,
+                MalformedBody(
+                    "This file of the zip is damaged, encrypted or not packed by the usual method (deflate)."
+                ),
+            )
+        if bytes_left < 0:
+            return
 
 
 def _extract(
@@ -65,8 +96,3 @@ def _extract(
             chunks.append(chunk)
             bytes_left -= len(chunk)
     return b"".join(chunks)
-
-
-def _is_image(entry: zipfile.ZipInfo) -> bool:
-    name = entry.filename
-    return not (name.endswith("/") or name.startswith(_CLUTTER) or name.endswith(_CLUTTER))

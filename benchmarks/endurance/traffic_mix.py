@@ -19,7 +19,7 @@ INVALID_SHARE, DISCONNECTED_SHARE = 0.05, 0.05
 _TIMEOUT_S = 30
 _SMOOTHING = 0.05  # weight of the latest latency in the moving average
 _TOO_MANY_BYTES = 1_000_000_000
-_TOO_MANY_PIXELS = (8000, 8000)
+_TOO_MANY_PIXELS = (10_000, 10_000)
 
 
 class RequestKind(Enum):

@@ -62,11 +62,6 @@ def unknown_iso_media(formats: Sequence[str]) -> UnsupportedImage:
     return UnsupportedImage(f"This is a video or an unknown image format. Send one of: {', '.join(formats)}.")
 
 
-def heic() -> UnsupportedImage:
-    """Return the error of a HEIC image, the format of iPhone photos."""
-    return UnsupportedImage("HEIC images are not supported. Save the photo as JPEG and send that.")
-
-
 def too_many_bytes(size: int, max_bytes: int) -> ImageTooLarge:
     """Return the error of a file with too many bytes."""
     return ImageTooLarge(f"The image has {size:,} bytes; the limit is {max_bytes:,} bytes. Send a smaller file.")
@@ -97,11 +92,24 @@ def damaged(kind: str) -> UndecodableImage:
     )
 
 
+def stripped(kind: str | None) -> ImageError:
+    """Return the error of an image of this format, or of an unknown one, without the bytes that `curl -d` removes."""
+    error = UndecodableImage if kind else UnsupportedImage
+    return error(
+        "This file has lost its zero bytes and line breaks, which curl -d removes. Send it with --data-binary instead."
+    )
+
+
 def undefined_white() -> UndecodableImage:
     """Return the error of 32 bits per sample, for which formats define no white level."""
     return UndecodableImage(
         "This image has 32 bits per sample, whose white level is undefined. Save it with 8 or 16 bits."
     )
+
+
+def deep_grey() -> UndecodableImage:
+    """Return the error of a grey HEIC image of more than 8 bits per sample."""
+    return UndecodableImage("Grey HEIC images of more than 8 bits per sample are not supported. Save it with 8 bits.")
 
 
 def too_expensive(reason: str) -> UndecodableImage:

@@ -6,8 +6,11 @@ first bytes and its header, before any pixel is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
 
 from PIL import Image, ImageFile, features
 from PIL.JpegImagePlugin import JpegImageFile
@@ -34,9 +37,15 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "TIFF"),
 )
 _AVIF_BRANDS = {b"avif", b"avis"}
-_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 
-FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF") + (("AVIF",) if features.check("avif") else ())
+FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", *(("AVIF",) if features.check("avif") else ()), "HEIC")
+
+# What `curl -d @file` removes from a file; an image without any of these bytes is not long.
+_STRIPPED_BYTES = (b"\r", b"\n", b"\0")
+_MIN_STRIPPED_LENGTH = 64
+_STRIPPED_PNG = b"\x89PNG\x1a"
+_BINARY = re.compile(rb"[\x01-\x08\x0e-\x1f]")  # control characters that text does not have
 
 _EXIF_ORIENTATION = 0x0112
 _EXIF_KEYS = ("exif", "Raw profile type exif")
@@ -55,7 +64,7 @@ _GREY_LEVEL_FACTORS = {"L;2": 85, "L;4": 17}  # raw mode -> factor from 2 or 4 b
 
 
 def sniff(data: bytes) -> str:
-    """Return Pillow's name of the format, from the first bytes.
+    """Return Pillow's name of the format, or HEIC, from the first bytes.
 
     Raises:
         UnsupportedImage: the first bytes match no supported format.
@@ -67,7 +76,7 @@ def sniff(data: bytes) -> str:
         return "WEBP"
     if data[4:8] == b"ftyp":
         return _sniff_iso_media(data)
-    raise errors.unknown_format(FORMATS)
+    raise errors.stripped(None) if _is_stripped(data) else errors.unknown_format(FORMATS)
 
 
 def _sniff_iso_media(data: bytes) -> str:
@@ -77,7 +86,7 @@ def _sniff_iso_media(data: bytes) -> str:
     if brands & _AVIF_BRANDS and "AVIF" in FORMATS:
         return "AVIF"
     if brands & _HEIC_BRANDS:
-        raise errors.heic()
+        return "HEIC"
     raise errors.unknown_iso_media(FORMATS)
 
 
@@ -113,6 +122,13 @@ def decode(
         return _to_rgb(_apply_orientation(image))
 
 
+def open_file(file: Path | IO[bytes], formats: Sequence[str] = FORMATS) -> ImageFile.ImageFile:
+    """Open an image of one of these formats with Pillow, without any limit; raises whatever Pillow raises."""
+    if "HEIC" in formats:
+        import models.decoding.heic  # noqa: F401 - registers the format with Pillow
+    return Image.open(file, formats=tuple(formats))
+
+
 @contextmanager
 def _open(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """Open an image and check its header; convert Pillow's exceptions inside the block to ImageError."""
@@ -123,16 +139,28 @@ def _open(data: bytes, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     kind = sniff(data)
     try:
         check_structure(data, kind)
-        with Image.open(BoundedReader(data), formats=[kind]) as image:
+        with open_file(BoundedReader(data), [kind]) as image:
             check_size(image.size, limits)
             check_decoding_work(image, data)
             yield image
-    except (errors.ImageError, MemoryError):
+    except MemoryError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise errors.too_many_pixels(limits.max_pixels) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
+        if _is_stripped(data):
+            raise errors.stripped(kind) from error
+        if isinstance(error, errors.ImageError):
+            raise
+        if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+            raise errors.too_many_pixels(limits.max_pixels) from error
         raise errors.damaged(kind) from error
+
+
+def _is_stripped(data: bytes) -> bool:
+    """Return whether an invalid file looks as if `curl -d` had sent it, which removes some bytes."""
+    if any(byte in data for byte in _STRIPPED_BYTES):
+        return False
+    is_binary = len(data) >= _MIN_STRIPPED_LENGTH and _BINARY.search(data) is not None
+    return is_binary or data.startswith(_STRIPPED_PNG)
 
 
 def _scale_transparent_level(image: ImageFile.ImageFile) -> None:
@@ -143,6 +171,8 @@ def _scale_transparent_level(image: ImageFile.ImageFile) -> None:
 
 
 def _apply_orientation(image: Image.Image) -> Image.Image:
+    if image.format == "HEIC":  # it has properties of its own for this, which EXIF only repeats
+        return image
     if any(len(image.info.get(name, "")) > MAX_EXIF_BYTES for name in _EXIF_KEYS):
         return image
     try:

@@ -27,6 +27,7 @@ MAX_JPEG_TABLE_BYTES = 64 * 1024
 MAX_PHOTOSHOP_BLOCKS = 10_000
 MAX_EXIF_BLOCKS = 16  # of 64 KiB each
 MAX_EXIF_BYTES = 256 * 1024
+MAX_HEIC_BOXES = 1000  # of the outermost level, where a photo has about four
 MAX_TIFF_PARTS = 50_000  # strips or tiles
 MAX_TIFF_TILE_PIXELS = 4096 * 4096  # libtiff allocates a whole tile, even for a small image
 MAX_TIFF_FRACTIONS = 1000  # per entry; Pillow creates an object for each
@@ -40,6 +41,7 @@ _JPEG_END = 0xD9
 _JPEG_NO_LENGTH = {0x01, 0xC8, 0xD8, _JPEG_END, *range(0xF0, 0xFE)}  # markers that Pillow reads as having no length
 _JPEG_SCAN = 0xDA
 _JPEG_TABLES = {0xDB, 0xC4}  # quantization, Huffman
+_HEIC_ENTRY = b"infe"
 _TIFF_OFFSET_TAGS = {273, 324}  # of strips, of tiles
 _TIFF_SIDE_TAGS = {256, 257, 322, 323}  # width and length, of the image and of its tiles
 _TIFF_SIDE_TYPES = {3: 2, 4: 4}  # value type -> bytes, for the types that sides may have
@@ -52,7 +54,7 @@ class Limits:
     """Limits of an image: encoded bytes, pixels, and the longer side in pixels."""
 
     max_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
+    max_pixels: int = 64_000_000
     max_side: int = 30_000
 
 
@@ -86,6 +88,8 @@ def check_structure(data: bytes, kind: str) -> None:
         _check_jpeg(data)
     if kind == "TIFF":
         _check_tiff(data)
+    if kind == "HEIC":
+        _check_heic(data)
 
 
 def check_decoding_work(image: ImageFile.ImageFile, data: bytes) -> None:
@@ -169,3 +173,35 @@ def _check_tiles(width: int, height: int, tile_width: int, tile_height: int) -> 
     )
     if decoded > MAX_PADDING * width * height + MAX_TIFF_TILE_PIXELS:
         raise too_expensive("mostly invisible tiles")
+
+
+def _check_heic(data: bytes) -> None:
+    """Check the outermost boxes, and the types in their lists of items (ISO/IEC 14496-12, 4.2 and 8.11.6)."""
+    position = 0
+    for _ in range(MAX_HEIC_BOXES):
+        size, kind = int.from_bytes(data[position : position + 4]), data[position + 4 : position + 8]
+        if size == 1:
+            size = int.from_bytes(data[position + 8 : position + 16])
+        end = position + size if size else len(data)
+        if kind == b"meta":
+            _check_heic_entries(data[position:end])
+        if size < 8 or end >= len(data):
+            return
+        position = end
+    raise too_expensive("too many parts")
+
+
+def _check_heic_entries(meta: bytes) -> None:
+    """Reject entries whose type or name is no text, with which pi-heif 1.4 crashes while it reads metadata."""
+    position = meta.find(_HEIC_ENTRY)
+    while position >= 0:
+        size, version = int.from_bytes(meta[position - 4 : position]), meta[position + 4 : position + 5]
+        entry = meta[position + (14 if version == b"\3" else 12) : position - 4 + size]
+        try:
+            entry[:4].decode("ascii")
+            entry[4:].decode()
+        except UnicodeDecodeError as error:
+            raise errors.damaged("HEIC") from error
+        if size < 8:  # 64 bits of size, or up to the end, which nothing writes for an entry
+            raise errors.damaged("HEIC")
+        position = meta.find(_HEIC_ENTRY, position + 4)

@@ -42,6 +42,11 @@ ResponseHeader = dict[str, Any]
 class AboveThreshold(BaseException):
     """The image has more pixels than `max_pixels`; not an Exception, which `decode` would report as a damaged file."""
 
+    def __init__(self, pixels: int) -> None:
+        """Create the error of an image with this number of pixels."""
+        super().__init__(pixels)
+        self.pixels = pixels
+
 
 class WorkerError(Exception):
     """An unexpected exception in a worker; the message is its traceback."""
@@ -115,4 +120,4 @@ def raise_for_error(header: ResponseHeader) -> None:
     if "worker_error" in header:
         raise WorkerError(header["worker_error"])
     if "above_threshold" in header:
-        raise AboveThreshold
+        raise AboveThreshold(header["above_threshold"])

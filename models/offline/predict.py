@@ -8,6 +8,7 @@ from pathlib import Path
 
 from models.arrays import Floats
 from models.classifier import BatchItem, Classifier, classify
+from models.file_names import has_metadata, is_metadata
 from models.offline.loader import load_batches, prefetch
 from models.preprocess import PreprocessSpec
 
@@ -20,8 +21,9 @@ def find_images(patterns: Iterable[str]) -> dict[str, Path]:
     """Find image files; returns their paths by name.
 
     Args:
-        patterns: files, folders (all files in them except hidden ones), glob patterns with `*`, `?` and `**` that the
-            shell did not expand, and `-` for one image on standard input.
+        patterns: files, folders (all files below them), glob patterns with `*`, `?` and `**` that the shell did not
+            expand, and `-` for one image on standard input. Hidden files and folders and the metadata of file managers
+            are left out, unless they are named.
     """
     images: dict[str, Path] = {}
     for pattern in patterns:
@@ -34,11 +36,18 @@ def find_images(patterns: Iterable[str]) -> dict[str, Path]:
 
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        return sorted(file for file in path.rglob("*") if not has_metadata(file.relative_to(path)) and file.is_file())
     if path.exists() or not glob.has_magic(str(path)):
         return [path]
     matches = map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207 -- Path.glob rejects absolute patterns
-    return sorted(file for match in matches for file in (_expand(match) if match.is_dir() else [match]))
+    named = frozenset(path.parts)
+    images = (match for match in matches if not _is_unnamed_metadata(match, named))
+    return sorted(file for match in images for file in (_expand(match) if match.is_dir() else [match]))
+
+
+def _is_unnamed_metadata(match: Path, named: frozenset[str]) -> bool:
+    """Return True if a wildcard matched metadata; it matches a leading dot only if the pattern has one there."""
+    return any(is_metadata(part) and not part.startswith(".") for part in match.parts if part not in named)
 
 
 def classify_files(

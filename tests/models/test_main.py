@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from tests.support.colour_images import colour_images
 from tests.support.images import encode
 from tests.support.manifests import CLASSES
 from tests.support.paths import ROOT
+from tests.support.undecodable_names import write_file
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +282,79 @@ def test_unreachable_server_is_reported(network_store: Store, images_folder: Pat
     assert "Traceback" not in process.stderr
 
 
+# --- names and terminals that are not UTF-8
+
+
+def run_bytes(encoding: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as a process whose standard output and error have an encoding."""
+    command = [sys.executable, "-m", "models", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=100)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "options", "name"),
+    [
+        ("utf-8:strict", [], b"caf\xe9.jpg"),
+        ("utf-8:strict", ["--csv"], rb"caf\xe9.jpg"),
+        ("latin-1", ["--labels"], rb"caf\xe9.jpg"),
+        ("ascii", ["--json"], rb"caf\\xe9.jpg"),
+    ],
+)
+def test_all_images_and_failures_are_written_in_any_encoding(
+    tmp_path: Path, url: str, encoding: str, options: list[str], name: bytes
+) -> None:
+    for file in (b"a.jpg", b"caf\xe9.jpg", "猫.jpg".encode(), b"z.jpg"):
+        write_file(tmp_path, file, b"image")
+    write_file(tmp_path, b"k\xe4se.jpg", b"broken")
+    process = run_bytes(encoding, "classify", tmp_path, "--url", url, *options)
+    assert process.returncode == 1
+    assert b"Traceback" not in process.stderr
+    assert all(part in process.stdout for part in (b"a.jpg", name, b"z.jpg"))
+    broken = b"k\xe4se.jpg" if encoding.startswith("utf-8") else rb"k\xe4se.jpg"
+    assert process.stderr.splitlines() == [os.fsencode(tmp_path) + b"/" + broken + b": This is not an image."]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii"])
+def test_errors_and_wrong_usage_are_written_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    word = "caf\udce9 猫"
+    for arguments, code in (
+        (["classify", tmp_path / word, "--store", tmp_path], 1),
+        (["show", word, "--store", tmp_path / word], 1),
+        (["verify", "--store", tmp_path, f"--{word}"], 2),
+    ):
+        process = run_bytes(encoding, *arguments)
+        assert process.returncode == code
+        assert b"Traceback" not in process.stderr
+
+
+def test_store_in_a_folder_with_brackets_is_verified(own_store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "a[" / "b]"
+    folder.parent.mkdir()
+    own_store.root.rename(folder)
+    moved = Store(folder)
+    path = moved.classifier("trees").folder / HEAD_FILE
+    path.write_bytes(b"changed")
+    result = invoke(moved, "verify")
+    assert "invalid  classifier trees@1" in result.output
+    assert str(folder) in result.output
+
+
 # --- output formats and input patterns
+
+
+def test_metadata_of_file_managers_in_a_folder_is_no_failure(
+    network_store: Store, images_folder: Path, tmp_path: Path
+) -> None:
+    for name in (".thumbnails/t.png", "__MACOSX/t.png", "sub/t.png", "Thumbs.db", "sub/Desktop.ini"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((images_folder / "blue.png").read_bytes() if name.endswith("png") else b"x")
+    result = invoke(network_store, "classify", tmp_path, "--model", "colours", "--labels")
+    assert result.exit_code == 0, result.output
+    assert [line.split(",")[0] for line in result.stdout.splitlines()[1:]] == [str(tmp_path / "sub" / "t.png")]
+    named = invoke(network_store, "classify", tmp_path / "Thumbs.db", "--model", "colours", "--labels")
+    assert named.exit_code == 1
+    assert "Thumbs.db: " in named.stderr
 
 
 def test_labels_format_has_two_columns(network_store: Store, images_folder: Path) -> None:

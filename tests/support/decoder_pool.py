@@ -41,7 +41,9 @@ def respond(request, data):
     if data == b"twice":
         os.write(0, worker.RESPONSE_PREFIX.pack(2, 5) + b"{}" + data)
     if data.startswith(b"large") and request.max_pixels is not None:
-        return {"above_threshold": True}, b""
+        return {"above_threshold": 1000}, b""
+    if data.startswith(b"medium") and request.max_pixels is not None:
+        return {"above_threshold": 250}, b""
     return {"seconds": 0.0}, data
 
 worker._handle = respond

@@ -13,7 +13,7 @@ from models.arrays import Pixels
 from tests.support.colour_images import COLOURS
 from tests.support.images import RGB_ALPHA, chunk, encode
 
-HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64)
+TRUNCATED_HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64)
 """The beginning of a HEIC file."""
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from app.api import problems
 from tests.support import colour_store
 from tests.support.encoded_images import encoded
+from tests.support.heic import heic
 from tests.support.processes import Answer, get, server
 
 CLIENTS = 4
@@ -64,6 +65,7 @@ class Finding:
 def seeds() -> tuple[Request, ...]:
     """Return a valid request of each kind: every image format, body form and path."""
     images = [encoded(kind=kind, size=(24, 18)) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")]
+    images.append(heic("blocks"))
     requests = []
     for image in images:
         text = base64.b64encode(image).decode()

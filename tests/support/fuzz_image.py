@@ -23,10 +23,13 @@ with atheris.instrument_imports(include=["PIL", "models"]):
 
     Image.init()  # imports the formats, which would be imported on their first use otherwise
 
+    import models.decoding.heic  # noqa: F401 - like Image.init()
     from models.decoding.errors import ImageError
     from models.decoding.image import decode
     from models.decoding.limits import Limits
 
+from tests.support.heic import grid as grid_of_tiles
+from tests.support.heic import heic
 from tests.support.images import GREY, PALETTE, RGB_ALPHA, blocks, encode, noise, png, tiff
 
 _LIMITS = Limits(max_bytes=100_000, max_pixels=250_000, max_side=2_000)
@@ -49,6 +52,8 @@ def seeds() -> dict[str, bytes]:
     grid = noise(12, 16)
     images = {kind: encode(blocks(), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")}
     images |= {
+        "HEIC": heic("blocks"),
+        "HEIC grid": grid_of_tiles(2, 2),
         "progressive": encode(blocks(), "JPEG", progressive=True),
         "lossless": encode(blocks(), "WEBP", lossless=True),
         "lzw": encode(blocks(), "TIFF", compression="tiff_lzw"),

@@ -37,13 +37,25 @@ def reference(first: FirstRun) -> ClassifierArtifact:
     return Store(first[0] / "store").classifier("colours", 1)
 
 
+def test_entries_of_the_dataset_that_are_not_used_are_logged_once(workspace: Workspace, colours: Path) -> None:
+    workspace.data = Path(shutil.copytree(colours, workspace.cache.with_name("colours")))
+    (workspace.data / "train" / "violet").mkdir()
+    (workspace.data / "notes.txt").touch()
+    workspace.run(colour_dataset.recipe())
+    assert [line for line in workspace.lines if line.startswith("left out")] == [
+        "left out: notes.txt: is not in a split of the recipe",
+        "left out: train/violet: is an empty folder",
+    ]
+
+
 def test_one_command_makes_extractor_classifier_and_report(first: FirstRun, colours: Path) -> None:
     folder, process = first
     assert process.returncode == 0, process.stderr
     store = Store(folder / "store")
     extractor, classifier = store.extractor("tiny_net"), store.classifier("colours")
     lines = process.stdout.splitlines()
-    assert lines[:4] == [
+    assert lines[:5] == [
+        f"store: {store.root}, from which servers load the result",
         f"extractor tiny_net@1: {extractor.folder}",
         "fitting the xgboost head on 152 images",
         f"classifier colours@1: {classifier.folder}",
@@ -254,7 +266,7 @@ def test_run_without_a_head_makes_only_the_extractor(workspace: Workspace) -> No
             {"network": {"architecture": "small_cnn", "size": 32, "weights": "no.h5"}},
             "No ImageNet weights .* small_cnn",
         ),
-        ({"data": {"path": "colours", "train": "training"}}, "There is no folder .*training"),
+        ({"data": {"path": "colours", "train": "nosuch"}}, "There is no folder .*nosuch"),
         ({"data": {"path": "colours", "names": {"red": "blue"}}}, "Two classes are named 'blue'"),
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 
 from models.artifacts.store import Store
 from tests.support import colour_dataset
+from tests.support.paths import ROOT
 from tests.support.training_workspace import FirstRun
+from tests.support.undecodable_names import write_file
 from training import __main__ as command
 
 pytestmark = pytest.mark.timeout(300)
@@ -128,3 +132,40 @@ def test_predictions_are_written_and_unreadable_files_reported(
     lines = (tmp_path / "out" / "results.csv").read_text().splitlines()
     assert lines[:2] == ["Filename,Predictions", "000.png,red"]
     assert len(lines) == 21
+
+
+def run_process(encoding: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as a process whose standard output and error have an encoding."""
+    command, environment = [sys.executable, "-m", "training", *arguments], {**os.environ, "PYTHONIOENCODING": encoding}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii"])
+def test_prediction_of_names_that_are_not_utf8_reports_and_writes_all(
+    tmp_path: Path, colours: Path, first: FirstRun, encoding: str
+) -> None:
+    folder, out = tmp_path / "old", tmp_path / os.fsdecode(b"gr\xfcn")
+    folder.mkdir()
+    for name in (b"a.png", b"caf\xe9.png", b"z.png"):
+        write_file(folder, name, (colours / "test" / "red" / "000.png").read_bytes())
+    write_file(folder, b"k\xe4se.txt", b"not an image")
+    options = ["--model", "colours", "--store", str(first[0] / "store"), "--out", str(out)]
+    process = run_process(encoding, "predict", str(folder), *options)
+    assert process.returncode == 1
+    assert b"Traceback" not in process.stderr
+    assert (b"k\xe4se.txt: " if encoding == "utf-8:strict" else rb"k\xe4se.txt: ") in process.stderr
+    assert (b"gr\xfcn/results.csv" if encoding == "utf-8:strict" else rb"gr\xfcn/results.csv") in process.stdout
+    table = (out / "results.csv").read_text(encoding="utf-8")
+    assert [line.partition(",")[0] for line in table.splitlines()[1:]] == ["a.png", r"caf\xe9.png", "z.png"]
+
+
+def test_split_with_an_unusual_name_is_evaluated(tmp_path: Path, colours: Path, first: FirstRun) -> None:
+    split = write_file(tmp_path, b"caf\xe9 [red]", b"").name
+    shutil.copytree(colours / "test", tmp_path / "data" / split)
+    report = tmp_path / "report"
+    options = ["--model", "colours", "--data", str(tmp_path / "data"), "--store", str(first[0] / "store")]
+    process = run_process("utf-8:strict", "evaluate", *options, "--split", split, "--report", str(report))
+    assert process.returncode == 0, process.stderr
+    assert b"caf\xe9 [red]" in process.stdout
+    assert json.loads((report / "metrics.json").read_text(encoding="utf-8"))["set"] == r"caf\xe9 [red]"
+    assert r"caf\xe9 [red]" in (report / "report.html").read_text(encoding="utf-8")

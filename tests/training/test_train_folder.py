@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +23,11 @@ from models.console.progress import silent
 from tests.support import colour_dataset, keras_store
 from tests.support.manifests import CLASSES
 from tests.support.processes import ServerProcess, server
+from tests.support.undecodable_names import write_file
 from training import __main__ as command
 from training.estimators.kinds import FITTED_KINDS
 from training.evaluation import evaluate
-from training.recipes.load import load_recipe
+from training.recipes.load import RECIPES_FOLDER, load_recipe
 from training.runtime.context import RunContext
 from training.train import run
 
@@ -81,6 +84,7 @@ def test_one_command_makes_a_classifier_and_its_report(call: Call, workspace: Pa
     assert code == 0, err
     assert "left out: red/notes.txt: This is not an image of a supported format" in out
     assert "2 classes, 32 training images, 8 images to measure" in out
+    assert f"store: {workspace / 'store'}, from which servers load the result" in out
     manifest = load_version(workspace, 1).manifest
     assert manifest.classes == CLASSES_OF_FOLDER
     assert set(manifest.metrics) == {"cross-validated", "test"}
@@ -115,10 +119,12 @@ def test_classifier_predicts_its_training_images(call: Call, workspace: Path, im
     ("words", "code", "expected"),
     [
         ([], 2, "name a recipe, or give the folder of your own images with --data"),
-        (["--data", "/nosuch"], 1, "There is no dataset at /nosuch"),
-        (["--data", "EMPTY"], 1, "holds no folders of images"),
+        (["--data", "/nosuch", "--name", "x"], 1, "There is no dataset at /nosuch"),
+        (["--data", "EMPTY", "--name", "x"], 1, "holds no folders of images"),
+        (["--data", "/photos/My Birds"], 1, "Give the classifier the name under which it is served"),
+        (["own", "--data", "/photos/My Birds"], 1, "for example --name my_birds"),
         (["--data", "IMAGES", "--name", "My own"], 1, "'My own' is not a valid model name"),
-        (["--data", "IMAGES", "--weights", "x"], 1, "own makes no network"),
+        (["--data", "IMAGES", "--name", "x", "--weights", "x"], 1, "own makes no network"),
     ],
 )
 def test_user_error_is_a_message_and_not_a_traceback(
@@ -129,6 +135,44 @@ def test_user_error_is_a_message_and_not_a_traceback(
     assert ended == code
     assert expected in " ".join(Text.from_ansi(err).plain.replace("│", "").split())
     assert "Traceback" not in err
+
+
+def test_run_without_a_name_writes_nothing(call: Call, workspace: Path, image_folder: Path) -> None:
+    before = Store(workspace / "store").fingerprint()
+    for words in ([], ["own"], [str(RECIPES_FOLDER / "own.toml")]):
+        code, _, err = call(*words, "--data", str(image_folder))
+        assert code == 1
+        assert len(err.splitlines()) == 1
+        assert "--name train" in err
+    assert Store(workspace / "store").fingerprint() == before
+
+
+def test_classifier_that_is_not_published_is_in_a_store_of_its_own(
+    call: Call, workspace: Path, image_folder: Path
+) -> None:
+    before = Store(workspace / "store").fingerprint()
+    code, out, err = call("--data", str(image_folder), "--name", "draft", "--no-publish")
+    assert code == 0, err
+    assert Store(workspace / "store").fingerprint() == before
+    report = workspace / "runs" / "draft-unpublished"
+    assert f"--model draft --store {report / 'store'}" in out
+    assert (report / "report.html").is_file()
+    (classifier,) = load(Store(report / "store"), ["draft"]).classifiers
+    assert classifier.classes == CLASSES_OF_FOLDER
+
+
+def test_odd_names_of_files_and_folders_are_no_obstacle(call: Call, tmp_path: Path, image_folder: Path) -> None:
+    folder = Path(write_file(tmp_path, b"k\xe4fer", b"")).with_name(os.fsdecode(b"gr\xfcn"))
+    shutil.copytree(image_folder, folder)
+    for path in sorted((folder / "red").glob("*.png")):
+        path.rename(path.with_name(os.fsdecode(b"caf\xe9-" + os.fsencode(path.name))))
+    (folder / "green").mkdir()
+    code, out, err = call("--data", str(folder), "--name", "odd", "--no-publish", "--report", str(tmp_path / "report"))
+    assert code == 0, err
+    assert "left out: green: is an empty folder" in out
+    manifest = Store(tmp_path / "report" / "store").classifier("odd").manifest
+    assert manifest.data["dataset"] == r"gr\xfcn"
+    assert manifest.metrics["test"].images == 8
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from training.data.archives import locate_root
 from training.ingest import cifar10
 from training.ingest.cifar10 import import_cifar10
 from training.ingest.class_folders import import_class_folders
+from training.runtime.context import log_left_out
 from training.runtime.folders import CACHE_FOLDER, DATA_FOLDER
 
 
@@ -50,7 +52,9 @@ def export_dataset(
     with hide_startup_messages():
         from training.ingest.tfrecord_export import export
 
-    for split, images in export(data, to, shards, replace=replace, cache=cache, track=track).items():
+    log = partial(log_left_out, print_line)
+    written = export(data, to, shards, replace=replace, cache=cache, track=track, on_left_out=log)
+    for split, images in written.items():
         print_line(f"{split}: {images:,} images in {to / split}")
 
 
@@ -65,4 +69,4 @@ def overview(
     summary = read_overview(locate_root(data, "train"), data.name, track)
     console.print(summary.tables())
     for plot in write_plots(summary, to):
-        console.print(f"plot: {plot}", highlight=False)
+        print_line(f"plot: {plot}")

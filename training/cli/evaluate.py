@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from models.artifacts.store import DEFAULT_STORE, Store, parse_name
+from models.console.encoding import json_text, path_text
 from models.console.progress import track
 from models.console.tensorflow_logs import hide_startup_messages
 from training.cli.options import (
@@ -23,6 +24,7 @@ from training.cli.options import (
 )
 from training.evaluation.results import ClassifierResults, LabelledPredictions
 from training.reporting.tables import metrics_table
+from training.runtime.context import log_left_out
 from training.runtime.folders import CACHE_FOLDER
 
 
@@ -56,7 +58,8 @@ def evaluate_model(
     artifact = Store(store).classifier(*parse_name(model))
     manifest = artifact.manifest
     split = split or evaluate.test_split_name(manifest)
-    images = evaluate.load_labelled_split(data, split, manifest, _parse_renames(rename or []), cache)
+    log = partial(log_left_out, print_error)  # standard output may be JSON
+    images = evaluate.load_labelled_split(data, split, manifest, _parse_renames(rename or []), cache, log)
     with track(f"{artifact.label} on {split}", len(images)) as advance:
         if url:
             probabilities = evaluate.predict_by_http(url, manifest, images, advance)
@@ -66,11 +69,11 @@ def evaluate_model(
             probabilities = evaluate.predict(classifier, images, advance)
     metrics = measure(probabilities, images.labels, manifest.classes)
     if as_json:
-        sys.stdout.write(json.dumps(metrics.model_dump(), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(json_text(metrics.model_dump(), sys.stdout.encoding, indent=2) + "\n")
     else:
         console.print(metrics_table({split: metrics}))
     extractor = Store(store).extractor_of(artifact).manifest
-    results = ClassifierResults(manifest, extractor, {split: LabelledPredictions(images, probabilities)})
+    results = ClassifierResults(manifest, extractor, {path_text(split): LabelledPredictions(images, probabilities)})
     page = write_report(results, report or RUNS / f"{manifest.name}-{manifest.version}-{split}")
     print_error(f"report: {page}")
 

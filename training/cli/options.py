@@ -20,10 +20,19 @@ error_console = Console(stderr=True)
 
 RecipeArgument = Annotated[str, typer.Argument(help="Path of a recipe, or the name of a shipped one.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder or archive of the dataset.")]
-NameOption = Annotated[str | None, typer.Option("--name", help="Name of the classifier. Default: the recipe's.")]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the classifier. Default: the recipe's; required without a recipe.")
+]
 OutputOption = Annotated[
     str | None,
     typer.Option(help="Output of the extractor to use as features, such as pooled. Default: the recipe's."),
+]
+PublishOption = Annotated[
+    bool,
+    typer.Option(
+        "--publish/--no-publish",
+        help="Write the result to the store that is served, or to a new store in the report's folder.",
+    ),
 ]
 ReportOption = Annotated[
     Path | None,
@@ -48,9 +57,9 @@ def print_error(line: str, style: str | None = None) -> None:
     error_console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
 
 
-def make_context(store: Path, data: Path | None, cache: Path) -> RunContext:
+def make_context(store: Path, data: Path | None, cache: Path, unpublished: Store | None = None) -> RunContext:
     """Return the context of a run that shows its progress in this terminal."""
-    return RunContext(Store(store), track, print_line, data, cache)
+    return RunContext(Store(store), track, print_line, data, cache, unpublished)
 
 
 def report_writer(folder: Path | None) -> Report:

@@ -15,22 +15,24 @@ from training.cli.options import (
     DataOption,
     NameOption,
     OutputOption,
+    PublishOption,
     RecipeArgument,
     ReportOption,
     StoreOption,
     console,
     make_context,
     print_line,
-    report_writer,
 )
+from training.cli.publishing import RunFolders, choose_name, open_run, print_use
 from training.errors import RecipeError
 from training.estimators.kinds import FITTED_KINDS
 from training.recipes.load import load_recipe
+from training.recipes.schema import Recipe
 from training.reporting.tables import metrics_table, trials_table
 from training.runtime.folders import CACHE_FOLDER
 from training.runtime.tensorflow import enable_onednn
 
-#: The recipe that a run without a recipe starts from.
+#: The recipe that a run without a recipe starts from. Its name is a placeholder: the user names the classifier.
 _DEFAULT_RECIPE = "own"
 
 
@@ -59,6 +61,7 @@ def run_recipe(
             help="After evaluation, fit the head again on all images except the test set. Default: the recipe's.",
         ),
     ] = None,
+    publish: PublishOption = True,
     report: ReportOption = None,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
@@ -70,14 +73,13 @@ def run_recipe(
     Your own images need no recipe. Use `run --data FOLDER --name NAME`, where FOLDER (or a zip or tar archive of it)
     has one folder of images for each class. Damaged and duplicate files are listed and skipped, some images are held
     out for evaluation, and the head and its preprocessing are chosen by cross-validation. A running server loads the
-    new classifier automatically.
+    new classifier automatically; with `--no-publish` it is written to a store of its own, below the report.
     """
     if recipe is None and data is None:
         raise typer.BadParameter("name a recipe, or give the folder of your own images with --data")
-    context, write_report = make_context(store, data, cache), report_writer(report)
-    config = load_recipe(recipe or _DEFAULT_RECIPE).with_overrides(
-        name=name, weights=weights, passes=passes, refit=refit
-    )
+    config = load_recipe(recipe or _DEFAULT_RECIPE)
+    config = config.with_overrides(name=_chosen_name(config, name, data), weights=weights, passes=passes, refit=refit)
+    context, write_report = open_run(config.name, RunFolders(store, data, cache), report, publish=publish)
     if config.network and config.network.fit:
         enable_onednn()
     with hide_startup_messages():
@@ -89,6 +91,7 @@ def run_recipe(
         artifact = train_folder.run(config, context, write_report)
     if isinstance(artifact.manifest, ClassifierManifest):
         console.print(metrics_table(artifact.manifest.metrics))
+    print_use(artifact, context)
 
 
 def extract_features(
@@ -116,24 +119,26 @@ def fit_head(
         int | None,
         typer.Option(min=1, help="Number of hyperparameter trials; the best by cross-validation is used."),
     ] = None,
+    publish: PublishOption = True,
     report: ReportOption = None,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
     """Fit only the head of a recipe, on cached features of an extractor in the store, and save the classifier."""
-    config = load_recipe(recipe).with_overrides(name=name).with_head(head, output, tune)
+    config = load_recipe(recipe)
+    config = config.with_overrides(name=_chosen_name(config, name, data)).with_head(head, output, tune)
     if config.head is None:
         raise RecipeError(f"{config.name} has no [head]. Choose one with --head.")
     with hide_startup_messages():
         from training import train
 
-    artifact = train.run(
-        config, make_context(store, data, cache), use_stored_extractor=True, report=report_writer(report)
-    )
+    context, write_report = open_run(config.name, RunFolders(store, data, cache), report, publish=publish)
+    artifact = train.run(config, context, use_stored_extractor=True, report=write_report)
     assert isinstance(artifact.manifest, ClassifierManifest)
     if artifact.manifest.tuning:
         console.print(trials_table(artifact.manifest.tuning))
     console.print(metrics_table(artifact.manifest.metrics))
+    print_use(artifact, context)
 
 
 def compare_heads(
@@ -163,3 +168,8 @@ def compare_heads(
         print_line(line)
     for path in write_comparison(result, to):
         print_line(f"{path}")
+
+
+def _chosen_name(recipe: Recipe, name: str | None, data: Path | None) -> str | None:
+    """Return the name that the user gives the classifier; None keeps the recipe's, unless it is a placeholder."""
+    return choose_name(data) if name is None and recipe.name == _DEFAULT_RECIPE else name

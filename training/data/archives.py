@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from models.console.progress import Track, silent
-from training.data.layout import is_hidden
+from models.file_names import zip_entry_name
+from training.data.layout import entries, is_wrapper
 from training.errors import DatasetError
 from training.runtime.folders import CACHE_FOLDER
 
@@ -23,7 +24,8 @@ from training.runtime.folders import CACHE_FOLDER
 def locate_root(location: Path, split: str, cache: Path = CACHE_FOLDER) -> Path:
     """Return the root folder of a dataset; an archive (.tar, .tar.gz, .zip ...) is unpacked into the cache first.
 
-    Folders that contain nothing but one other folder are skipped, down to the folder that contains `split`.
+    Folders that contain nothing but one other folder are skipped, down to the folder that contains a split; with an
+    empty `split`, all of them.
 
     Raises:
         DatasetError: nothing is at the location, or the archive cannot be unpacked.
@@ -40,7 +42,10 @@ def locate_root(location: Path, split: str, cache: Path = CACHE_FOLDER) -> Path:
 def _unpack_once(archive: Path, cache: Path) -> Path:
     """Return the cached folder of an archive, which is identified by its path, size and modification time."""
     stat = archive.stat()
-    key = hashlib.sha256(f"{archive.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    # Earlier versions read the names in zips in another way.
+    names = " names: UTF-8" if archive.suffix.lower() == ".zip" else ""
+    identity = f"{archive.resolve()} {stat.st_size} {stat.st_mtime_ns}{names}".encode("utf-8", "surrogateescape")
+    key = hashlib.sha256(identity).hexdigest()[:16]
     folder = cache / "archives" / key
     if not folder.is_dir():
         staging = folder.with_name(f".unpacking-{key}")
@@ -52,9 +57,10 @@ def _unpack_once(archive: Path, cache: Path) -> Path:
 
 
 def _skip_wrappers(folder: Path, split: str) -> Path:
-    entries = [entry for entry in folder.iterdir() if not is_hidden(entry, folder)]
-    is_wrapper = len(entries) == 1 and entries[0].is_dir() and entries[0].name != split
-    return _skip_wrappers(entries[0], split) if is_wrapper else folder
+    content = entries(folder)
+    if len(content) != 1 or not content[0].is_dir() or content[0].name == split:
+        return folder
+    return _skip_wrappers(content[0], split) if not split or is_wrapper(content[0]) else folder
 
 
 def unpack(archive: Path, folder: Path, track: Track = silent) -> None:
@@ -106,9 +112,10 @@ def _members_of_tar(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def _members_of_zip(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(archive) as members:
         for member in members.infolist():
-            if not member.is_dir():
+            name = zip_entry_name(member)
+            if not name.endswith("/"):
                 with members.open(member) as content:
-                    yield member.filename, content
+                    yield name, content
 
 
 def _safe_path(name: str, archive: Path) -> PurePosixPath:

@@ -16,11 +16,13 @@ import numpy as np
 
 from models.arrays import Integers
 from training.data.archives import locate_root
-from training.data.layout import CLASSES_FILE, is_hidden
+from training.data.class_folder import UnusedEntry
+from training.data.layout import CLASSES_FILE, DESCRIPTIONS, entries, find_split, read_class_folders
 from training.data.split import Split, StoredImage, fit_indices, make_split
 from training.errors import DatasetError
 from training.recipes.data import DatasetSpec
 from training.runtime.folders import CACHE_FOLDER, DATA_FOLDER
+from training.runtime.names import normalized, printable_path
 
 #: Classes named in an error message.
 _MAX_CLASSES_SHOWN = 5
@@ -34,6 +36,7 @@ class Dataset:
         class_ids: names of the class folders, in the order of the labels.
         class_names: plain names of the classes, in the same order.
         has_holdout: True if the fixed 5 % of the training split is held out from fitting.
+        left_out: entries of its folder that are not used, one line each.
     """
 
     root: Path
@@ -43,6 +46,7 @@ class Dataset:
     test: Split | None
     valid: Split | None = None
     has_holdout: bool = True
+    left_out: tuple[str, ...] = ()
 
     @property
     def fit_indices(self) -> Integers:
@@ -86,37 +90,69 @@ def load_dataset(
         DatasetError: there is no dataset at the location, or it has no class folders with images.
     """
     root = locate_root(location or DATA_FOLDER / spec.path, spec.train, cache)
-    train = images_by_class(root / spec.train)
-    order = tuple(class_ids) or tuple(sorted(train))
-    if set(order) != set(train):
-        raise DatasetError(f"{root / spec.train} has other classes than the recipe: {_difference(order, train)}.")
-    test, valid = (_measured_split(root / name, order, digests) if name else None for name in (spec.test, spec.valid))
-    names = read_class_names(root, order, spec.names)
-    return Dataset(root, order, names, make_split(train, order, digests), test, valid)
+    train = read_split(find_split(root, spec.train))
+    order = tuple(map(normalized, class_ids)) or tuple(sorted(train.classes))
+    if set(order) != set(train.classes):
+        raise DatasetError(f"{train.folder} has other classes than the recipe: {_difference(order, train.classes)}.")
+    test, valid = (read_split(find_split(root, name)) if name else None for name in (spec.test, spec.valid))
+    contents = [content for content in (train, test, valid) if content is not None]
+    return Dataset(
+        root,
+        order,
+        read_class_names(root, order, spec.names),
+        make_split(train.classes, order, digests),
+        _measured_split(test, order, digests),
+        _measured_split(valid, order, digests),
+        left_out=_left_out(root, contents),
+    )
 
 
-def _measured_split(folder: Path, order: Sequence[str], digests: dict[StoredImage, str] | None) -> Split:
-    """Read a test or validation split, which may lack some of the classes but has no others."""
-    classes = images_by_class(folder)
-    if not set(classes) <= set(order):
-        extra = ", ".join(sorted(set(classes) - set(order))[:_MAX_CLASSES_SHOWN])
-        raise DatasetError(f"{folder} has classes without training images: {extra}.")
-    return make_split(classes, order, digests)
+@dataclass(frozen=True)
+class SplitContent:
+    """The images of a split by class, and the entries of its folder that are not used."""
+
+    folder: Path
+    classes: Mapping[str, Sequence[StoredImage]]
+    unused: tuple[UnusedEntry, ...]
+
+    def left_out(self, root: Path) -> list[str]:
+        """Return one line for each entry that is not used, with its path relative to `root`."""
+        return [f"{printable_path(entry.path, root)}: {entry.reason}" for entry in self.unused]
+
+
+def _left_out(root: Path, contents: Sequence[SplitContent]) -> tuple[str, ...]:
+    """Return a line for each entry that is not used, in the splits of a dataset and beside them."""
+    used = {path for content in contents for path in (content.folder, *content.folder.parents)}
+    beside = [
+        f"{printable_path(entry, root)}: is not in a split of the recipe"
+        for entry in entries(root)
+        if entry not in used and entry.name not in DESCRIPTIONS and all(content.folder != root for content in contents)
+    ]
+    return (*beside, *(line for content in contents for line in content.left_out(root)))
+
+
+def _measured_split(
+    content: SplitContent | None, order: Sequence[str], digests: dict[StoredImage, str] | None
+) -> Split | None:
+    """Label a test or validation split, which may lack some of the classes but has no others."""
+    if content is None:
+        return None
+    if not set(content.classes) <= set(order):
+        extra = ", ".join(sorted(set(content.classes) - set(order))[:_MAX_CLASSES_SHOWN])
+        raise DatasetError(f"{content.folder} has classes without training images: {extra}.")
+    return make_split(content.classes, order, digests)
 
 
 def read_class_names(root: Path, class_ids: Sequence[str], overrides: Mapping[str, str]) -> tuple[str, ...]:
     """Return the plain names of classes: from `overrides`, else the first name in classes.tsv, else the folder's.
 
     Raises:
-        DatasetError: two classes would have the same name.
+        DatasetError: two classes would have the same name, or classes.tsv cannot be read.
     """
-    names = dict(overrides)
-    table = root / CLASSES_FILE
-    if table.is_file():
-        with table.open(encoding="utf-8", newline="") as rows:
-            for key, *synonyms in filter(None, csv.reader(rows, delimiter="\t", quoting=csv.QUOTE_NONE)):
-                names.setdefault(key, "".join(synonyms[:1]).partition(",")[0].strip())
-    plain = tuple(names.get(key) or key for key in class_ids)
+    names = {normalized(key): name for key, name in overrides.items()}
+    for key, *synonyms in _read_table(root / CLASSES_FILE):
+        names.setdefault(normalized(key), "".join(synonyms[:1]).partition(",")[0].strip())
+    plain = tuple(normalized(names.get(key) or key) for key in map(normalized, class_ids))
     duplicates = {name for name in plain if plain.count(name) > 1}
     if duplicates:
         raise DatasetError(
@@ -125,32 +161,47 @@ def read_class_names(root: Path, class_ids: Sequence[str], overrides: Mapping[st
     return plain
 
 
-def images_by_class(folder: Path) -> Mapping[str, Sequence[StoredImage]]:
-    """Return the images of a split by class, sorted: files of class folders, or records of TFRecord shards.
+def _read_table(table: Path) -> list[list[str]]:
+    """Return the rows of a table with tabs, which may begin with a byte-order mark; none if there is no such file."""
+    if not table.is_file():
+        return []
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            return list(filter(None, csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{table} cannot be read ({error}). Save it as UTF-8, with tabs between columns.") from error
 
-    Hidden files and folders are ignored.
+
+def images_by_class(folder: Path) -> Mapping[str, Sequence[StoredImage]]:
+    """Return the images of a split by class, sorted; see `read_split`."""
+    return read_split(folder).classes
+
+
+def read_split(split: Path) -> SplitContent:
+    """Read a split: files of class folders, or records of TFRecord shards.
+
+    Metadata of file managers is ignored. Class folders with the same normalized name are one class.
 
     Raises:
-        DatasetError: the folder does not exist or has no images.
+        DatasetError: the folder does not exist or has no images, or its folders are no classes.
     """
-    shards = sorted(folder.glob("*.tfrecord*"))
+    if not split.is_dir():
+        raise DatasetError(
+            f"There is no folder {split}. A dataset has one folder for each split, with one for each class."
+        )
+    shards = [entry for entry in entries(split) if entry.match("*.tfrecord*") and not entry.is_dir()]
     if shards:
         from training.data.tfrecords import records_by_class  # imports TensorFlow
 
-        return records_by_class(shards)
-    if not folder.is_dir():
-        raise DatasetError(
-            f"There is no folder {folder}. A dataset has one folder for each split, with one for each class."
-        )
-    classes = {
-        entry.name: sorted(file for file in entry.rglob("*") if file.is_file() and not is_hidden(file, entry))
-        for entry in sorted(folder.iterdir())
-        if entry.is_dir() and not is_hidden(entry, folder)
-    }
-    nonempty = {name: files for name, files in classes.items() if files}
-    if not nonempty:
-        raise DatasetError(f"{folder} holds no folders of images. It needs one folder for each class.")
-    return nonempty
+        beside = [UnusedEntry(entry, "is beside TFRecord shards") for entry in entries(split) if entry not in shards]
+        return SplitContent(split, records_by_class(shards), tuple(beside))
+    found, unused = read_class_folders(split)
+    classes: dict[str, list[Path]] = {}
+    for folder in sorted(found, key=lambda folder: folder.label):
+        classes.setdefault(folder.label, []).extend(sorted(folder.files))
+    if not classes:
+        raise DatasetError(f"{split} holds no folders of images. It needs one folder for each class.")
+    return SplitContent(split, classes, tuple(unused))
 
 
 def _difference(expected: Sequence[str], actual: Collection[str]) -> str:

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from models.console.progress import Track, silent
-from models.decoding.image import FORMATS
+from models.decoding.image import open_file
 from training.data.dataset import read_class_names
 from training.data.layout import ImageFile, detect_layout
 from training.errors import DatasetError
+from training.runtime.names import printable_path
 from training.runtime.thread_map import thread_map
 
 #: Rows of the table of classes; a longer table is hard to read in a terminal.
 _MAX_ROWS = 40
-#: Files named in the list of unreadable ones.
+#: Files named in the lists of unreadable and of unused ones.
 _MAX_PATHS_SHOWN = 5
 
 
@@ -46,7 +46,8 @@ class Overview:
     """The headers of all images of a dataset, and the files without a readable header.
 
     Attributes:
-        class_names: class folder -> plain name.
+        class_names: class -> plain name.
+        unused: a line for each entry of the folder that is in no class.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Overview:
     class_names: dict[str, str]
     headers: tuple[Header, ...]
     unreadable: tuple[ImageFile, ...]
+    unused: tuple[str, ...] = ()
 
     @property
     def splits(self) -> list[str]:
@@ -75,8 +77,10 @@ class Overview:
         """Return tables for `rich`: counts, sizes and formats, and the unreadable files."""
         parts: list[RenderableType] = [_count_table(self), _size_table(self)]
         if self.unreadable:
-            paths = [str(file.path.relative_to(self.root)) for file in self.unreadable]
+            paths = [printable_path(file.path, self.root) for file in self.unreadable]
             parts.append(Text(f"{len(paths):,} files are not readable images: {_first(paths)}", style="yellow"))
+        if self.unused:
+            parts.append(Text(f"{len(self.unused):,} entries are not used: {_first(self.unused)}", style="yellow"))
         return Group(*parts)
 
 
@@ -99,13 +103,16 @@ def read_overview(folder: Path, name: str = "", track: Track = silent) -> Overvi
     if not headers:
         raise DatasetError(f"None of the {len(unreadable):,} files in {folder} is a readable image.")
     ids = sorted({file.label for file in layout.files})
-    return Overview(name or layout.root.name, layout.root, _names(layout.root, ids), headers, unreadable)
+    unused = tuple(
+        f"{printable_path(entry.path, layout.root)} {entry.reason}" for entry in (*layout.unused, *layout.loose)
+    )
+    return Overview(name or layout.root.name, layout.root, _names(layout.root, ids), headers, unreadable, unused)
 
 
 def _read_header(file: ImageFile) -> Header | ImageFile:
     """Return the header, or the file itself if its header cannot be read."""
     try:
-        with Image.open(file.path, formats=FORMATS) as image:
+        with open_file(file.path) as image:
             return Header(file, image.format or "", image.width, image.height, file.path.stat().st_size)
     except Exception:  # Pillow raises OSError, SyntaxError, struct.error and more on damaged headers
         return file

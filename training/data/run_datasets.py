@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from training.data.dataset import Dataset, load_dataset
@@ -15,7 +15,13 @@ from training.recipes.schema import Recipe
 class RunDatasets:
     """Loads the datasets of a recipe and keeps them."""
 
-    def __init__(self, recipe: Recipe, data_path: Path | None, cache: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data_path: Path | None,
+        cache: Path,
+        on_left_out: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> None:
         """Prepare to load the datasets of a recipe; nothing is read yet.
 
         Args:
@@ -23,10 +29,13 @@ class RunDatasets:
             data_path: location of its [data]; of a recipe without [data], the folder that contains the datasets of
                 its tasks. None means the data folder.
             cache: where archives are unpacked.
+            on_left_out: called with a line for each entry of a dataset's folder that is not used, once for each.
         """
         self._recipe_data = recipe.data
         self._data_path = data_path
         self._cache = cache
+        self._on_left_out = on_left_out
+        self._left_out: set[str] = set()
         self._datasets: dict[tuple[str, tuple[str, ...]], Dataset] = {}
         self._digests: dict[StoredImage, str] = {}
 
@@ -60,5 +69,8 @@ class RunDatasets:
         # A recipe gives all datasets of the same path the same location.
         key = (spec.model_dump_json(), tuple(class_ids))
         if key not in self._datasets:
-            self._datasets[key] = load_dataset(spec, location, class_ids, self._cache, self._digests)
+            dataset = load_dataset(spec, location, class_ids, self._cache, self._digests)
+            self._datasets[key] = dataset
+            self._on_left_out([line for line in dataset.left_out if line not in self._left_out])
+            self._left_out.update(dataset.left_out)
         return self._datasets[key]

@@ -21,6 +21,7 @@ import tensorflow as tf
 from tensorflow.python.lib.io.tf_record import tf_record_random_reader
 
 from training.errors import DatasetError
+from training.runtime.names import normalized
 
 ENCODED = "image/encoded"
 FORMAT = "image/format"
@@ -85,9 +86,10 @@ def encode_example(encoded: bytes, image_format: str, label: int, folder: str, f
         image_format: `jpeg` or `png`.
         label: class index.
         folder: name of the class folder.
-        filename: path of the file in the class folder.
+        filename: path of the file in the class folder; its bytes need not be UTF-8.
     """
-    values = {ENCODED: encoded, FORMAT: image_format.encode(), TEXT: folder.encode(), FILENAME: filename.encode()}
+    name = filename.encode("utf-8", "surrogateescape")
+    values = {ENCODED: encoded, FORMAT: image_format.encode(), TEXT: folder.encode(), FILENAME: name}
     features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for name, value in values.items()}
     features[LABEL] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
     message = tf.train.Example(features=tf.train.Features(feature=features))
@@ -99,8 +101,8 @@ def _records(shard: Path) -> Iterator[TFRecordImage]:
         try:
             features = tf.train.Example.FromString(payload).features.feature
             encoded = features[ENCODED].bytes_list.value[0]
-            folder = _text(features, TEXT) or f"{features[LABEL].int64_list.value[0]:05}"
-            filename = _text(features, FILENAME) or f"{shard.name}-{number:06}"
+            folder = normalized(_text(features, TEXT)) or f"{features[LABEL].int64_list.value[0]:05}"
+            filename = _text(features, FILENAME, "surrogateescape") or f"{shard.name}-{number:06}"
         except Exception as error:  # protobuf's own errors, IndexError, UnicodeDecodeError
             raise DatasetError(
                 f"Record {number} of {shard} is not a labelled image. It needs {ENCODED}, and {LABEL} or {TEXT}."
@@ -124,6 +126,6 @@ def _payloads(shard: Path) -> Iterator[tuple[int, bytes]]:
         reader.close()
 
 
-def _text(features: Any, name: str) -> str:
+def _text(features: Any, name: str, errors: str = "strict") -> str:
     values = features[name].bytes_list.value
-    return str(values[0].decode()) if values else ""
+    return str(values[0].decode("utf-8", errors)) if values else ""

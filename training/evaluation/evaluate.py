@@ -13,11 +13,13 @@ from models.console.progress import ignore
 from models.manifests import ClassifierManifest
 from models.offline import client
 from training.data.archives import locate_root
-from training.data.dataset import images_by_class, read_class_names
+from training.data.dataset import read_class_names, read_split
+from training.data.layout import find_split
 from training.data.loader import prepared_batches
 from training.data.split import Split, StoredImage, make_split
 from training.errors import DatasetError, TrainingError
 from training.runtime.folders import CACHE_FOLDER
+from training.runtime.names import normalized
 
 _MAX_CLASSES_SHOWN = 12
 
@@ -30,36 +32,46 @@ def test_split_name(manifest: ClassifierManifest) -> str:
 
 
 def load_labelled_split(
-    location: Path, split: str, manifest: ClassifierManifest, names: Mapping[str, str], cache: Path = CACHE_FOLDER
+    location: Path,
+    split: str,
+    manifest: ClassifierManifest,
+    names: Mapping[str, str],
+    cache: Path = CACHE_FOLDER,
+    on_left_out: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> Split:
     """Read a split of a dataset and label it with a classifier's classes, some of which may have no images.
 
     Args:
         location: folder or archive of the dataset.
-        split: folder of the split in it.
+        split: folder of the split in it, or another name of that split.
         manifest: of the classifier.
         names: class folder -> class of the classifier, if they differ; several folders may belong to one class.
         cache: where archives are unpacked.
+        on_left_out: called with a line for each entry of the split that is not used.
 
     Raises:
         DatasetError: the classifier has no class for a folder.
     """
     root = locate_root(location, split, cache)
-    folders = images_by_class(root / split)
+    content = read_split(find_split(root, split))
+    on_left_out(content.left_out(root))
     recipe = manifest.recipe.get("data") or {}
-    not_renamed = tuple(folder for folder in folders if folder not in names)
+    renamed = {normalized(folder): name for folder, name in names.items()}
+    not_renamed = tuple(folder for folder in content.classes if folder not in renamed)
     class_of = {
         **dict(zip(not_renamed, read_class_names(root, not_renamed, recipe.get("names", {})), strict=True)),
-        **names,
+        **renamed,
     }
+    known = {normalized(name): name for name in manifest.classes}
     by_class: dict[str, list[StoredImage]] = {}
-    for folder, files in folders.items():
-        if class_of[folder] not in manifest.classes:
+    for folder, files in content.classes.items():
+        name = normalized(class_of[folder])
+        if name not in known:
             raise DatasetError(
-                f"{manifest.name} has no class {class_of[folder]!r}. Map the folder to a class with "
+                f"{manifest.name} has no class {name!r}. Map the folder to a class with "
                 f"--rename FOLDER=CLASS. The classes are: {_shorten(manifest.classes)}."
             )
-        by_class.setdefault(class_of[folder], []).extend(files)
+        by_class.setdefault(known[name], []).extend(files)
     return make_split(by_class, manifest.classes)
 
 

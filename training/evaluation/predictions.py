@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from models.arrays import Floats
 from models.classifier import Classifier
+from models.console.encoding import path_text
 from models.console.progress import Advance, ignore
 from models.offline.predict import classify_files, find_images
 from models.preprocess import PreprocessSpec, prepare
@@ -34,6 +35,8 @@ class PredictionFiles(NamedTuple):
 
 def find_unlabelled_images(location: Path, cache: Path) -> dict[str, Path]:
     """Return the images in a folder or an archive by their path in it, with slashes.
+
+    Hidden files and folders and the metadata of file managers are left out.
 
     Raises:
         DatasetError: there are no images.
@@ -63,7 +66,7 @@ def write_predictions(
 
     Args:
         classifier: if it has two classes, the probability of the second is written, else the most likely class.
-        images: files by their name in the table.
+        images: files by their name in the table, which contains it as valid text (`path_text`).
         folder: for results.csv (`Filename,Predictions`) and predictions.png (up to 25 random images, always the same
             ones); created if it is missing.
         on_failure: called with the name of each unreadable image and the reason; it is left out of both files.
@@ -77,7 +80,7 @@ def write_predictions(
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["Filename", "Predictions"])
         for name, probabilities in classify_files(classifier, images, on_failure):
-            rows.writerow([name, _prediction_cell(classifier, probabilities)])
+            rows.writerow([path_text(name), _prediction_cell(classifier, probabilities)])
             if name in plotted:
                 label, _, score = classifier.top(probabilities, 1)[0]
                 captions[name] = f"{label} {score:.0%}"

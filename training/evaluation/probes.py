@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.data.archives import locate_root
-from training.data.dataset import Dataset, images_by_class
+from training.data.dataset import Dataset, read_split
+from training.data.layout import find_split
 from training.data.split import Split, StoredImage, make_split
 from training.errors import DatasetError
 from training.recipes.data import Probe
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.runtime.folders import DATA_FOLDER
+from training.runtime.names import normalized
 
 
 def load_probes(recipe: Recipe, dataset: Dataset, ctx: RunContext) -> dict[str, Split]:
@@ -26,16 +28,19 @@ def load_probes(recipe: Recipe, dataset: Dataset, ctx: RunContext) -> dict[str, 
     for probe in recipe.probes:
         location = parent / probe.path
         if location.exists():
-            splits[probe.name] = _load_probe(probe, location, dataset, ctx.cache)
+            splits[probe.name] = _load_probe(probe, location, dataset, ctx)
         else:
             ctx.log(f"{probe.name}: not measured, since there is no {location}")
     return splits
 
 
-def _load_probe(probe: Probe, location: Path, dataset: Dataset, cache: Path) -> Split:
+def _load_probe(probe: Probe, location: Path, dataset: Dataset, ctx: RunContext) -> Split:
     by_class: dict[str, list[StoredImage]] = {}
-    for folder, images in images_by_class(locate_root(location, probe.split, cache) / probe.split).items():
-        by_class.setdefault(probe.names.get(folder, folder), []).extend(images)
+    content = read_split(find_split(locate_root(location, probe.split, ctx.cache), probe.split))
+    ctx.log_left_out(content.left_out(location.parent))
+    names = {normalized(folder): normalized(name) for folder, name in probe.names.items()}
+    for folder, images in content.classes.items():
+        by_class.setdefault(names.get(folder, folder), []).extend(images)
     unknown = set(by_class) - set(dataset.class_names)
     if unknown:
         raise DatasetError(

@@ -7,7 +7,7 @@ if it makes the same model, and none otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +32,7 @@ def without_reserved_test_set(dataset: Dataset, spec: DatasetSpec) -> Dataset:
 
 
 def earlier_test_metrics(
-    recipe: Recipe, digest: str, extractor: Extractor, head: Head, store: Store, log: Callable[[str], None]
+    recipe: Recipe, digest: str, extractor: Extractor, head: Head, stores: Sequence[Store], log: Callable[[str], None]
 ) -> dict[str, Metrics] | None:
     """Look for an earlier measurement of a test set that may be measured only once.
 
@@ -41,7 +41,7 @@ def earlier_test_metrics(
         digest: of its dataset.
         extractor: of the model that this run made.
         head: of the model that this run made.
-        store: where classifiers of earlier runs are.
+        stores: where classifiers of earlier runs are.
         log: receives whether an earlier measurement applies.
 
     Returns:
@@ -50,7 +50,8 @@ def earlier_test_metrics(
     """
     if recipe.data is None or not recipe.data.test_once:
         return None
-    measured = previous_measurement(recipe, digest, store)
+    measurements = (previous_measurement(recipe, digest, store) for store in stores)
+    measured = next(filter(None, measurements), None)
     return None if measured is None else recorded_metrics(measured, extractor, head, log)
 
 

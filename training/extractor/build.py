@@ -31,7 +31,7 @@ from training.runtime.versions import library_versions
 def build_extractor(recipe: Recipe, network: Network, datasets: RunDatasets, ctx: RunContext) -> ExtractorArtifact:
     """Build a network, fit it if the recipe says so, and save it.
 
-    Nothing is saved if the newest version in the store has the same weights and the engine file that is asked for.
+    Nothing is saved if the newest version in a store has the same weights and the engine file that is asked for.
 
     Args:
         recipe: of the whole run; it is stored in the manifest.
@@ -44,15 +44,16 @@ def build_extractor(recipe: Recipe, network: Network, datasets: RunDatasets, ctx
     """
     weights = make_weights(recipe, network, datasets, ctx)
     weights_file = networks.to_bytes(weights.tensors)
-    newest = _newest_version(ctx.store, recipe.extractor.name)
-    if newest is not None and _is_equal(newest.manifest, network, weights, sha256(weights_file)):
-        return newest
+    for store in (ctx.output, ctx.store):
+        newest = _newest_version(store, recipe.extractor.name)
+        if newest is not None and _is_equal(newest.manifest, network, weights, sha256(weights_file)):
+            return newest
     draft = _draft_manifest(recipe, network, weights)
     samples = _int8_calibration_samples(recipe, network, weights.labelled, datasets)
     max_loss = 1.0 if network.int8 == "always" else MAX_INT8_ACCURACY_LOSS
     engine_files = validate_engines(draft, weights_file, weights.labelled, samples, ctx, max_loss)
     validated = draft.model_copy(update={"outputs": engine_files.outputs, "engines": engine_files.engines})
-    return ctx.store.add(
+    return ctx.output.add(
         ExtractorManifest, recipe.extractor.name, partial(add_model_card, validated, engine_files.files)
     )
 

@@ -15,6 +15,7 @@ from training.evaluation import metrics
 from training.evaluation.results import ClassifierResults, LabelledPredictions, Report
 from training.heads.inputs import HeadInputs
 from training.heads.save import TrainedHead, save_classifier
+from training.heads.unpublished import add_extractor
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 
@@ -76,7 +77,9 @@ def save_and_report(
         excluded_files: one line for each file that was not used.
     """
     assert recipe.preprocess is not None
-    artifact = save_classifier(recipe, recipe.preprocess, extractor, trained, ctx.store)
+    if ctx.unpublished is not None:
+        add_extractor(extractor.manifest, ctx.store, ctx.unpublished)
+    artifact = save_classifier(recipe, recipe.preprocess, extractor, trained, ctx.output)
     ctx.log(f"classifier {artifact.label}: {artifact.folder}")
     if trained.predictions:
         report(ClassifierResults(artifact.manifest, measured_on, trained.predictions, excluded_files))

@@ -66,6 +66,7 @@ def open_with_stored_extractor(recipe: Recipe, ctx: RunContext) -> HeadInputs:
     artifact = ctx.store.extractor(recipe.extractor.name, recipe.extractor.version)
     check_extractor(recipe, recipe.preprocess, artifact)
     dataset = load_dataset(recipe.data, ctx.data_path, cache=ctx.cache)
+    ctx.log_left_out(dataset.left_out)
     return HeadInputs(dataset, load_extractor(artifact), recipe.extractor.output, recipe.preprocess, ctx)
 
 

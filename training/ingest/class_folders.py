@@ -22,19 +22,19 @@ from models.console.progress import Track, silent
 from models.decoding.errors import ImageError
 from models.preprocess import decode_array
 from training.data.archives import unpack
+from training.data.class_folder import UnusedEntry
 from training.data.layout import CLASSES_FILE, ImageFile, Layout, detect_layout
 from training.data.near_duplicates import dhash
 from training.errors import DatasetError
 from training.ingest.report import ImportReport, RejectedFile, write_rejected
 from training.ingest.staging import child_folder, stage_dataset
+from training.runtime.names import printable_path
 from training.runtime.thread_map import thread_map
 
-#: Files and classes listed in a message.
+#: Files, classes and entries listed in a message.
 _MAX_FILES_SHOWN = 20
 _MAX_CLASSES_SHOWN = 5
-
-#: Reason for rejecting a file outside the class folders.
-OUTSIDE_CLASS_FOLDERS = "is not in a class folder"
+_MAX_LOOSE_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def import_class_folders(
         raise DatasetError(f"There is nothing at {source}. Give a folder or an archive with --from.")
     with stage_dataset(child_folder(data, name), replace=replace) as staging:
         layout = detect_layout(_unpacked_source(source, staging.scratch / "unpacked", track))
-        kept, rejected = resolve_duplicates(check_files(layout.files, track), layout.root)
-        rejected += [RejectedFile(printable_path(path, layout.root), OUTSIDE_CLASS_FOLDERS) for path in layout.strays]
+        kept, files = resolve_duplicates(check_files(layout.files, track), layout.root)
+        rejected = [*rejected_entries(layout.unused, layout.root), *files]
         if not kept:
-            raise _nothing_usable(source, rejected)
+            raise _nothing_usable(source, files or rejected)
         # Files that were unpacked for this import only can be moved instead of copied.
         _store(kept, staging.dataset, shutil.copyfile if source.is_dir() else Path.rename, track)
         if (layout.root / CLASSES_FILE).is_file():
@@ -98,6 +98,11 @@ def resolve_duplicates(checked: Sequence[CheckedFile], root: Path) -> tuple[list
     files = [item.file for item in checked]
     rejected = [RejectedFile(printable_path(file.path, root), errors[file]) for file in files if file in errors]
     return [file for file in files if file not in errors], rejected
+
+
+def rejected_entries(entries: Sequence[UnusedEntry], root: Path) -> list[RejectedFile]:
+    """Return entries that are not used by their paths relative to a folder."""
+    return [RejectedFile(printable_path(entry.path, root), entry.reason) for entry in entries]
 
 
 def _duplicates(identical: Sequence[ImageFile], root: Path) -> Iterator[tuple[ImageFile, str]]:
@@ -141,13 +146,26 @@ def _check_file(file: ImageFile) -> CheckedFile:
 
 
 def _store(files: Sequence[ImageFile], folder: Path, put: Callable[[Path, Path], object], track: Track) -> None:
-    def store_file(file: ImageFile) -> None:
-        target = folder / file.split / file.label / file.path.relative_to(file.folder)
+    def store_file(copy: tuple[ImageFile, Path]) -> None:
+        file, target = copy
         target.parent.mkdir(parents=True, exist_ok=True)
         put(file.path, target)
 
     with track("Storing", len(files)) as advance:
-        thread_map(store_file, files, advance)
+        thread_map(store_file, list(zip(files, _targets(files, folder), strict=True)), advance)
+
+
+def _targets(files: Sequence[ImageFile], folder: Path) -> list[Path]:
+    """Return where each file is stored; files of the same name in two folders of one class get different ones."""
+    targets: dict[Path, None] = {}
+    for file in files:
+        wanted = folder / file.split / file.label / file.path.relative_to(file.folder)
+        target, number = wanted, 1
+        while target in targets:
+            number += 1
+            target = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        targets[target] = None
+    return list(targets)
 
 
 def _counts(files: Sequence[ImageFile]) -> dict[str, dict[str, int]]:
@@ -158,14 +176,19 @@ def _counts(files: Sequence[ImageFile]) -> dict[str, dict[str, int]]:
 
 
 def _notes(layout: Layout, kept: Sequence[ImageFile]) -> list[str]:
-    """Report class folders without usable images, and classes that have test images but no training images."""
+    """Report what is not imported and no rejected file: class folders without usable images, and loose files.
+
+    Classes that have test images but no training images are reported, too.
+    """
     counts = _counts(kept)
     notes = [
-        f"no usable image in {split}/{label}: this class folder is skipped"
-        for split, labels in layout.classes.items()
-        for label in labels
-        if label not in counts.get(split, {})
+        f"no usable image in {file.split}/{file.label}: this class folder is skipped"
+        for file in layout.unusable_folders(kept)
     ]
+    if layout.loose:
+        paths = [printable_path(entry.path, layout.root) for entry in layout.loose]
+        more = f" and {len(paths) - _MAX_LOOSE_SHOWN:,} more" if len(paths) > _MAX_LOOSE_SHOWN else ""
+        notes.append(f"not imported, because not in a class folder: {', '.join(paths[:_MAX_LOOSE_SHOWN])}{more}")
     trained = counts.get("train", {})
     for split, classes in counts.items():
         untrained = sorted(set(classes) - set(trained))
@@ -173,12 +196,6 @@ def _notes(layout: Layout, kept: Sequence[ImageFile]) -> list[str]:
             shown = ", ".join(untrained[:_MAX_CLASSES_SHOWN])
             notes.append(f"{split} has classes without training images: {shown}")
     return notes
-
-
-def printable_path(path: Path, root: Path) -> str:
-    """Return the path below `root` with control and unencodable characters escaped."""
-    text = path.relative_to(root).as_posix()
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _nothing_usable(source: Path, rejected: Sequence[RejectedFile]) -> DatasetError:

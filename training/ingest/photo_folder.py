@@ -20,18 +20,13 @@ from models.arrays import Integers
 from models.console.progress import Track
 from training.data.archives import locate_root
 from training.data.dataset import Dataset, read_class_names
-from training.data.layout import CLASSES_FILE, ImageFile, detect_layout
+from training.data.layout import ImageFile, Layout, detect_layout
 from training.data.near_duplicates import group_near_duplicates
 from training.data.split import Split
 from training.errors import DatasetError
-from training.ingest.class_folders import (
-    OUTSIDE_CLASS_FOLDERS,
-    CheckedFile,
-    check_files,
-    printable_path,
-    resolve_duplicates,
-)
-from training.ingest.report import REJECTED_FILE, RejectedFile
+from training.ingest.class_folders import CheckedFile, check_files, rejected_entries, resolve_duplicates
+from training.ingest.report import RejectedFile
+from training.runtime.names import printable_path
 from training.sampling import assign_folds
 
 #: Folds of which one becomes the test set: a fifth of the images, as in five-fold cross-validation.
@@ -41,8 +36,6 @@ _SEED = 0
 #: Images that a class needs: one to fit on and one for cross-validation, and one to test on if there is no test set.
 _MIN_TRAINING_IMAGES = 2
 _MIN_IMAGES_TO_SPLIT = 3
-#: Files beside the class folders that are not reported as left out.
-_METADATA_FILES = (CLASSES_FILE, REJECTED_FILE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +44,7 @@ class PhotoFolder:
 
     Attributes:
         groups: int64 [training images], number of the group of near duplicates that each image belongs to.
-        left_out: files that are not used, one line each.
+        left_out: folders and files that are not used, one line each.
         notes: remarks on the dataset, one line each.
     """
 
@@ -79,8 +72,6 @@ def read_photo_folder(location: Path, cache: Path, track: Track) -> PhotoFolder:
     layout = detect_layout(locate_root(location, "train", cache))
     checked = {item.file: item for item in check_files(layout.files, track)}
     kept, rejected = resolve_duplicates(list(checked.values()), layout.root)
-    strays = (*layout.strays, *(path for path in layout.loose if path.name not in _METADATA_FILES))
-    rejected += [RejectedFile(printable_path(path, layout.root), OUTSIDE_CLASS_FOLDERS) for path in strays]
     images = _sorted(kept, checked)
     groups = group_near_duplicates([image.dhash for image in images])
     has_splits = any(image.file.split != "train" for image in images)
@@ -93,7 +84,7 @@ def read_photo_folder(location: Path, cache: Path, track: Track) -> PhotoFolder:
     )
     class_ids = tuple(sorted({image.file.label for image in images}))
     if len(class_ids) < 2:
-        raise DatasetError(_too_few_classes(location, class_ids, rejected, notes))
+        raise DatasetError(_too_few_classes(location, class_ids, [*rejected, *_unused(layout, kept)], notes))
     split_of = _split_of(images, groups, class_ids)
     class_names = read_class_names(layout.root, class_ids, {})
     train, valid, test = (_make_split(images, split_of, name, class_ids) for name in ("train", "valid", "test"))
@@ -101,9 +92,18 @@ def read_photo_folder(location: Path, cache: Path, track: Track) -> PhotoFolder:
     return PhotoFolder(
         Dataset(layout.root, class_ids, class_names, train, test, valid, has_holdout=False),
         groups[split_of == "train"],
-        tuple(f"{item.path}: {item.reason}" for item in rejected),
+        tuple(f"{item.path}: {item.reason}" for item in [*_unused(layout, kept), *rejected]),
         (*notes, *_conflicting_labels(images, groups, layout.root)),
     )
+
+
+def _unused(layout: Layout, kept: Sequence[ImageFile]) -> list[RejectedFile]:
+    """Return what is not used and is no file of a class: links, empty folders, loose files, classes without images."""
+    without_images = [
+        RejectedFile(printable_path(file.folder, layout.root), "is a class folder without usable images")
+        for file in layout.unusable_folders(kept)
+    ]
+    return [*rejected_entries([*layout.unused, *layout.loose], layout.root), *without_images]
 
 
 def _sorted(kept: Sequence[ImageFile], checked: dict[ImageFile, CheckedFile]) -> list[_Image]:
@@ -156,7 +156,7 @@ def _drop_small_classes(
 
 def _split_of(images: Sequence[_Image], groups: Integers, class_ids: tuple[str, ...]) -> np.ndarray:
     """Return the split of each image: the folder's own, or, if all are for training, test for one in five."""
-    own_splits = np.array(["valid" if image.file.split == "val" else image.file.split for image in images])
+    own_splits = np.array([image.file.split for image in images])
     if set(own_splits) != {"train"}:
         return own_splits
     labels = np.array([class_ids.index(image.file.label) for image in images])

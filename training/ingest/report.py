@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-REJECTED_FILE = "rejected.csv"
+from training.data.layout import REJECTED_FILE
 
 #: Rows of the table of rejected files; the file lists all of them.
 _MAX_ROWS = 40
@@ -19,7 +19,7 @@ _MAX_ROWS = 40
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """A file that was not imported, by its path in the source."""
+    """A file or folder that is not used, by its path in the source."""
 
     path: str
     reason: str

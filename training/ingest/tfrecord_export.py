@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from training.data.layout import CLASSES_FILE, ImageFile, detect_layout
 from training.errors import DatasetError
 from training.ingest.staging import stage_dataset
 from training.runtime.folders import CACHE_FOLDER
+from training.runtime.names import printable_path
 
 #: Fixed, so that the same images give the same shards.
 _SHUFFLE_SEED = 0
@@ -41,6 +42,7 @@ def export(
     replace: bool = False,
     cache: Path = CACHE_FOLDER,
     track: Track = silent,
+    on_left_out: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> dict[str, int]:
     """Write a dataset as TFRecord shards. Memory use does not grow with the dataset.
 
@@ -55,6 +57,7 @@ def export(
         replace: replace an existing dataset.
         cache: where archives are unpacked.
         track: shows progress.
+        on_left_out: called with a line for each entry of the dataset that is not used.
 
     Returns:
         Split -> number of images.
@@ -63,6 +66,8 @@ def export(
         DatasetError: there is no dataset, a file is not an image, or `to` already exists.
     """
     layout = detect_layout(locate_root(source, "train", cache))
+    unused = (*layout.unused, *layout.loose)
+    on_left_out([f"{printable_path(entry.path, layout.root)}: {entry.reason}" for entry in unused])
     labels = _label_classes(layout.files)
     splits: dict[str, list[ImageFile]] = {}
     for file in layout.files:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rich.markup import escape
 from rich.table import Table
 
+from models.console.encoding import path_text
 from models.manifests import Metrics
 from training.heads.comparison import HeadComparison
 
@@ -18,15 +20,16 @@ _COLOURS = {"cross-validated": "#4269d0", "test set": "#efb118"}
 def write_comparison(comparison: HeadComparison, folder: Path) -> list[Path]:
     """Write comparison.json and comparison.png into a folder, which is created if it is missing; return both paths."""
     folder.mkdir(parents=True, exist_ok=True)
+    text = comparison.model_copy(update={"dataset": path_text(comparison.dataset)}).model_dump_json(indent=2)
     json_file, plot_file = folder / "comparison.json", folder / "comparison.png"
-    json_file.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    json_file.write_text(text + "\n", encoding="utf-8")
     plot_comparison(comparison).savefig(plot_file)
     return [json_file, plot_file]
 
 
 def comparison_table(comparison: HeadComparison) -> Table:
     """Return a table with one row per head: accuracies with 95 % intervals, log losses, times."""
-    table = Table("head", title=_title(comparison), title_justify="left")
+    table = Table("head", title=escape(_title(comparison)), title_justify="left")
     for heading in ("cross-validated", "log loss", "test set", "log loss", "calibration error", "fit", "per image"):
         table.add_column(heading, justify="right")
     for head in comparison.heads:
@@ -77,7 +80,8 @@ def plot_comparison(comparison: HeadComparison) -> Figure:
 
 
 def _title(comparison: HeadComparison) -> str:
-    return f"Heads on {comparison.output} of {comparison.extractor}: {comparison.dataset}, {comparison.folds} folds"
+    dataset = path_text(comparison.dataset)
+    return f"Heads on {comparison.output} of {comparison.extractor}: {dataset}, {comparison.folds} folds"
 
 
 def _error_bar(metrics: Metrics) -> tuple[float, float]:

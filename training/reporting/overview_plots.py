@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from models.arrays import Pixels
+from models.console.encoding import path_text
 from models.decoding.errors import ImageError
 from models.preprocess import PreprocessSpec, prepare
 from training.data.overview import Header, Overview
@@ -210,6 +211,7 @@ def _style(axes: Axes, grid: Literal["x", "y", "both"]) -> None:
 
 
 def _label(name: str) -> str:
-    """Shorten a long name and escape dollar signs, between which matplotlib expects mathematics."""
-    short = name if len(name) <= _MAX_LABEL_CHARACTERS else f"{name[: _MAX_LABEL_CHARACTERS - 1]}…"
+    """Shorten a long name and escape invalid characters, and dollar signs, between which matplotlib reads formulas."""
+    text = path_text(name)
+    short = text if len(text) <= _MAX_LABEL_CHARACTERS else f"{text[: _MAX_LABEL_CHARACTERS - 1]}…"
     return short.replace("$", r"\$")

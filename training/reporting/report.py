@@ -6,13 +6,13 @@ meaning, then plots.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from models.console.encoding import json_text, path_text, valid_text
 from models.manifests import Metrics
 from training.evaluation import confusion, metrics
 from training.evaluation.results import ClassifierResults, LabelledPredictions
@@ -39,7 +39,7 @@ def write_report(results: ClassifierResults, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     name, predictions = results.primary_set
     figures = report_figures(results)
-    (folder / FIGURES).write_text(json.dumps(figures, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    (folder / FIGURES).write_text(json_text(figures, indent=2) + "\n", encoding="utf-8")
     page = _TEMPLATES.get_template(PAGE).render(
         figures=figures,
         manifest=results.manifest,
@@ -51,7 +51,7 @@ def write_report(results: ClassifierResults, folder: Path) -> Path:
         plots=_plots(results, figures),
         excluded_files=results.excluded_files,
     )
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    (folder / PAGE).write_text(valid_text(page), encoding="utf-8")
     return folder / PAGE
 
 
@@ -109,7 +109,7 @@ def _mistakes(results: ClassifierResults, predictions: LabelledPredictions) -> l
     return [
         {
             "thumbnail": report_plots.thumbnail(images[mistake.image]),
-            "file": images[mistake.image].name,
+            "file": path_text(images[mistake.image].name),
             "true_class": classes[mistake.true_class],
             "predicted_class": classes[mistake.predicted_class],
             "probability": mistake.probability,

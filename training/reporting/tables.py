@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from models.manifests import Metrics
@@ -21,7 +22,7 @@ def metrics_table(measured: Mapping[str, Metrics]) -> Table:
     for name, metrics in measured.items():
         low, high = metrics.accuracy_interval
         table.add_row(
-            name,
+            escape(name),
             f"{metrics.images:,}",
             f"{metrics.accuracy:.4f}",
             f"{low:.3f}–{high:.3f}",

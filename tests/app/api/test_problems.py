@@ -39,7 +39,7 @@ async def test_errors_of_other_addresses_are_problems(
         ("/predictions/colours", "POST, PUT"),
         ("/predictions/colours/1", "POST, PUT"),
         ("/livez", "GET, HEAD"),
-        ("/v2", "GET"),
+        ("/v2", "GET, HEAD"),
         ("/static/page.css", "GET, HEAD"),
     ],
 )
@@ -62,3 +62,24 @@ async def test_internal_error_is_500_and_only_the_log_has_the_details(
     log = capsys.readouterr().out
     assert "ZeroDivision" in log
     assert "abc" in log
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "location"),
+    [
+        ("GET", "/v1/models/", "../models"),
+        ("GET", "/v1/models/colours/?version=1", "../colours?version=1"),
+        ("POST", "/v1/classify/", "../classify"),
+        ("GET", "/docs/", "../docs"),
+    ],
+)
+async def test_final_slash_is_redirected_without_scheme_or_host(
+    client: httpx.AsyncClient, method: str, path: str, location: str
+) -> None:
+    response = await client.request(method, path, headers={"X-Forwarded-Proto": "https"})
+    assert (response.status_code, response.headers["Location"]) == (307, location)
+
+
+async def test_unknown_path_with_a_final_slash_is_not_found(client: httpx.AsyncClient) -> None:
+    response = await client.get("/v1/nothing/")
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")

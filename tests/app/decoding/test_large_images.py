@@ -16,7 +16,7 @@ import pytest
 
 from app.decoding import decoder as decoder_module
 from app.decoding import thumbnail as thumbnail_module
-from app.decoding.decoder import LARGE_IMAGE_WAIT_S, ImageDecoder
+from app.decoding.decoder import ImageDecoder
 from app.decoding.thumbnail import thumbnail
 from app.inference.service import Service
 from models.decoding import protocol
@@ -29,7 +29,7 @@ from tests.support.polling import eventually
 
 pytestmark = pytest.mark.anyio
 
-LARGE_IMAGE_PIXELS = 64_000  # a JPEG of more than 16,000 pixels is large, and a PNG of more than 4,000
+LARGE_IMAGE_PIXELS = 64_000  # an image of more than 16,000 pixels is large, a PNG of more than 4,000 medium
 _THUMBNAIL = 'src="data:image/jpeg;base64,'
 SMALL, LARGE = encoded("green"), encoded("red", size=(160, 120))
 
@@ -45,6 +45,14 @@ def decoder_of(client: httpx.AsyncClient) -> ImageDecoder:
 
 def waiting_large_images(client: httpx.AsyncClient) -> int:
     return len(decoder_of(client)._large.queue)
+
+
+async def fill_queue(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Task[Any]]:
+    """Have as many requests wait as may, which are two here."""
+    monkeypatch.setattr(decoder_module, "MAX_WAITING_REQUESTS", 2)
+    waiting = [post(client, LARGE) for _ in range(2)]
+    await wait_for_large_images(client, 2)
+    return waiting
 
 
 async def wait_for_large_images(client: httpx.AsyncClient, count: int) -> None:
@@ -91,56 +99,91 @@ def post(client: httpx.AsyncClient, data: bytes, path: str = "/v1/classify", **h
     return asyncio.create_task(client.post(path, content=data, headers=headers))
 
 
-async def test_large_image_is_rejected_after_half_a_second(serve: Serve) -> None:
+async def test_large_images_wait_for_their_turn_without_a_limit_of_time(serve: Serve) -> None:
     async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
-        assert (await post(client, LARGE)).json()["predictions"][0]["label"] == "red"
-        async with stopped_worker(client):
-            began = asyncio.get_running_loop().time()
+        async with stopped_worker(client) as stopped:
+            waiting = [post(client, LARGE) for _ in range(8)]
+            await wait_for_large_images(client, 8)
+            await asyncio.sleep(1)
+            assert waiting_large_images(client) == 8
+            stopped.resume()
+        responses = await asyncio.gather(*waiting)
+        assert [response.json()["predictions"][0]["label"] for response in responses] == ["red"] * 8
+
+
+async def test_large_image_behind_too_many_others_is_rejected_at_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        async with stopped_worker(client) as stopped:
+            waiting = await fill_queue(client, monkeypatch)
             rejected = await asyncio.wait_for(post(client, LARGE), 10)
-            assert LARGE_IMAGE_WAIT_S <= asyncio.get_running_loop().time() - began < LARGE_IMAGE_WAIT_S + 2
             assert (rejected.status_code, rejected.json()["code"]) == (503, "overloaded")
             assert int(rejected.headers["Retry-After"]) >= 1
             assert "more than 16,000 pixels, and other images of more than 4,000," in rejected.json()["detail"]
-            assert waiting_large_images(client) == 0
-        assert (await post(client, LARGE)).status_code == 200
+            assert waiting_large_images(client) == 2
+            stopped.resume()
+        assert [(await request).status_code for request in [*waiting, post(client, LARGE)]] == [200] * 3
+
+
+async def test_images_of_one_request_count_once(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder_module, "MAX_WAITING_REQUESTS", 2)
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        async with stopped_worker(client) as stopped:
+            batch = asyncio.create_task(send_batch(client, image_files(LARGE, LARGE, LARGE)))
+            await wait_for_large_images(client, 3)
+            single = post(client, LARGE)
+            await wait_for_large_images(client, 4)
+            second_batch = asyncio.create_task(send_batch(client, image_files(LARGE, LARGE)))
+            await wait_for_large_images(client, 6)
+            stopped.resume()
+        assert (await single).status_code == 200
+        assert labels(await batch) + labels(await second_batch) == ["red"] * 5
+
+
+async def test_wait_for_large_images_does_not_reject_small_ones_with_a_deadline(serve: Serve) -> None:
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        async with stopped_worker(client) as stopped:
+            waiting = [post(client, LARGE) for _ in range(4)]
+            in_vain = post(client, LARGE, **{"X-Request-Timeout-Ms": "900"})
+            await wait_for_large_images(client, 5)
+            assert (await in_vain).json()["code"] == "deadline_exceeded"
+            await asyncio.sleep(1)
+            stopped.resume()
+            assert {(await request).status_code for request in waiting} == {200}
+        for _ in range(5):
+            assert (await post(client, SMALL, **{"X-Request-Timeout-Ms": "500"})).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("kind", "size", "status"),
     [
         ("PNG", (64, 62), 200),
-        ("PNG", (64, 63), 503),
-        ("WebP", (64, 63), 503),
+        ("PNG", (64, 63), 504),
+        ("WebP", (64, 63), 504),
+        ("JPEG", (64, 63), 200),
         ("JPEG", (64, 250), 200),
-        ("JPEG", (64, 251), 503),
+        ("JPEG", (64, 251), 504),
     ],
 )
 async def test_threshold_of_large_images_depends_on_the_format(
     serve: Serve, kind: str, size: tuple[int, int], status: int
 ) -> None:
+    timeout = {"X-Request-Timeout-Ms": "2000"} if status == 504 else {}
     async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client, stopped_worker(client):
-        assert (await post(client, encoded("red", kind, size))).status_code == status
-
-
-async def test_large_image_is_classified_if_the_worker_is_free_in_time(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoder_module, "LARGE_IMAGE_WAIT_S", 1)  # a busy machine needs more
-    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
-        async with stopped_worker(client) as stopped:
-            request = post(client, LARGE)
-            await wait_for_large_images(client, 1)
-            stopped.resume()
-            assert (await request).status_code == 200
-        await asyncio.sleep(1)  # the timeout passes after the response
+        decoder_of(client)._medium = decoder_of(client)._large
+        assert (await post(client, encoded("red", kind, size), **timeout)).status_code == status
 
 
 async def test_small_images_do_not_wait_for_large_ones(serve: Serve) -> None:
-    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client, stopped_worker(client):
-        large = [post(client, LARGE) for _ in range(8)]
-        small = [await asyncio.wait_for(post(client, SMALL), 10) for _ in range(20)]
-        assert [response.json()["predictions"][0]["label"] for response in small] == ["green"] * 20
-        assert {(await request).status_code for request in large} == {503}
+    async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
+        async with stopped_worker(client) as stopped:
+            large = [post(client, LARGE) for _ in range(8)]
+            small = [await asyncio.wait_for(post(client, SMALL), 10) for _ in range(20)]
+            assert [response.json()["predictions"][0]["label"] for response in small] == ["green"] * 20
+            assert not any(request.done() for request in large)
+            stopped.resume()
+        assert {(await request).status_code for request in large} == {200}
 
 
 async def test_large_images_of_one_request_wait_for_each_other(serve: Serve) -> None:
@@ -148,16 +191,11 @@ async def test_large_images_of_one_request_wait_for_each_other(serve: Serve) -> 
         async with stopped_worker(client) as stopped:
             batch = asyncio.create_task(send_batch(client, image_files(LARGE, SMALL, LARGE, LARGE)))
             await wait_for_large_images(client, 3)
-            await asyncio.sleep(2 * LARGE_IMAGE_WAIT_S)
-            assert waiting_large_images(client) == 3
             stopped.resume()
         assert labels(await batch) == ["red", "green", "red", "red"]
 
 
-async def test_request_of_many_large_images_does_not_block_a_single_one(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoder_module, "LARGE_IMAGE_WAIT_S", 20)
+async def test_request_of_many_large_images_does_not_block_a_single_one(serve: Serve) -> None:
     async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
         order: list[str] = []
 
@@ -195,10 +233,9 @@ async def test_deadline_ends_the_wait_of_large_images(serve: Serve) -> None:
 
 
 async def test_large_image_waits_for_the_start_of_its_worker(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The timeout counts only while other images are ahead."""
     async with serve(large_image_pixels=LARGE_IMAGE_PIXELS) as client:
         assert (await post(client, SMALL)).status_code == 200
-        monkeypatch.setattr(protocol, "spawn", patched_worker(f"import time; time.sleep({2 * LARGE_IMAGE_WAIT_S})"))
+        monkeypatch.setattr(protocol, "spawn", patched_worker("import time; time.sleep(1)"))
         assert (await asyncio.wait_for(post(client, LARGE), 30)).status_code == 200
 
 
@@ -222,8 +259,13 @@ async def test_page_shows_the_result_of_a_large_image_without_its_thumbnail(
         assert _THUMBNAIL in shown.text
 
         async def thumbnail_behind_another(decoder: ImageDecoder, image: bytes, side: int, limits: Limits) -> bytes:
-            async with stopped_worker(client):
-                return await thumbnail(decoder, image, side, limits)
+            async with stopped_worker(client) as stopped:
+                waiting = await fill_queue(client, monkeypatch)
+                try:
+                    return await thumbnail(decoder, image, side, limits)
+                finally:
+                    stopped.resume()
+                    await asyncio.gather(*waiting)
 
         monkeypatch.setattr(thumbnail_module, "thumbnail", thumbnail_behind_another)
         page = await client.post("/", files={"file": LARGE})

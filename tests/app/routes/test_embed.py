@@ -89,3 +89,24 @@ async def test_error_is_a_problem_whatever_format_is_accepted(client: httpx.Asyn
     response = await client.post("/v1/embed", content=IMAGE[:60], headers={"Accept": "application/octet-stream"})
     assert response.status_code == 422
     assert response.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("text/html", "application/json"),
+        ("application/octet-stream;q=0.5, application/x-npy", "application/x-npy"),
+        ("application/octet-stream;q=0.5, application/x-npy;q=0.4", "application/octet-stream"),
+        ("application/x-npy;q=0, application/octet-stream;q=0.1", "application/octet-stream"),
+        ("application/x-npy;q=0", "application/json"),
+        ("application/json;q=0.9, application/x-npy;q=wrong", "application/json"),
+        ("APPLICATION/X-NPY ; q=1", "application/x-npy"),
+    ],
+)
+async def test_format_of_the_highest_quality_is_chosen(
+    client: httpx.AsyncClient, accept: str, content_type: str
+) -> None:
+    response = await client.post("/v1/embed", content=IMAGE, headers={"Accept": accept})
+    assert response.headers["Content-Type"] == content_type

@@ -37,6 +37,29 @@ async def test_only_liveness_is_200_while_the_models_load(tiny_store: Path) -> N
         go.set()
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/"])
+GET_PATHS = (
+    *("/", "/livez", "/readyz", "/healthz", "/openapi.json", "/metrics", "/docs", "/favicon.ico", "/static/page.css"),
+    *("/v1/models", "/v1/models/colours", "/cards/colours/2"),
+    *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/colours", "/v2/models/colours/ready"),
+)
+
+
+@pytest.mark.parametrize("path", GET_PATHS)
 async def test_head_is_supported_where_get_is(client: httpx.AsyncClient, path: str) -> None:
-    assert (await client.head(path)).status_code == 200
+    head, get = await client.head(path), await client.get(path)
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    assert head.headers.get("Content-Type") == get.headers.get("Content-Type")
+
+
+async def test_head_is_not_supported_where_get_is_not(client: httpx.AsyncClient) -> None:
+    response = await client.head("/v1/classify")
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    assert (await client.post("/livez")).headers["Allow"] == "GET, HEAD"
+
+
+async def test_v2_probes_have_the_bodies_of_the_protocol(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v2/health/live")).json() == {"live": True}
+    assert (await client.get("/v2/health/ready")).json() == {"ready": True}
+    for path in ("/v2/models/colours/ready", "/v2/models/colours/versions/1/ready"):
+        assert (await client.get(path)).json() == {"name": "colours", "ready": True}

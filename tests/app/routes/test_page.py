@@ -13,7 +13,7 @@ from PIL import Image
 from app.page import markdown
 from tests.support.asgi import Serve
 from tests.support.colour_engine import ColourEngine
-from tests.support.encoded_images import HEIC, encoded
+from tests.support.encoded_images import TRUNCATED_HEIC, encoded
 from tests.support.html import Elements
 
 pytestmark = pytest.mark.anyio
@@ -77,7 +77,7 @@ async def test_page_shows_the_predictions_of_the_api(client: httpx.AsyncClient) 
     [
         (b"", {}, 400, "The image is empty"),
         (b"hello", {}, 415, "JPEG, PNG"),
-        (HEIC, {}, 415, "HEIC images are not supported"),
+        (TRUNCATED_HEIC, {}, 422, "This HEIC image cannot be decoded"),
         (encoded()[:200], {}, 422, "cannot be decoded"),
         (bytes(300_000), {}, 413, "200,000 bytes"),
         (encoded(), {"model": "<b>x</b>"}, 404, "There is no model &lt;b&gt;x&lt;/b&gt;"),
@@ -123,8 +123,8 @@ async def test_style_sheets_load_nothing_else(client: httpx.AsyncClient) -> None
         assert not re.search(r"url\((?!['\"]?data:)", css)
 
 
-async def test_favicon_ico_redirects_to_the_svg_icon(client: httpx.AsyncClient) -> None:
-    response = await client.get("/favicon.ico", follow_redirects=True)
+async def test_favicon_ico_is_the_svg_icon(client: httpx.AsyncClient) -> None:
+    response = await client.get("/favicon.ico")
     assert (response.status_code, response.headers["Content-Type"]) == (200, "image/svg+xml")
 
 

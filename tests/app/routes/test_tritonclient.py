@@ -45,6 +45,19 @@ def input_tensor(kind: str, colours: list[str], *, binary: bool) -> Any:
     return tensor
 
 
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_compressed_requests_and_responses(client: Any, algorithm: str, binary: bool) -> None:
+    result = client.infer(
+        "colours",
+        [input_tensor("image", ["blue"] * 20, binary=binary)],
+        request_compression_algorithm=algorithm,
+        response_compression_algorithm=algorithm,
+    )
+    assert result.as_numpy("probabilities").shape == (20, len(LABELS))
+    assert likeliest_label(result) == "blue"
+
+
 def likeliest_label(result: Any) -> str:
     """Return the likeliest label of the first image."""
     return LABELS[int(result.as_numpy("probabilities").argmax())]

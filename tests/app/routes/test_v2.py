@@ -255,3 +255,33 @@ async def test_more_images_than_the_queue_holds_are_413(serve: Serve) -> None:
         response = await infer(client, image_input(RED, BLUE))
         assert response.status_code == 413
         assert "at most 1 " in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.b64encode(RED).decode(),
+        base64.encodebytes(RED).decode(),
+        base64.encodebytes(RED).decode().replace("\n", "\r\n"),
+        "data:image/png;base64," + base64.b64encode(RED).decode(),
+    ],
+    ids=["plain", "lines", "CRLF lines", "data URI"],
+)
+async def test_base64_is_read_as_by_classify(client: httpx.AsyncClient, text: str) -> None:
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [text]}
+    assert (await client.post("/v1/classify", json={"image": text})).status_code == 200
+    assert (await infer(client, tensor)).status_code == 200
+
+
+@pytest.mark.parametrize("place", ["input", "output"])
+async def test_shared_memory_is_rejected_by_name(client: httpx.AsyncClient, place: str) -> None:
+    parameters = {"shared_memory_region": "r", "shared_memory_byte_size": 1000}
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": parameters}
+    request: dict[str, Any] = (
+        {"inputs": [tensor]}
+        if place == "input"
+        else {"inputs": [image_input(RED)], "outputs": [{"name": "probabilities", "parameters": parameters}]}
+    )
+    response = await client.post(INFER, json=request)
+    assert response.status_code == 422
+    assert "shared memory is not supported" in response.json()["error"]

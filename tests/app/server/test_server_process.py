@@ -72,8 +72,16 @@ def test_probes_respond_while_the_models_load(tiny_store: Path) -> None:
         assert health(port) == 0
 
 
-def health(port: int) -> int:
-    environment = {**os.environ, "APP_PORT": str(port)}
+@pytest.mark.parametrize("host", ["::1", "::", "0.0.0.0"])
+def test_health_command_asks_where_the_server_listens(tiny_store: Path, host: str) -> None:
+    port = free_port()
+    with server(TINY_SERVER, APP_STORE=str(tiny_store), APP_PORT=str(port), APP_HOST=host) as process:
+        process.wait_for_log("Ready")
+        assert health(port, APP_HOST=host) == 0
+
+
+def health(port: int, **variables: str) -> int:
+    environment = {**os.environ, "APP_PORT": str(port), **variables}
     return subprocess.run([sys.executable, "-m", "app.health"], cwd=ROOT, env=environment, check=False).returncode
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.support.asgi import Serve, unreadable_body
-from tests.support.encoded_images import HEIC, encoded
+from tests.support.encoded_images import TRUNCATED_HEIC, encoded
 from tests.support.images import huge_png
 
 pytestmark = pytest.mark.anyio
@@ -83,18 +83,20 @@ CASES: dict[str, tuple[int, str, dict[str, Any]]] = {
     "unknown version": (404, "model_not_found", raw(IMAGE, params={"model": "colours", "version": 9})),
     "one unknown model of several": (404, "model_not_found", raw(IMAGE, params={"model": "colours,nosuch"})),
     "too many bytes": (413, "body_too_large", raw(bytes(LIMIT + 1))),
-    "too many bytes in a form": (413, "body_too_large", {"files": {"file": bytes(LIMIT + 1)}}),
-    "too many bytes in JSON": (413, "body_too_large", {"json": {"image": "A" * LIMIT}}),
+    "too many bytes in a form": (413, "image_too_large", {"files": {"file": bytes(LIMIT + 1)}}),
+    "far too many bytes in a form": (413, "body_too_large", {"files": {"file": bytes(2_000_000)}}),
+    "too many bytes in JSON": (413, "image_too_large", {"json": {"image": "A" * (2 * LIMIT)}}),
+    "far too many bytes in JSON": (413, "body_too_large", {"json": {"image": "A" * 2_000_000}}),
     "too many bytes, length unknown": (413, "body_too_large", {"content": chunked_body}),
     "too many pixels": (413, "image_too_large", raw(huge_png(10_000))),
     "side too long": (413, "image_too_large", raw(encoded(size=(40_000, 1)))),
     "text": (415, "unsupported_format", raw(b"Hello, this is not an image.")),
-    "HEIC": (415, "unsupported_format", raw(HEIC)),
+    "truncated HEIC": (422, "undecodable_image", raw(TRUNCATED_HEIC)),
     "SVG": (415, "unsupported_format", raw(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml")),
     "text/plain": (415, "unsupported_content_type", raw(IMAGE, "text/plain")),
     "curl's default type": (415, "unsupported_content_type", raw(IMAGE, "application/x-www-form-urlencoded")),
-    "missing field": (422, "missing_field", {"files": {"upload": IMAGE}}),
-    "text in the field": (422, "missing_field", {"data": {"file": "hello"}, "files": {"other": b"x"}}),
+    "form without a file": (422, "missing_field", {"files": {"file": (None, "hello"), "note": (None, "x")}}),
+    "two files": (422, "bad_parameter", {"files": {"file": IMAGE, "data": IMAGE}}),
     "JSON without image": (422, "missing_field", {"json": {"upload": "…"}}),
     "JSON that is a list": (422, "missing_field", {"json": ["…"]}),
     "JSON with a number": (422, "missing_field", {"json": {"image": 5}}),
@@ -145,8 +147,8 @@ async def test_bad_input_gets_its_problem_and_the_server_stays_healthy(
     ("request_", "detail"),
     [
         (raw(bytes(LIMIT + 1)), "200,000 bytes"),
-        (raw(huge_png(10_000)), "50,000,000"),
-        (raw(HEIC), "HEIC"),
+        (raw(huge_png(10_000)), "64,000,000"),
+        (raw(TRUNCATED_HEIC), "HEIC"),
         (raw(IMAGE, "application/x-www-form-urlencoded"), "-H 'Content-Type: image/jpeg'"),
         (raw(IMAGE, params={"model": "nosuch"}), "colours@2, colours@1, far@1, tones@1"),
         (raw(IMAGE, params={"top_k": 0}), "top_k"),

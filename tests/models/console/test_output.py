@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import os
+import sys
+
 import pytest
 
-from models.console.output import OutputFormat, write
+from models.console.encoding import make_output_lossless
+from models.console.output import OutputFormat, Results, write
+
+FORMATS = [OutputFormat.TABLE, OutputFormat.JSON, OutputFormat.CSV, OutputFormat.LABELS]
+NAMES = [os.fsdecode(name) for name in (b"caf\xe8.jpg", b"caf\xe9.jpg", "café.jpg".encode(), rb"caf\xe9.jpg")]
+TEXTS = [r"caf\xe8.jpg", r"caf\xe9.jpg", "café.jpg", r"caf\x5cxe9.jpg"]
+
+
+def written(monkeypatch: pytest.MonkeyPatch, results: Results, output_format: OutputFormat, encoding: str) -> bytes:
+    """Write results as the command does, to an output with this encoding and strict errors."""
+    buffer = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding, newline=""))
+        make_output_lossless()
+        write(results, output_format)
+        sys.stdout.flush()
+        return buffer.getvalue()
+
+
+def names_in(output: bytes, output_format: OutputFormat, encoding: str) -> list[str]:
+    text = output.decode(encoding)
+    if output_format is OutputFormat.JSON:
+        return [json.loads(line)["file"] for line in text.splitlines()]
+    return [row[0] for row in csv.reader(io.StringIO(text, newline=""))][1:]
 
 
 def test_table_aligns_labels_in_wide_scripts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,3 +45,38 @@ def test_table_aligns_labels_in_wide_scripts(capsys: pytest.CaptureFixture[str])
         " owl    0.1%",
         "b.jpg",
     ]
+
+
+def test_table_contains_the_bytes_of_invalid_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = written(monkeypatch, [(name, []) for name in NAMES], OutputFormat.TABLE, "utf-8")
+    assert output.splitlines() == [os.fsencode(name) for name in NAMES]
+
+
+def test_table_has_bars_of_ascii_where_the_terminal_is_not_unicode(monkeypatch: pytest.MonkeyPatch) -> None:
+    results: Results = [("é.jpg", [("猫", 0, 0.1)])]
+    output = written(monkeypatch, results, OutputFormat.TABLE, "latin-1")
+    assert output == b"\xe9.jpg\n" + rb" \u732b   10.0%  ###" + b"\n"
+
+
+@pytest.mark.parametrize("output_format", [OutputFormat.JSON, OutputFormat.CSV, OutputFormat.LABELS])
+def test_files_to_process_further_are_valid_and_names_stay_different(
+    monkeypatch: pytest.MonkeyPatch, output_format: OutputFormat
+) -> None:
+    results: Results = [(name, [("猫", 0, 0.5)]) for name in NAMES]
+    output = written(monkeypatch, results, output_format, "utf-8")
+    assert names_in(output, output_format, "utf-8") == TEXTS
+    assert "猫".encode() in output
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-16", "euc_jp"])
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_any_terminal_shows_all_images(
+    monkeypatch: pytest.MonkeyPatch, output_format: OutputFormat, encoding: str
+) -> None:
+    names = [*NAMES, "猫 🐈.jpg", "z.jpg"]
+    output = written(monkeypatch, [(name, [("Žaba", 0, 0.5)]) for name in names], output_format, encoding)
+    assert "z.jpg" in output.decode(encoding)
+    if output_format is OutputFormat.JSON:
+        assert names_in(output, output_format, encoding) == [*TEXTS, "猫 🐈.jpg", "z.jpg"]
+    elif output_format is not OutputFormat.TABLE:
+        assert len(set(names_in(output, output_format, encoding))) == len(names)

@@ -376,15 +376,6 @@ def test_other_files_are_rejected_with_the_supported_formats(data: bytes) -> Non
         decode_array(data)
 
 
-@pytest.mark.parametrize(
-    ("major", "compatible"),
-    [(b"heic", [b"mif1", b"heic"]), (b"heix", [b"mif1"]), (b"mif1", [b"mif1", b"heic"]), (b"msf1", [b"hevc"])],
-)
-def test_heic_is_rejected_by_name(major: bytes, compatible: list[bytes]) -> None:
-    with pytest.raises(UnsupportedImage, match=r"HEIC images are not supported\. Save the photo as JPEG"):
-        decode_array(iso_media(major, *compatible))
-
-
 @needs_avif
 def test_avif_is_recognized_by_any_of_its_brands() -> None:
     assert sniff(iso_media(b"avif")) == "AVIF"
@@ -429,7 +420,7 @@ def test_decompression_bomb_is_rejected_by_its_header() -> None:
     data = huge_png(10_000)
     assert len(data) < 20_000
     began = time.process_time()
-    with pytest.raises(ImageTooLarge, match="10000 x 10000 = 100,000,000 pixels; the limit is 50,000,000"):
+    with pytest.raises(ImageTooLarge, match="10000 x 10000 = 100,000,000 pixels; the limit is 64,000,000"):
         decode_array(data)
     assert time.process_time() - began < 0.1, "the image was decoded although its header exceeds the limit"
 

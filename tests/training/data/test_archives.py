@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.class_folders import GOOD, Pack, contents, png, tarred, write, zipped
 from tests.support.paths import ROOT, SHARED_DATA
+from tests.support.undecodable_names import write_file
 from training.data.archives import locate_root, unpack
 from training.data.dataset import load_dataset
 from training.errors import DatasetError
@@ -135,6 +136,48 @@ def test_archive_is_unpacked_once(tmp_path: Path, pack: Callable[[Path, dict[str
     assert second.digest != first.digest, "the archive was unpacked again"
     os.utime(archive, (1, 1))
     assert load_dataset(PETS, archive, cache=cache).root != first.root, "a changed archive was not unpacked again"
+
+
+def zip_as_written(path: Path, files: dict[bytes, bytes]) -> Path:
+    """Write a zip whose names are these bytes, without the flag for UTF-8, as Finder and old programs do."""
+    placeholders = {name: f"{number:04}".ljust(len(name), "x") for number, name in enumerate(files)}
+    content = zipped(path, {placeholders[name]: data for name, data in files.items()}).read_bytes()
+    for name, placeholder in placeholders.items():
+        content = content.replace(placeholder.encode(), name)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("größe/Käfer.png".encode(), "größe/Käfer.png"),
+        ("Käfer/1.png".encode("cp437"), "Käfer/1.png"),
+        (b"train\\cats\\1.png", "train/cats/1.png"),
+    ],
+)
+def test_names_in_zips_are_utf8_or_cp437_with_slashes(tmp_path: Path, written: bytes, read: str) -> None:
+    unpack(zip_as_written(tmp_path / "names.zip", {written: b"content"}), tmp_path / "out")
+    assert contents(tmp_path / "out") == {read: b"content"}
+
+
+def test_backslashes_do_not_lead_outside_the_folder(tmp_path: Path) -> None:
+    archive = zip_as_written(tmp_path / "names.zip", {b"cats\\..\\..\\evil.png": b"content"})
+    with pytest.raises(DatasetError, match="outside its folder"):
+        unpack(archive, tmp_path / "deep" / "out")
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_archive_with_a_name_that_is_not_utf8_is_unpacked(tmp_path: Path) -> None:
+    archive = write_file(tmp_path, b"k\xe4fer.zip", zipped(tmp_path / "a.zip", PETS_FILES).read_bytes())
+    assert contents(locate_root(archive, "train", tmp_path / "cache")) == PETS_FILES
+
+
+@pytest.mark.parametrize("split", ["Training", "validation", "test_set"])
+def test_split_of_another_name_alone_is_not_skipped(tmp_path: Path, split: str) -> None:
+    write(tmp_path, {f"{split}/cat/1": b"1", f"{split}/dog/1": b"2"})
+    assert locate_root(tmp_path, "train") == tmp_path
+    assert locate_root(tmp_path, "") == tmp_path / split, "without a split to find, every folder is skipped"
 
 
 KILLED_WHILE_UNPACKING = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,59 @@ def test_class_names_come_from_the_recipe_then_classes_tsv_then_the_folder(pets:
     write(pets, "train/n03/x", "train/n04/x")
     (pets / "classes.tsv").write_text("n03\ttabby, tabby cat\n\nn04\tbeaver\nunused\tx\ncat\ncat2\t\n", "utf-8")
     assert load(pets, names={"n04": "castor"}).class_names == ("cat", "dog", "tabby", "castor")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_classes_tsv_may_begin_with_a_byte_order_mark(pets: Path, encoding: str) -> None:
+    (pets / "classes.tsv").write_text("cat\tkitty\ndog\tpuppy\n", encoding)
+    assert load(pets).class_names == ("kitty", "puppy")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_classes_tsv_of_another_encoding_is_an_error(pets: Path, encoding: str) -> None:
+    (pets / "classes.tsv").write_text("cat\tKätzchen\n", encoding)
+    with pytest.raises(DatasetError, match=r"classes.tsv cannot be read .* Save it as UTF-8"):
+        load(pets)
+
+
+def test_class_names_are_compared_and_stored_normalized(pets: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Käfer") for form in ("NFC", "NFD"))
+    write(pets, f"train/{decomposed}/x", f"test/{composed}/y")
+    (pets / "classes.tsv").write_text(f"{composed}\tgroßer {decomposed}\n", "utf-8")
+    data = load(pets)
+    assert data.class_ids == (composed, "cat", "dog")
+    assert data.class_names == (f"großer {composed}", "cat", "dog")
+    assert load(pets, names={decomposed: "beetle"}).class_names[0] == "beetle"
+    assert load_dataset(DatasetSpec(path="pets"), pets, class_ids=("dog", "cat", decomposed)).class_ids[2] == composed
+    assert data.test is not None
+    assert data.test.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("train", "test"), [("Training", "test_set"), ("training_set", "Testing")])
+def test_splits_may_have_other_names_than_in_the_recipe(pets: Path, train: str, test: str) -> None:
+    expected = load(pets).digest
+    (pets / "train").rename(pets / train)
+    (pets / "test").rename(pets / test)
+    assert load(pets).digest == expected
+
+
+def test_two_folders_for_a_named_split_are_an_error(pets: Path) -> None:
+    write(pets, "val/cat/x", "Validation/cat/y")
+    with pytest.raises(DatasetError, match="Validation and val"):
+        load(pets, valid="valid")
+
+
+def test_entries_that_are_not_used_are_named(pets: Path) -> None:
+    write(pets, "readme.md", "valid/cat/x", "train/stray", "classes.tsv")
+    (pets / "train" / "empty").mkdir()
+    (pets / "test" / "cat" / "more").symlink_to(pets / "valid")
+    assert set(load(pets).left_out) == {
+        "readme.md: is not in a split of the recipe",
+        "valid: is not in a split of the recipe",
+        "train/stray: is not in a class folder",
+        "train/empty: is an empty folder",
+        "test/cat/more: is a link to a folder, and links to folders are not followed",
+    }
 
 
 def test_classes_with_the_same_name_are_rejected(pets: Path) -> None:

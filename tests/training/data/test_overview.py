@@ -11,6 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from models.preprocess import decode_array
+from tests.support.undecodable_names import write_file
 from training.data.overview import Overview, read_overview
 from training.errors import DatasetError
 from training.reporting.overview_plots import plot_class_counts, plot_sample_grid, plot_sizes, write_plots
@@ -48,6 +49,13 @@ def test_counts_sizes_and_formats(dataset: Path) -> None:
     assert "│ all │ 5 │ 1 │" in text
     assert "│ train │ PNG 4, JPEG 1 │ 40 / 40 / 100 │ 30 / 30 / 50 │" in text
     assert "1 files are not readable images: train/dogs/broken.jpg" in text
+
+
+def test_entries_that_are_not_used_are_named(dataset: Path) -> None:
+    (dataset / "train" / "birds").mkdir()
+    (dataset / "README.md").touch()
+    text = " ".join(printed(read_overview(dataset)).split())
+    assert "2 entries are not used: train/birds is an empty folder, README.md is not in a class folder" in text
 
 
 def test_only_headers_are_read(dataset: Path) -> None:
@@ -102,6 +110,15 @@ def test_class_names_are_drawn_literally(tmp_path: Path) -> None:
         write_image(tmp_path / "$_^" / name / "1.png")
     overview = read_overview(tmp_path / "$_^")
     assert all(name[:80] in printed(overview) for name in names)
+    assert len(write_plots(overview, tmp_path / "plots")) == 3
+
+
+def test_dataset_in_a_folder_that_is_not_utf8_is_plotted(tmp_path: Path) -> None:
+    folder = write_file(tmp_path, b"k\xe4fer", b"")
+    folder.unlink()
+    write_image(folder / "cats" / "1.png")
+    overview = read_overview(folder)
+    assert r"k\xe4fer: samples of 1 classes" in plot_sample_grid(overview).axes[0].get_title(loc="left")
     assert len(write_plots(overview, tmp_path / "plots")) == 3
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from models.preprocess import PreprocessSpec, decode_array
 from tests.support import colour_dataset
 from tests.support.colour_engine import ColourEngine
+from tests.support.undecodable_names import write_file
 from training.data import tfrecords
 from training.data.dataset import Dataset, load_dataset
 from training.data.split import holdout_indices, make_split
@@ -49,6 +50,21 @@ def shards(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(folder: Path) -> Dataset:
     return load_dataset(DATA, folder)
+
+
+def test_names_of_files_need_not_be_utf8(folders: Path, tmp_path: Path) -> None:
+    encoded = (folders / "train" / "red" / "000.png").read_bytes()
+    for label in ("blue", "red"):
+        (tmp_path / "data" / "train" / label).mkdir(parents=True)
+        write_file(tmp_path / "data" / "train" / label, b"caf\xe9.png", encoded + label.encode())
+    (tmp_path / "data" / "train" / "green").mkdir()
+    lines: list[str] = []
+    export(tmp_path / "data", tmp_path / "shards", 1, on_left_out=lines.extend)
+    assert lines == ["train/green: is an empty folder"]
+    spec = DatasetSpec(path="colours", test="")
+    exported, original = (load_dataset(spec, tmp_path / name) for name in ("shards", "data"))
+    assert exported.digest == original.digest
+    assert [image.name for image in exported.train.images] == [image.name for image in original.train.images]
 
 
 def test_shards_have_the_usual_names(shards: Path) -> None:

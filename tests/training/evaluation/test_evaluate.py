@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,6 +86,30 @@ def test_several_folders_can_be_mapped_to_one_class(tmp_path: Path, manifest: Cl
     assert images.labels.tolist() == [0] * 6 + [3] * 3
     (tmp_path / "classes.tsv").write_text("azure\tblue, sky\n")
     assert len(evaluate.load_labelled_split(tmp_path, "test", manifest, {"navy": "green"})) == 9
+
+
+def test_split_is_found_by_its_other_names(folder: Path, tmp_path: Path, manifest: ClassifierManifest) -> None:
+    (tmp_path / "Testing").symlink_to(folder / "test")
+    assert len(evaluate.load_labelled_split(tmp_path, "test", manifest, {})) == 36
+    assert len(evaluate.load_labelled_split(tmp_path, "test_set", manifest, {})) == 36
+
+
+def test_class_names_are_compared_normalized(tmp_path: Path, manifest: ClassifierManifest) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "größer") for form in ("NFC", "NFD"))
+    colour_dataset.write(tmp_path, train=1, test=2, classes=(decomposed, "red"))
+    known = manifest.model_copy(update={"classes": (composed, "red")})
+    assert evaluate.load_labelled_split(tmp_path, "test", known, {}).labels.tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
+    older = manifest.model_copy(update={"classes": (decomposed, "red")})
+    assert len(evaluate.load_labelled_split(tmp_path, "test", older, {})) == 4
+    assert len(evaluate.load_labelled_split(tmp_path, "test", manifest, {composed: "blue"})) == 4
+
+
+def test_entries_of_the_split_that_are_not_used_are_named(tmp_path: Path, manifest: ClassifierManifest) -> None:
+    colour_dataset.write(tmp_path, train=1, test=1, classes=("red",))
+    (tmp_path / "test" / "blue").mkdir()
+    lines: list[str] = []
+    evaluate.load_labelled_split(tmp_path, "test", manifest, {}, on_left_out=lines.extend)
+    assert lines == ["test/blue: is an empty folder"]
 
 
 def test_class_names_of_the_recipe_are_used(tmp_path: Path, manifest: ClassifierManifest) -> None:
@@ -216,9 +241,19 @@ def test_busy_server_is_retried(classifier: Classifier, manifest: ClassifierMani
         (503, {"Retry-After": "Fri, 31 Dec 2027 23:59:59 GMT"}, b"later", r"answered 503: later$"),
         (429, {"Retry-After": "3600"}, b'{"detail": "The limit is 9 per 1 day."}', r"429: The limit is 9 per 1 day\.$"),
         (401, {}, b'{"detail": "A key is needed."}', r"401: A key is needed\. Set CLASSIFIER_API_KEY\.$"),
-        (307, {"Location": "/elsewhere"}, b"", r"answered 307: $"),
+        (307, {"Location": "/elsewhere"}, b"", r"answered 400: bad request$"),
+        (307, {}, b"", r"answered 307: $"),
     ],
-    ids=["404", "422 in lines", "503 without a time", "503 with a date", "429 for an hour", "401", "redirect"],
+    ids=[
+        "404",
+        "422 in lines",
+        "503 without a time",
+        "503 with a date",
+        "429 for an hour",
+        "401",
+        "redirect",
+        "no location",
+    ],
 )
 def test_rejection_is_one_line_with_the_message_of_the_server(
     classifier: Classifier,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from models.classifier import Classifier
 from models.heads import Head
 from models.preprocess import PreprocessSpec, prepare
 from tests.support import colour_dataset
+from tests.support.undecodable_names import write_file
 from training.errors import DatasetError
 from training.estimators.linear import Logistic
 from training.evaluation import predictions
@@ -108,6 +110,26 @@ def test_unreadable_images_are_reported_and_skipped(tmp_path: Path, pets: Classi
     assert [name for name, _ in rows_of(files.table)[1:]] == list(images)
     alone = predictions.write_predictions(pets, {"broken.png": broken}, tmp_path, failures.__setitem__)
     assert rows_of(alone.table) == [["Filename", "Predictions"]]
+
+
+def test_names_that_are_not_utf8_are_written_as_escapes(
+    tmp_path: Path, pets: Classifier, images: dict[str, Path]
+) -> None:
+    folder, content = tmp_path / "old", next(iter(images.values())).read_bytes()
+    folder.mkdir()
+    for name in (b"caf\xe8.png", b"caf\xe9.png", "café.png".encode()):
+        write_file(folder, name, content)
+    found = predictions.find_unlabelled_images(folder, tmp_path)
+    assert {os.fsencode(name) for name in found} == {b"caf\xe8.png", b"caf\xe9.png", "café.png".encode()}
+    files = predictions.write_predictions(pets, found, tmp_path / "out", fail)
+    assert {name for name, _ in rows_of(files.table)[1:]} == {r"caf\xe8.png", r"caf\xe9.png", "café.png"}
+
+
+def test_metadata_of_file_managers_is_left_out(tmp_path: Path, images: dict[str, Path]) -> None:
+    for name in ("Thumbs.db", "__MACOSX/1.png", "unlabelled/.picasaoriginals/1.png", "unlabelled/desktop.ini"):
+        (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    assert predictions.find_unlabelled_images(tmp_path / "photos", tmp_path) == images
 
 
 def test_images_are_read_from_an_archive(tmp_path: Path, images: dict[str, Path]) -> None:

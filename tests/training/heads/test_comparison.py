@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,13 @@ def test_comparison_is_written_as_a_table_a_plot_and_json(compared: HeadComparis
         assert f"{head.test.accuracy:.4f}" in output
         assert f"{head.cross_validated.log_loss:.4f}" in output
     assert warned.notes[-1] == "Cross-validation is optimistic here."
+
+
+def test_comparison_on_a_dataset_with_an_unusual_name_is_written(compared: HeadComparison, tmp_path: Path) -> None:
+    renamed = compared.model_copy(update={"dataset": os.fsdecode(b"[red] k\xe4fer")})
+    json_file, _ = comparison_report.write_comparison(renamed, tmp_path)
+    assert json.loads(json_file.read_text(encoding="utf-8"))["dataset"] == r"[red] k\xe4fer"
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(comparison_report.comparison_table(renamed))
+    assert r"[red] k\xe4fer, " in captured.get()

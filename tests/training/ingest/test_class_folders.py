@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,6 +63,22 @@ class TestKept:
     def test_single_split_stays_a_split(self, source: Path, data: Path) -> None:
         import_class_folders("pets", write(source, {"Test/cats/1.png": png(1), "Test/dogs/1.png": png(2)}), data)
         assert set(contents(data / "pets")) == {"test/cats/1.png", "test/dogs/1.png"}
+
+    def test_splits_are_stored_under_their_short_names(self, source: Path, data: Path) -> None:
+        files = {"Training Set/cats/1.png": png(1), "VAL/cats/1.png": png(2), "testing/cats/1.png": png(3)}
+        import_class_folders("pets", write(source, files), data)
+        assert set(contents(data / "pets")) == {"train/cats/1.png", "valid/cats/1.png", "test/cats/1.png"}
+
+    def test_files_of_two_folders_of_one_class_are_all_kept(self, source: Path, data: Path) -> None:
+        composed, decomposed = (unicodedata.normalize(form, "Käfer") for form in ("NFC", "NFD"))
+        files = {f"{composed}/1.png": png(1), f"{decomposed}/1.png": png(2), f"{decomposed}/2.png": png(3)}
+        write(source, files | {"dogs/1.png": png(4)})
+        if len(list(source.iterdir())) < 3:
+            pytest.skip("this file system normalizes names")
+        report = import_class_folders("pets", source, data)
+        assert report.images == {"train": {composed: 3, "dogs": 1}}
+        assert sorted(contents(data / "pets").values()) == sorted([*files.values(), png(4)])
+        assert {path.name for path in (data / "pets" / "train").iterdir()} == {composed, "dogs"}
 
     def test_class_may_have_the_name_of_a_split(self, source: Path, data: Path) -> None:
         report = import_class_folders("things", write(source, {"train/1.png": png(1), "bus/1.png": png(2)}), data)
@@ -151,11 +168,30 @@ class TestRejected:
         report = import_class_folders("pets", write(source, GOOD | {"raw/cats/1.png": png(7)}), data)
         assert reasons(report) == {"raw": "is not in a class folder"}
 
+    def test_links_and_empty_folders_are_rejected(self, source: Path, data: Path) -> None:
+        write(source, GOOD)
+        (source / "train" / "birds").mkdir()
+        (source / "train" / "cats" / "more").symlink_to(source / "train" / "dogs")
+        assert reasons(import_class_folders("pets", source, data)) == {
+            "train/birds": "is an empty folder",
+            "train/cats/more": "is a link to a folder, and links to folders are not followed",
+        }
+
+    def test_loose_files_are_noted(self, source: Path, data: Path) -> None:
+        report = import_class_folders("pets", write(source, GOOD | {"README.md": b"about", "1.png": png(9)}), data)
+        assert report.rejected == ()
+        assert report.notes == ("not imported, because not in a class folder: 1.png, README.md",)
+        many = write(source, {f"{number:02}.png": png(9) for number in range(30)})
+        note = import_class_folders("many", many, data).notes[0]
+        assert "00.png, 01.png" in note
+        assert note.endswith("and 22 more")
+
     def test_control_characters_in_names_are_escaped(self, source: Path, data: Path) -> None:
         files = GOOD | {"train/cats/\x1b[31m\n[red]x": b"x"}
         broken_name = os.fsdecode(b"train/cats/\xff.png")
         report = import_class_folders("pets", write(source, files | {broken_name: b"x"}), data)
-        assert reasons(report).keys() == {r"train/cats/\x1b[31m\n[red]x", r"train/cats/\udcff.png"}
+        assert reasons(report).keys() == {r"train/cats/\x1b[31m\n[red]x", r"train/cats/\xff.png"}
+        assert r"train/cats/\xff.png" in (data / "pets" / "rejected.csv").read_text(encoding="utf-8")
         assert r"\x1b[31m\n[red]x" in printed(report)
 
     def test_long_list_of_rejected_files_is_complete_only_in_the_file(self, source: Path, data: Path) -> None:
@@ -179,6 +215,12 @@ class TestInvalidSource:
     def test_source_without_class_folders_is_rejected(self, source: Path, data: Path, files: dict[str, bytes]) -> None:
         source.mkdir()
         with pytest.raises(DatasetError, match="one folder for each class"):
+            import_class_folders("pets", write(source, files), data)
+        assert not list(data.iterdir())
+
+    def test_splits_of_unknown_names_are_rejected(self, source: Path, data: Path) -> None:
+        files = {f"part{part}/{label}/1.png": png(part) for part in (1, 2) for label in ("cats", "dogs")}
+        with pytest.raises(DatasetError, match=r"part1, part2 contain the same folders \(cats, dogs\)"):
             import_class_folders("pets", write(source, files), data)
         assert not list(data.iterdir())
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from models.console.progress import silent
 from tests.support.class_folders import tarred, write, zipped
+from tests.support.undecodable_names import write_file
 from training.data.split import Split
 from training.errors import DatasetError
 from training.ingest.photo_folder import PhotoFolder, read_photo_folder
@@ -29,6 +30,8 @@ def class_folders(**classes: Sequence[int]) -> dict[str, bytes]:
     return {f"{label}/{seed:03}.png": encoded_image(seed) for label, seeds in classes.items() for seed in seeds}
 
 
+#: Splits of unknown names.
+PARTS = [(part, label) for part in (1, 2) for label in ("cats", "dogs")]
 PETS = class_folders(cats=range(10), dogs=range(20, 35))
 
 
@@ -75,6 +78,43 @@ def test_existing_splits_are_kept_and_leaks_are_left_out(tmp_path: Path) -> None
     assert photos.left_out == ("train/cats/leak.jpg: looks like test/cats/050.png in the test split",)
 
 
+@pytest.mark.parametrize(
+    ("train", "other", "role"), [("Training", "val", "valid"), ("training_set", "Test_Set", "test")]
+)
+def test_splits_of_other_names_are_kept(tmp_path: Path, train: str, other: str, role: str) -> None:
+    files = {f"{train}/{name}": content for name, content in PETS.items()}
+    measured = {f"{other}/{name}": content for name, content in class_folders(cats=[50, 51], dogs=[60]).items()}
+    dataset = read(tmp_path, files | measured).dataset
+    assert dataset.class_names == ("cats", "dogs")
+    assert len(dataset.train) == 25
+    assert {"valid": names(dataset.valid), "test": names(dataset.test)} == {
+        "valid": set(),
+        "test": set(),
+    } | {role: {"050.png", "051.png", "060.png"}}
+
+
+def test_entries_that_are_no_files_are_reported(tmp_path: Path) -> None:
+    folder = write(tmp_path / "pets", PETS)
+    (folder / "birds").mkdir()
+    (folder / "dogs" / "more").symlink_to(write(tmp_path / "elsewhere", {"1.png": encoded_image(77)}))
+    (folder / "cats" / "gone.png").symlink_to(tmp_path / "nowhere")
+    assert read_photo_folder(folder, tmp_path / "cache", silent).left_out == (
+        "birds: is an empty folder",
+        "cats/gone.png: is a link that leads nowhere",
+        "dogs/more: is a link to a folder, and links to folders are not followed",
+    )
+
+
+def test_files_whose_names_are_not_utf8_are_used_or_reported(tmp_path: Path) -> None:
+    folder = write(tmp_path / "pets", PETS)
+    write_file(folder / "cats", b"caf\xe9.png", encoded_image(77))
+    write_file(folder / "cats", b"caf\xe8.txt", b"not an image")
+    photos = read_photo_folder(folder, tmp_path / "cache", silent)
+    assert [line.partition(": ")[0] for line in photos.left_out] == [r"cats/caf\xe8.txt"]
+    assert photos.dataset.test is not None
+    assert len(photos.dataset.train) + len(photos.dataset.test) == 26
+
+
 def test_train_folder_alone_is_split(tmp_path: Path) -> None:
     photos = read(tmp_path, {f"train/{name}": content for name, content in PETS.items()})
     assert photos.dataset.test is not None
@@ -102,6 +142,7 @@ def test_every_unusable_file_is_reported_in_one_line(tmp_path: Path) -> None:
     assert reasons["cats/both.png"] == "the same image under two labels: also dogs/both.png"
     assert reasons["dogs/both.png"] == "the same image under two labels: also cats/both.png"
     assert reasons["loose.png"] == "is not in a class folder"
+    assert reasons["geckos"] == "is a class folder without usable images"
     assert photos.notes == ("class goldfish is left out: it has 1 usable training images and needs 3",)
     assert photos.dataset.class_names == ("cats", "dogs")
     assert all("\n" not in line for line in (*photos.left_out, *photos.notes))
@@ -137,6 +178,10 @@ def test_archive_with_nested_folders_and_non_latin_names(tmp_path: Path, pack: o
     [
         ({}, "holds no folders of images"),
         ({"1.png": encoded_image(1)}, "holds no folders of images"),
+        (
+            class_folders(**{f"part{part}/{label}": [seed] for seed, (part, label) in enumerate(PARTS)}),
+            "the folders part1, part2 contain the same folders (cats, dogs)",
+        ),
         (class_folders(cats=range(9)), "holds no folders of images"),
         (
             class_folders(cats=range(9), dogs=[20]),
@@ -149,6 +194,7 @@ def test_archive_with_nested_folders_and_non_latin_names(tmp_path: Path, pack: o
     ids=[
         "empty folder",
         "no class folders",
+        "splits of unknown names",
         "one class",
         "one class of sufficient size",
         "one image per class",

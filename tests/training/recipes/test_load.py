@@ -20,6 +20,7 @@ def write_recipe(folder: Path, text: str) -> str:
 
 def test_recipe_is_loaded_by_path_or_by_name(tmp_path: Path) -> None:
     assert load_recipe(write_recipe(tmp_path, colour_dataset.RECIPE)) == colour_dataset.recipe()
+    assert load_recipe(write_recipe(tmp_path, "\ufeff" + colour_dataset.RECIPE)) == colour_dataset.recipe()
     assert find_recipe("cifar10") == RECIPES_FOLDER / "cifar10.toml"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from tests.support import colour_dataset
 from tests.support.manifests import classifier_manifest
 from training.data.dataset import load_dataset
+from training.data.split import StoredImage
 from training.evaluation import metrics
 from training.evaluation.results import ClassifierResults, LabelledPredictions
 from training.network.history import HistoryRecord, TopMetrics
@@ -142,3 +145,32 @@ def test_page_without_mistakes_and_without_a_fit(results: ClassifierResults, tmp
     assert "Training of the network" not in text
     assert "Files left out, and notes" not in text
     assert "the confidence is about right" in text
+
+
+@dataclass(frozen=True)
+class RenamedImage:
+    """An image under another name."""
+
+    image: StoredImage
+    name: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (*self.image.parts[:-1], self.name)
+
+    def read_bytes(self) -> bytes:
+        return self.image.read_bytes()
+
+
+def test_names_that_are_not_utf8_are_written_as_escapes(results: ClassifierResults, tmp_path: Path) -> None:
+    predictions = results.predictions["test"]
+    images = tuple(
+        RenamedImage(image, os.fsdecode(f"caf{number}".encode() + b"\xe9.png"))
+        for number, image in enumerate(predictions.split.images)
+    )
+    renamed = LabelledPredictions(replace(predictions.split, images=images), predictions.probabilities)
+    excluded = (os.fsdecode(b"k\xe4se.txt: not an image"), r"k\xe4se2.txt: escaped before")
+    changed = replace(results, predictions={"test": renamed}, excluded_files=excluded)
+    text = Page(write_report(changed, tmp_path).read_text(encoding="utf-8")).text
+    for expected in (r"caf39\xe9.png", r"k\xe4se.txt: not an image", r"k\xe4se2.txt: escaped before"):
+        assert expected in text

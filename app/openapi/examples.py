@@ -108,8 +108,8 @@ V2_READY = V2Ready(ready=True)
 V2_MODEL_READY = V2ModelReady(name="cifar10", ready=True)
 V2_MODEL = V2Model(
     name="cifar10",
-    versions=["2"],
-    platform="tensorflow:float32",
+    versions=["3"],
+    platform="openvino:int8",
     inputs=[
         V2Tensor(name="image", datatype="BYTES", shape=[-1]),
         V2Tensor(name="pixels", datatype="UINT8", shape=[-1, -1, -1, 3]),
@@ -118,6 +118,6 @@ V2_MODEL = V2Model(
 )
 V2_RESPONSE = V2Response(
     model_name="cifar10",
-    model_version="2",
+    model_version="3",
     outputs=[V2Output(name="probabilities", datatype="BYTES", shape=[1, 2], data=["0.883600:5:dog", "0.080700:3:cat"])],
 )

@@ -92,6 +92,14 @@ def test_sections_with_examples_have_them_in_all_languages() -> None:
     assert {title: languages for title, languages in languages_by_section.items() if languages != list(LANGUAGES)} == {}
 
 
+def test_examples_name_versions_that_are_shipped() -> None:
+    shipped = {path.name for path in (ROOT / "models" / "store" / "classifiers" / "cifar10").iterdir()}
+    examples = "".join(example.code for section in SECTIONS for example in section.examples)
+    named = set(re.findall(r"(?:cifar10/(?:versions/)?|cifar10\?version=|cifar10&version=|cifar10@)(\d+)", examples))
+    assert named
+    assert named <= shipped
+
+
 @cache
 def anchors(document: Path) -> set[str]:
     """The anchors that GitHub creates for the headings of a document."""

@@ -11,6 +11,7 @@ from app.errors import MalformedBody, UnsupportedContentEncoding
 _GZIP_NAMES = ("gzip", "x-gzip")
 _GZIP, _ZLIB, _RAW_DEFLATE = zlib.MAX_WBITS | 16, zlib.MAX_WBITS, -zlib.MAX_WBITS  # `wbits` of zlib
 _PIECE_BYTES = 64 * 1024  # takes less than a millisecond of the event loop
+_MAX_MEMBERS = 100  # of gzip; a body of empty ones would cost time without reaching the limit on its size
 
 
 def check_encoding(header: str) -> str:
@@ -50,6 +51,7 @@ class _Inflater:
         self._coding = coding
         self._buffer = b""
         self._stream: zlib._Decompress | None = None
+        self._members = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         data = self._buffer + data
@@ -73,6 +75,9 @@ class _Inflater:
             raise self._malformed()
 
     def _open(self, data: bytes) -> zlib._Decompress:
+        self._members += 1
+        if self._members > _MAX_MEMBERS:
+            raise self._malformed()
         if self._coding == "gzip":
             return zlib.decompressobj(_GZIP)
         if self._stream is not None:  # deflate has no members

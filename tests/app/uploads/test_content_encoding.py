@@ -78,8 +78,8 @@ async def test_other_encodings_are_named_in_the_error(client: httpx.AsyncClient,
 
 @pytest.mark.parametrize(
     "body",
-    [IMAGE, gzip.compress(IMAGE)[:-9], gzip.compress(IMAGE) + b"garbage", b"\x1f"],
-    ids=["not gzip", "truncated", "garbage behind it", "one byte"],
+    [IMAGE, gzip.compress(IMAGE)[:-9], gzip.compress(IMAGE) + b"garbage", b"\x1f", gzip.compress(b"") * 10_000],
+    ids=["not gzip", "truncated", "garbage behind it", "one byte", "thousands of empty members"],
 )
 async def test_body_that_is_not_gzip_is_malformed(client: httpx.AsyncClient, body: bytes) -> None:
     response = await client.post("/v1/classify", content=body, headers={"Content-Encoding": "gzip"})

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
 Scope = MutableMapping[str, Any]
 
+_QUALITY = re.compile(r";[ \t]*q[ \t]*=([^;]*)")
+_MAX_CHOICES = 20  # of one header; browsers send fewer than ten
+
 
 def request_header(scope: Scope, name: bytes) -> str | None:
     """Return the first value of a request header, or None; `name` is lower case."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def qualities(header: str | None) -> dict[str, float]:
+    """Return the choices of an Accept or Accept-Encoding header with their quality, from 0 to 1 (RFC 9110, 12.4.2).
+
+    Names are lower case. The quality is 1 if it is missing, and 0 if it is not a number.
+    """
+    choices: dict[str, float] = {}
+    for choice in (header or "").lower().split(",", _MAX_CHOICES)[:_MAX_CHOICES]:
+        quality = _QUALITY.search(choice)
+        try:
+            choices.setdefault(choice.partition(";")[0].strip(), float(quality[1]) if quality else 1.0)
+        except ValueError:
+            choices.setdefault(choice.partition(";")[0].strip(), 0.0)
+    return choices
 
 
 def client_address(scope: Scope) -> str | None:

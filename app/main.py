@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
-from starlette.middleware.gzip import GZipMiddleware
 
-from app.api import compression, problems
+from app.api import problems
 from app.api.fast_route import FastRoute, FastRouteMiddleware
 from app.auth.access import AccessControl
 from app.inference.model_loading import LoadedModels, Loader, load_catalog
 from app.inference.model_manager import ModelManager
 from app.middleware.access_log import AccessLogMiddleware
 from app.middleware.auth import AuthMiddleware, is_public
+from app.middleware.compression import CompressionMiddleware
 from app.middleware.cors import CorsMiddleware
 from app.middleware.head import HeadMiddleware
 from app.middleware.request_context import RequestContextMiddleware
@@ -85,8 +85,8 @@ def create_app(
 def _add_middleware(app: FastAPI, state: AppState) -> None:
     """Add the middleware, innermost first."""
     routes = [route for module in _ROUTE_MODULES for route in module.router.routes if isinstance(route, FastRoute)]
-    app.add_middleware(GZipMiddleware, minimum_size=compression.MIN_BYTES, compresslevel=compression.LEVEL)
     app.add_middleware(FastRouteMiddleware, routes=routes)
+    app.add_middleware(CompressionMiddleware)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(AuthMiddleware, state=state)
     if state.settings.cors_origins:

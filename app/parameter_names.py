@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from urllib.parse import parse_qsl
 
 from app.errors import BadParameter
 
 QUERY_PARAMETERS = ("model", "version", "top_k", "threshold")
 """Names of the query parameters of all paths that classify an image."""
+_MAX_SEPARATORS = 50  # parsing thousands would block the event loop for milliseconds
 _MAX_SHOWN = 40  # characters of a name in an error message
 
 
-def check_query(names: Iterable[str], known: Collection[str]) -> None:
-    """Check the names in a query string, as often as they occur; raises BadParameter for the first that is wrong."""
-    for name, count in Counter(names).items():
+def parse_query(query: bytes, known: Collection[str]) -> dict[str, str]:
+    """Return the parameters of a query string; raises BadParameter for one that is unknown or repeated."""
+    if query.count(b"&") > _MAX_SEPARATORS:
+        raise BadParameter("The query string has too many parameters.")
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    for name, count in Counter(name for name, _ in pairs).items():
         if name not in known:
             raise BadParameter(f"{_show(name)}: unknown parameter.{_advice(name, known)}")
         if count > 1:
             several = " For several models send model=a,b." if name == "model" else ""
             raise BadParameter(f"{_show(name)}: given {count} times; send it once.{several}")
+    return dict(pairs)
 
 
 def check_form_fields(names: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from app.parameter_names import check_query
+from app.parameter_names import parse_query
 
 
 class CheckedRoute(APIRoute):
@@ -20,7 +20,7 @@ class CheckedRoute(APIRoute):
         known = [field.alias for field in self.dependant.query_params]
 
         async def check_and_handle(request: Request) -> Response:
-            check_query([name for name, _ in request.query_params.multi_items()], known)
+            parse_query(request.scope["query_string"], known)
             return await handle(request)
 
         return check_and_handle

@@ -20,9 +20,8 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
-from app.api.compression import compress
 from app.asgi import request_header
-from app.parameter_names import check_query
+from app.parameter_names import parse_query
 from app.request_context import get_context
 from app.state import get_state
 
@@ -57,7 +56,7 @@ class FastRoute(APIRoute):
         try:
             _shed_load(request)
             content = await self.endpoint(request, **self._validate(request))
-            response = await compress(content if isinstance(content, Response) else _json_response(content), scope)
+            response = content if isinstance(content, Response) else _json_response(content)
         except problems.HANDLED as error:
             response = await problems.handle(request, error)
             error.__traceback__ = None  # it refers to frames that hold the image and, through results, this error
@@ -65,11 +64,8 @@ class FastRoute(APIRoute):
 
     def _validate(self, request: Request) -> dict[str, Any]:
         raw: dict[str, str | None] = dict(request.path_params)
-        if request.scope["query_string"]:
-            query = request.query_params
-            if not get_context(request).is_probe:
-                check_query([name for name, _ in query.multi_items()], self._queries)
-            raw |= {name: query.get(name) for name in self._queries}
+        if request.scope["query_string"] and not get_context(request).is_probe:
+            raw |= parse_query(request.scope["query_string"], self._queries)
         raw |= {name: request_header(request.scope, key) for name, key in self._headers.items()}
         try:
             present = {name: value for name, value in raw.items() if value is not None}

@@ -165,11 +165,12 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
     The Location is relative, because the server knows neither the scheme nor the host that clients use behind a proxy.
     """
-    path = request.scope["path"]
-    stem = path.rstrip("/")
+    path: str = request.scope["path"]
+    stem = path.removesuffix("/")
     if path != stem and stem and _has_route(request, request.method, stem):
-        query = f"?{request.url.query}" if request.url.query else ""
-        return Response(status_code=307, headers={"Location": f"../{quote(stem.rpartition('/')[2])}{query}"})
+        query = request.scope["query_string"].decode("latin-1")
+        location = f"../{quote(stem.rpartition('/')[2])}{f'?{query}' if query else ''}"
+        return Response(status_code=307, headers={"Location": location})
     return respond(request, error)
 
 

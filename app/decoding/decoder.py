@@ -80,11 +80,12 @@ class ImageDecoder:
         self._small = WorkerPool(available_cores(), _JOBS_PER_WORKER, self._on_response)
         self._medium = WorkerPool(max(1, available_cores() // 2), 1, self._on_response)
         self._large = WorkerPool(1, 1, self._on_response)
+        self._pools = (self._small, self._medium, self._large)
 
     @property
     def is_alive(self) -> bool:
         """Return True while decode workers run, or can be started."""
-        return all(pool.is_alive for pool in (self._small, self._medium, self._large))
+        return all(pool.is_alive for pool in self._pools)
 
     async def warm_up(self) -> None:
         """Start the workers for small images and wait until they are ready; raises DecoderUnavailable if none is."""
@@ -101,7 +102,9 @@ class ImageDecoder:
     def cancel(self, job: DecodeJob) -> None:
         """Withdraw an active job and ignore its response."""
         job.cancel()
-        any(pool.remove(job) for pool in (self._small, self._medium, self._large))
+        for pool in self._pools:
+            if pool.remove(job):
+                return
 
     def run_in_thread(self, work: Callable[[], None]) -> None:
         """Run work on an image that needs no decoding; raises BatcherClosed."""
@@ -113,7 +116,7 @@ class ImageDecoder:
     async def close(self) -> None:
         """End all processes; unfinished jobs fail with BatcherClosed."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        await asyncio.gather(self._small.close(), self._medium.close(), self._large.close())
+        await asyncio.gather(*(pool.close() for pool in self._pools))
 
     def _on_response(self, job: DecodeJob, header: ResponseHeader, body: bytes) -> None:
         try:

@@ -14,6 +14,7 @@ from app.api.model_selection import select_one
 from app.api.parameters import Model, TimeoutMs, Version
 from app.api.results import timing
 from app.api.schemas import Features
+from app.asgi import qualities, request_header
 from app.errors import BadParameter
 from app.inference.model_loading import LoadedModels
 from app.openapi import bodies, examples, responses
@@ -81,7 +82,7 @@ async def embed(
     features = output.astype("<f4")
     context = get_context(request)
     timing_ms = timing(result, context.elapsed_s())
-    media_type = _negotiate(request.headers.get("accept", ""))
+    media_type = _negotiate(request_header(request.scope, b"accept"))
     headers = {"Server-Timing": timing_ms.server_timing, "Vary": "Accept"}
     if media_type is _MediaType.NPY:
         return Response(_to_npy(features), headers=headers, media_type=media_type)
@@ -99,25 +100,14 @@ async def embed(
     return Response(content.model_dump_json(), headers=headers, media_type=media_type)
 
 
-def _negotiate(accept: str) -> _MediaType:
+def _negotiate(accept: str | None) -> _MediaType:
     """Return the offered media type of the highest quality in an Accept header (RFC 9110, 12.5.1); JSON by default."""
     best, best_quality = _MediaType.JSON, 0.0
-    for part in accept.lower().split(","):
-        name, *parameters = (each.strip() for each in part.split(";"))
-        quality = _quality(parameters)
+    for name, quality in qualities(accept).items():
         offered = next((each for each in _MediaType if name in (each, "*/*", "application/*")), None)
         if offered and quality > best_quality:
             best, best_quality = offered, quality
     return best
-
-
-def _quality(parameters: list[str]) -> float:
-    """Return the parameter `q` of a media range; 1 if it is missing, 0 if it is no number."""
-    values = [value for name, _, value in (each.partition("=") for each in parameters) if name.strip() == "q"]
-    try:
-        return float(values[0]) if values else 1.0
-    except ValueError:
-        return 0.0
 
 
 def _to_npy(features: Floats) -> bytes:

@@ -54,11 +54,11 @@ class _Inflater:
         self._members = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        data = self._buffer + data
-        self._buffer = b""
-        while data:
+        data, self._buffer = self._buffer + data, b""
+        piece = b""
+        while data or len(piece) == _PIECE_BYTES:  # a full piece: zlib may hold more output without any input
             if self._stream is None or self._stream.eof:
-                if len(data) < 2:  # the header of the next stream
+                if len(data) < 2:  # too short for the header of the next stream
                     self._buffer = data
                     return
                 self._stream = self._open(data)

@@ -88,7 +88,11 @@ async def _form_files(request: Request, body: AsyncGenerator[bytes, None], setti
         raise
     try:
         check_form_fields(name for name, value in form.multi_items() if isinstance(value, str))
-        return [_named(part.filename or "", await read_part(part)) for _, part in file_parts(form)]
+        files = []
+        for _, part in file_parts(form):
+            files.append(_named(part.filename or "", await read_part(part)))
+            await asyncio.sleep(0)  # let other requests run
+        return files
     finally:
         await form.close()
 

@@ -16,6 +16,7 @@ from app.errors import MalformedBody
 _MAX_TEXT_FIELDS = 16
 _MAX_TEXT_BYTES = 64 * 1024
 _MAX_OVERHEAD_BYTES = 1024  # for each part: boundary, part headers, padding
+_MAX_DISPOSITION_BYTES = 1500  # four times a file name of 255 bytes; parsing takes the square of the length
 _PIECE_BYTES = 16 * 1024
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1", "windows-1252", "cp1252"})
 """Compared by spelling: Python caches every name that a codec was looked up by, so a lookup would leak memory."""
@@ -101,11 +102,12 @@ class BoundedMultiPartParser(MultiPartParser):
 
     def on_headers_finished(self) -> None:
         """Take a part with the type of a file as a file, even if it has no file name (some mobile clients)."""
-        part_headers = dict(self._current_part.item_headers)
-        if part_headers.get(b"content-type", b"").strip().lower().startswith(_FILE_TYPES):
-            disposition = self._current_part.content_disposition or b""
-            if b"filename" not in parse_options_header(disposition)[1]:
-                self._current_part.content_disposition = disposition + b'; filename=""'
+        disposition = self._current_part.content_disposition or b""
+        if len(disposition) > _MAX_DISPOSITION_BYTES:
+            raise MultiPartException("a Content-Disposition is too long")
+        content_type = dict(self._current_part.item_headers).get(b"content-type", b"").strip().lower()
+        if content_type.startswith(_FILE_TYPES) and b"filename" not in parse_options_header(disposition)[1]:
+            self._current_part.content_disposition = disposition + b'; filename=""'
         super().on_headers_finished()
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:

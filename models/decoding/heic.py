@@ -15,10 +15,9 @@ from models.decoding import errors
 options.DECODE_THREADS = 1  # a decode worker is one of several processes
 options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False  # only the photo itself is used
 
-
 _MODES = ("L", "RGB", "RGBA", "RGBa")
-"""Not the mode of grey images of more than 8 bits: if they have fewer than they declare, pi-heif 1.4 writes beyond its
-memory while it scales them to 16 bits. No camera makes them."""
+"""Accepted modes. Grey images of more than 8 bits have another one: if their samples have fewer bits than the header
+declares, pi-heif 1.4 writes beyond its memory while it scales them to 16 bits. No camera makes them."""
 
 
 class HeicImageFile(HeifImageFile):  # type: ignore[misc]

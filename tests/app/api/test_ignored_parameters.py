@@ -35,6 +35,13 @@ async def test_query_parameter_is_named(client: httpx.AsyncClient, path: str, qu
     assert message in response.json()["detail"]
 
 
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/models"])
+async def test_query_of_thousands_of_parameters_is_rejected_unparsed(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.request("GET" if path.endswith("models") else "POST", f"{path}?{'a&' * 5000}")
+    assert response.status_code == 422
+    assert "too many parameters" in response.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -80,6 +80,7 @@ async def test_final_slash_is_redirected_without_scheme_or_host(
     assert (response.status_code, response.headers["Location"]) == (307, location)
 
 
-async def test_unknown_path_with_a_final_slash_is_not_found(client: httpx.AsyncClient) -> None:
-    response = await client.get("/v1/nothing/")
+@pytest.mark.parametrize("path", ["/v1/nothing/", "/v1/models///", "//evil.example/"])
+async def test_other_paths_with_a_final_slash_are_not_found(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.get(f"http://server{path}")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")

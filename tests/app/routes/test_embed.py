@@ -103,6 +103,7 @@ async def test_error_is_a_problem_whatever_format_is_accepted(client: httpx.Asyn
         ("application/x-npy;q=0", "application/json"),
         ("application/json;q=0.9, application/x-npy;q=wrong", "application/json"),
         ("APPLICATION/X-NPY ; q=1", "application/x-npy"),
+        ("," * 10_000 + "application/x-npy", "application/json"),
     ],
 )
 async def test_format_of_the_highest_quality_is_chosen(

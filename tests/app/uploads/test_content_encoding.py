@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import zlib
 from base64 import b64encode
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from app.uploads.content_encoding import decompress
 from tests.support.asgi import Serve
 from tests.support.batch_requests import image_files
 from tests.support.encoded_images import encoded
@@ -47,6 +50,30 @@ async def test_compressed_image_is_classified(client: httpx.AsyncClient, coding:
     response = await client.post("/v1/classify", content=compress(IMAGE), headers={"Content-Encoding": coding})
     assert response.status_code == 200, response.text
     assert response.json()["predictions"][0]["label"] == "blue"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zlib", "raw"])
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 65_700, 131_072, 131_073, 1_000_000])
+@pytest.mark.parametrize("chunk", [1, 100, 65_536])
+def test_body_of_any_size_is_decompressed_to_its_end(coding: str, size: int, chunk: int) -> None:
+    compressors: dict[str, Callable[[bytes], bytes]] = {
+        "gzip": gzip.compress,
+        "zlib": zlib.compress,
+        "raw": raw_deflate,
+    }
+    compress = compressors[coding]
+    data = bytes(size)  # compresses to less than zlib's input buffer, so that much output waits without input
+
+    async def decompressed() -> bytes:
+        pieces = decompress(chunks(compress(data), chunk), "gzip" if coding == "gzip" else "deflate")
+        return b"".join([piece async for piece in pieces])
+
+    assert asyncio.run(decompressed()) == data
+
+
+async def chunks(data: bytes, size: int) -> AsyncGenerator[bytes, None]:
+    for begin in range(0, len(data), size):
+        yield data[begin : begin + size]
 
 
 @pytest.mark.parametrize("kind", ["form", "json", "batch", "v2"])
@@ -122,7 +149,15 @@ async def test_small_response_is_not_compressed(client: httpx.AsyncClient) -> No
     assert "Content-Encoding" not in response.headers
 
 
-async def test_api_document_is_compressed(client: httpx.AsyncClient) -> None:
-    response = await client.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
-    assert response.headers["Content-Encoding"] == "gzip"
+@pytest.mark.parametrize(("accept", "is_compressed"), [("gzip", True), ("gzip;q=0", False)])
+async def test_api_document_is_compressed(client: httpx.AsyncClient, accept: str, is_compressed: bool) -> None:
+    response = await client.get("/openapi.json", headers={"Accept-Encoding": accept})
+    assert (response.headers.get("Content-Encoding") == "gzip") is is_compressed
     assert response.json()["openapi"]
+
+
+async def test_binary_tensors_are_not_compressed(client: httpx.AsyncClient) -> None:
+    headers = {"Accept": "application/octet-stream", "Accept-Encoding": "gzip"}
+    response = await client.post("/v1/embed", content=IMAGE, headers=headers)
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert "Content-Encoding" not in response.headers

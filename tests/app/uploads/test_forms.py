@@ -83,6 +83,13 @@ async def test_form_without_boundary_gets_the_advice_not_to_set_the_type(client:
     assert "Do not set the Content-Type yourself" in response.json()["detail"]
 
 
+async def test_long_disposition_is_rejected(client: httpx.AsyncClient) -> None:
+    head = disposition("file", '; a=";"' * 500)
+    response = await client.post("/v1/classify", **form((head, IMAGE)))
+    assert (response.status_code, response.json()["code"]) == (400, "broken_body")
+    assert "Content-Disposition is too long" in response.json()["detail"]
+
+
 async def test_form_without_a_file_names_its_text_fields(client: httpx.AsyncClient) -> None:
     response = await client.post("/v1/classify", files={"file": (None, "hello"), "note": (None, "x")})
     assert response.status_code == 422

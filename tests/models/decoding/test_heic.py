@@ -37,7 +37,7 @@ from tests.support.images import blocks
 from tests.support.paths import ROOT
 
 BLOCKS = blocks(side=32)
-"""What the stored files show, unless their name says otherwise: uint8 [96, 128, 3]."""
+"""Pixels of the stored files, except those whose name tells of a change: uint8 [96, 128, 3]."""
 NAMES = sorted({path.stem for path in Path(ROOT, "tests/models/decoding/heic").glob("*.heic")} - {"grey_10_bit"})
 ORIENTATIONS = [(quarters, axis) for quarters in range(4) for axis in (None, 0, 1)]
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and memory limits of Linux")
@@ -70,7 +70,7 @@ def test_grey_photo_becomes_three_equal_channels() -> None:
 
 
 def test_grey_photo_of_more_than_8_bits_is_rejected() -> None:
-    """Whether it has them or not: pi-heif 1.4 trusts the header with the size of its memory."""
+    """Also one with 8-bit samples: pi-heif 1.4 allocates memory for the bits that the header declares."""
     data = heic("grey")
     configuration = data.index(b"hvcC") + 4
     for offset in (17, 18):  # bit depths of luma and chroma, less 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from app.auth.keys import Role, add_key
 from tests.support.asgi import Serve, unreadable_body
 from tests.support.encoded_images import encoded
+from tests.support.stream_server import stream_server
 
 pytestmark = pytest.mark.anyio
 
@@ -99,13 +101,12 @@ async def test_redis_that_does_not_respond_is_not_tried_again_at_once(serve: Ser
         nonlocal connections
         connections += 1
         await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(stay_silent, "127.0.0.1", 0) as silent:
-        port = silent.sockets[0].getsockname()[1]
-        async with serve(rate_limit="9/hour", rate_limit_url=f"redis://127.0.0.1:{port}") as client:
-            assert (await client.get("/v1/models")).status_code == 200
-            before = connections
-            responses = [await client.get("/v1/models") for _ in range(3)]
+    silent = socket.create_server(("127.0.0.1", 0))
+    url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+    async with stream_server(stay_silent, silent), serve(rate_limit="9/hour", rate_limit_url=url) as client:
+        assert (await client.get("/v1/models")).status_code == 200
+        before = connections
+        responses = [await client.get("/v1/models") for _ in range(3)]
     assert [response.headers["RateLimit"][:11] for response in responses] == [f'"3600s";r={left}' for left in (7, 6, 5)]
     assert before == connections > 0

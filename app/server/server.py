@@ -36,6 +36,7 @@ from models.malloc import trim_heap
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LAST_REQUESTS_S = 1.0  # for connections that were established before the listener closed
 _KEEP_ALIVE_S = 75  # longer than load balancers keep connections (60 s), so that the balancer closes first
+_TICKS_PER_S = 10  # calls of uvicorn's `on_tick`
 _GC_THRESHOLD = (
     10_000  # objects; with 256 requests in flight, Python's 700 spends a twentieth of the time in collections
 )
@@ -78,6 +79,8 @@ class Server(uvicorn.Server):
         """Return True when the server should stop; called ten times a second."""
         if await super().on_tick(counter):
             return True
+        if counter % _TICKS_PER_S == 0:
+            self._check_connections()
         in_flight = self._lifecycle.requests_in_flight
         if not in_flight and self._idle.became_idle(self.server_state.total_requests):
             asyncio.get_running_loop().run_in_executor(None, trim_heap)
@@ -103,7 +106,15 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _awaits_requests(self) -> bool:
-        return any(cast(BoundedHttpProtocol, each).awaits_request for each in self.server_state.connections)
+        return any(connection.awaits_request for connection in self._connections())
+
+    def _check_connections(self) -> None:
+        now = time.monotonic()
+        for connection in self._connections():
+            connection.check_progress(now)
+
+    def _connections(self) -> list[BoundedHttpProtocol]:
+        return cast(list[BoundedHttpProtocol], list(self.server_state.connections))
 
     def _protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]

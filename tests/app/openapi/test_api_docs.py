@@ -12,7 +12,7 @@ import pytest
 from app.api import problems
 from app.errors import BatchFailed
 from app.main import create_app
-from app.server import http_protocol
+from app.server import error_response
 from app.settings import Settings
 from tests.support.documents import LANGUAGES, sections
 from tests.support.paths import ROOT
@@ -79,7 +79,7 @@ def test_errors_of_every_endpoint_are_listed_in_its_section(operations: Operatio
 def test_every_error_code_has_a_row() -> None:
     rows = [(int(status), code) for status, code in ROW.findall(TEXT)]
     codes = {(status, kind.code) for kind, status in problems.STATUS.items()}  # type: ignore[attr-defined]
-    codes |= {(int(status), code) for status, (code, _) in http_protocol.DETAILS.items()}
+    codes |= {(int(status), code) for status, (code, _) in error_response.DETAILS.items()}
     assert set(rows) == codes | {(404, "not_found"), (405, "method_not_allowed"), (500, BatchFailed.code)}
     assert len(rows) == len(set(rows))
 

@@ -2,9 +2,13 @@
 #   CPU, without TensorFlow:                                          docker build .
 #   NVIDIA GPU:                                                       docker build --build-arg LOCK=gpu .
 #   CPU with TensorFlow, for extractors without an OpenVINO file:     docker build --build-arg LOCK=cpu .
+#
+# To pin the base image to a digest, so that a changed tag cannot change the image (docs/operations.md#base-image):
+#   docker build --build-arg DIGEST=sha256:... .
 ARG PYTHON=3.12-slim-trixie
+ARG DIGEST=
 
-FROM python:${PYTHON} AS builder
+FROM python:${PYTHON}${DIGEST:+@${DIGEST}} AS builder
 ARG LOCK=serve
 
 # Libraries first: this layer is cached until the lock file changes. Bytecode is compiled here because the file system is
@@ -25,7 +29,7 @@ RUN mv /srv/models/store /store \
     && python -m compileall -q --invalidation-mode unchecked-hash /srv/app /srv/models
 
 
-FROM python:${PYTHON}
+FROM python:${PYTHON}${DIGEST:+@${DIGEST}}
 
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /srv /srv

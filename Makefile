@@ -2,7 +2,6 @@
 
 # Candidates; the first suitable one is used. To choose one: make serve PYTHON=/path/to/python3.12
 PYTHON ?= python3 python3.13 python3.12 python3.11
-UV := uv==0.13.9
 
 PY := .venv/bin/python
 
@@ -112,7 +111,8 @@ PEERS := $(patsubst %/requirements.txt,%,$(wildcard benchmarks/peers/*/requireme
 compile = $(PY) -m uv --no-config pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --override requirements/overrides.txt --custom-compile-command "make lock"
 lock: ## update the locks from pyproject.toml, keeping pinned versions; to upgrade all: make lock UPGRADE=1
-	$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --no-deps \
+		--requirement requirements/uv.txt
 	$(compile) $(if $(UPGRADE),--upgrade) --extra cpu --extra dev --output-file requirements/dev.lock
 	for lock in serve cpu gpu; do \
 		cp requirements/dev.lock requirements/$$lock.lock; \

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import ValidationError
 
-from app.settings import Settings, describe_invalid, unknown_variables
+from app.environment import describe_invalid, describe_mistakes, describe_strangers
+from app.hosts import ANY
+from app.settings import Settings
 from app.telemetry.logging import configure_logging
 
 if TYPE_CHECKING:
@@ -23,13 +26,14 @@ def main(load_models: Loader | None = None) -> int:
     Args:
         load_models: loads the catalog; by default from the store.
     """
+    if mistakes := describe_mistakes(os.environ):
+        return _reject(mistakes)
     try:
         settings = Settings()
     except ValidationError as error:
-        sys.stderr.write("".join(f"{line}\n" for line in describe_invalid(error)))
-        return 2
+        return _reject(describe_invalid(error))
     configure_logging(settings.log_level, settings.log_json)
-    for line in unknown_variables():
+    for line in (*describe_strangers(os.environ), *_advice(settings)):
         structlog.get_logger("app").warning(line)
     from app.inference.model_loading import load_catalog  # slow to import: an invalid setting is reported before
     from app.server.server import serve
@@ -42,6 +46,16 @@ def exit_immediately(code: int) -> None:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
+
+
+def _reject(lines: Sequence[str]) -> int:
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    return 2
+
+
+def _advice(settings: Settings) -> Iterator[str]:
+    if not settings.allowed_hosts and ANY in settings.host_patterns:
+        yield "Requests for any host are served. Set APP_ALLOWED_HOSTS to the names of this server."
 
 
 def _usage(argument: str) -> int:

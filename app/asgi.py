@@ -13,8 +13,8 @@ _MAX_CHOICES = 20  # of one header; browsers send fewer than ten
 
 
 def request_header(scope: Scope, name: bytes) -> str | None:
-    """Return the first value of a request header, or None; `name` is lower case."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+    """Return the first value of a request header without whitespace around it, or None; `name` is lower case."""
+    return next((value.decode("latin-1").strip(" \t") for key, value in scope["headers"] if key == name), None)
 
 
 def qualities(header: str | None) -> dict[str, float]:

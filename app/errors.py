@@ -6,13 +6,14 @@ The path of a request, and the errors of each step::
             │              │               │                      │                 │              │
             Unauthorized   BodyTooLarge    Overloaded             models.decoding   Deadline-      BatchFailed
             Forbidden      Unsupported-    DeadlineUnmeetable     .errors           Exceeded
-            RateLimited      MediaType     BatcherClosed          Overloaded
-            Concurrency-   Overloaded
-              Limited      TooManyImages
-            NotReady       EmptyBody
-            Draining       BodyTimeout
-            WorkerDied     MalformedBody
-                           MissingField
+            UnknownHost      MediaType     BatcherClosed          Overloaded
+            CrossOrigin    Overloaded
+            RateLimited    TooManyImages
+            Concurrency-   EmptyBody
+              Limited      BodyTimeout
+            NotReady       MalformedBody
+            Draining       MissingField
+            WorkerDied
 
 Messages are sent to the client, except those of BadKeysFile and BatchFailed, which are logged. `app.api.problems` maps
 errors to HTTP statuses, and the API document uses the first line of each docstring as the summary of the error.
@@ -46,6 +47,18 @@ class Forbidden(ServiceError):
     """The API key does not permit this operation."""
 
     code = "forbidden"
+
+
+class CrossOrigin(ServiceError):
+    """A page of another origin sent the request, and CORS does not allow this origin."""
+
+    code = "cross_origin"
+
+
+class UnknownHost(ServiceError):
+    """The Host header names a host that this server does not respond for."""
+
+    code = "unknown_host"
 
 
 class NotReady(ServiceError):

@@ -15,9 +15,11 @@ from app.auth.access import AccessControl
 from app.inference.model_loading import LoadedModels, Loader, load_catalog
 from app.inference.model_manager import ModelManager
 from app.middleware.access_log import AccessLogMiddleware
+from app.middleware.allowed_hosts import AllowedHostsMiddleware
 from app.middleware.auth import AuthMiddleware, is_public
 from app.middleware.compression import CompressionMiddleware
 from app.middleware.cors import CorsMiddleware
+from app.middleware.cross_origin import CrossOriginMiddleware
 from app.middleware.head import HeadMiddleware
 from app.middleware.request_context import RequestContextMiddleware
 from app.openapi.document import DocumentedApp
@@ -32,6 +34,7 @@ from models.errors import ModelsError
 logger = structlog.get_logger("app")
 
 _NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI's own, which costs time for each request
+_KEYLESS_SHARE = 1 / 16  # of the memory budget, in addition to it: the beginnings of forms whose key is still to come
 _ROUTE_MODULES = (classify, classify_batch, embed, torchserve, v2, models, admin, health, docs, page)
 
 
@@ -57,6 +60,7 @@ def create_app(
         settings,
         AccessControl(settings),
         MemoryBudget(settings.max_buffered_bytes),
+        MemoryBudget(int(settings.max_buffered_bytes * _KEYLESS_SHARE)),
         telemetry,
         ModelManager(settings, telemetry, load_models),
     )
@@ -89,8 +93,10 @@ def _add_middleware(app: FastAPI, state: AppState) -> None:
     app.add_middleware(CompressionMiddleware)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(AuthMiddleware, state=state)
+    app.add_middleware(CrossOriginMiddleware, settings=state.settings)
     if state.settings.cors_origins:
         app.add_middleware(CorsMiddleware, settings=state.settings)
+    app.add_middleware(AllowedHostsMiddleware, settings=state.settings)
     app.add_middleware(AccessLogMiddleware, state=state)
     app.add_middleware(RequestContextMiddleware, state=state)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import os
 from pathlib import Path
 from typing import Literal
 
 import limits
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app import hosts
 from models.artifacts.store import DEFAULT_STORE
 from models.decoding.limits import DEFAULT_LIMITS, Limits
 from models.engines.selection import EngineName, Precision
@@ -32,6 +31,12 @@ class Settings(BaseSettings):
         "",
         pattern=r"^(/[^/]+)*$",
         description="Path prefix that a reverse proxy strips before forwarding, such as `/vision`.",
+    )
+    allowed_hosts: str = Field(
+        "",
+        description="Hosts that requests may name in their `Host` header, separated by commas: names, IP addresses, "
+        "`*.example.org` for all subdomains, or `*` for any. Others get 421. Unset: `localhost`, `*.localhost` and "
+        "loopback addresses if `APP_HOST` is one of these, else any. It must not be empty.",
     )
     store: Path = Field(
         DEFAULT_STORE, description="Model store: folder of extractors and classifiers (default: the shipped store)."
@@ -126,7 +131,9 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(None, ge=1, description="Threads of the CPU engine. Empty: all available cores.")
     api_keys_file: Path | None = Field(
-        None, description="File of API keys, created by `python -m app.keys`. Empty: no authentication."
+        None,
+        description="File of API keys, created by `python -m app.keys`. Unset: no authentication. "
+        "It must not be empty.",
     )
     rate_limit: str = Field(
         "",
@@ -147,7 +154,8 @@ class Settings(BaseSettings):
     )
     cors_origins: str = Field(
         "",
-        description="Origins whose pages may read responses (CORS), separated by spaces: `https://example.org`.",
+        description="Origins whose pages may send POST and PUT and read responses (CORS), separated by spaces: "
+        "`https://example.org`.",
     )
     trusted_proxies: str = Field(
         "",
@@ -158,7 +166,7 @@ class Settings(BaseSettings):
     metrics_public: bool = Field(
         True,
         description="Serve `/metrics` without an API key. If false, it requires a key; without an API keys file it is "
-        "not served.",
+        "not served. It must not be empty.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Minimum severity to log. `debug` adds probes and metrics scrapes to the access log."
@@ -178,6 +186,14 @@ class Settings(BaseSettings):
             limits.parse_many(value)  # raises ValueError
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        if value:
+            for pattern in value.split(","):
+                hosts.check_pattern(pattern.strip())  # raises ValueError
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _check_networks(cls, value: str) -> str:
@@ -191,6 +207,13 @@ class Settings(BaseSettings):
         return Limits(self.max_body_bytes, self.max_pixels, self.max_side)
 
     @property
+    def host_patterns(self) -> tuple[str, ...]:
+        """Hosts that requests may name."""
+        if self.allowed_hosts:
+            return tuple(self.allowed_hosts.split(","))
+        return (*hosts.LOOPBACK, self.host) if hosts.is_loopback(self.host) else (hosts.ANY,)
+
+    @property
     def is_default_model_set(self) -> bool:
         """True if the default model was set explicitly."""
         return "default_model" in self.model_fields_set
@@ -199,24 +222,3 @@ class Settings(BaseSettings):
 def variable_name(field: str) -> str:
     """Return the environment variable of a field."""
     return f"{PREFIX}{field.upper()}"
-
-
-def describe_invalid(error: ValidationError) -> list[str]:
-    """Return one message per invalid setting, with the name of its variable."""
-    lines = []
-    for problem in error.errors():
-        name = variable_name(str(problem["loc"][0]))
-        lines.append(f"{name}={problem['input']}: {problem['msg']}. All settings: docs/operations.md.")
-    return lines
-
-
-def unknown_variables() -> list[str]:
-    """Return one warning per `APP_*` variable that is not a setting, probably a misspelt one."""
-    known = [variable_name(field) for field in Settings.model_fields]
-    lines = []
-    for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name.upper() not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            lines.append(f"{name} is not a setting and was ignored.{hint}")
-    return lines

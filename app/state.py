@@ -61,6 +61,8 @@ class AppState:
     settings: Settings
     access: AccessControl
     budget: MemoryBudget
+    keyless_budget: MemoryBudget
+    """For requests that must prove a key before they may use the other budget."""
     metrics: Metrics
     manager: ModelManager
     lifecycle: Lifecycle = field(default_factory=Lifecycle)

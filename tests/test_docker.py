@@ -13,8 +13,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from app.hosts import AllowedHosts
+from app.settings import Settings
 from tests.support.paths import ROOT
-from tests.support.replay_dockerfile import Instruction, instructions
+from tests.support.replay_dockerfile import Instruction, expand, instructions
 
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE = ROOT / "docker-compose.yml"
@@ -51,6 +53,27 @@ def pins(lock: Path) -> dict[str, set[str]]:
 def test_dockerfile_passes_hadolint() -> None:
     result = subprocess.run([tool("hadolint"), DOCKERFILE], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(("digest", "image"), [("", ""), ("sha256:abc", "@sha256:abc")])
+def test_base_image_may_be_pinned_to_a_digest_in_every_stage(digest: str, image: str) -> None:
+    steps = [step for step in instructions(DOCKERFILE) if step.name in ("ARG", "FROM")]
+    defaults = dict(step.text.split("=") for step in steps[: [step.name for step in steps].index("FROM")])
+    assert defaults.pop("DIGEST") == ""
+    stages = [expand(step.text, {**defaults, "DIGEST": digest}) for step in steps if step.name == "FROM"]
+    assert [stage.partition(" AS ")[0] for stage in stages] == [f"python:{defaults['PYTHON']}{image}"] * 2
+    assert all(service["build"]["args"]["DIGEST"] == "${PYTHON_DIGEST:-}" for service in services().values())
+
+
+@pytest.mark.parametrize("name", ["server", "server-gpu"])
+def test_containers_respond_for_this_machine_only_unless_told_otherwise(name: str) -> None:
+    value = services()[name]["environment"]["APP_ALLOWED_HOSTS"]
+    default = re.fullmatch(r"\$\{APP_ALLOWED_HOSTS:-(.*)\}", value)
+    assert default
+    allowed = AllowedHosts(Settings(allowed_hosts=default[1]).host_patterns)
+    assert [allowed.allows(host) for host in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000")] == [True] * 3
+    assert not allowed.allows("evil.example")
+    assert all(port.startswith("${PUBLISH") and ":-127.0.0.1:" in port for port in services()[name]["ports"])
 
 
 def test_compose_file_is_valid() -> None:
@@ -127,6 +150,20 @@ def test_locks_contain_hashes_and_no_address(lock: str) -> None:
     entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
     assert entries
     assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_uv_is_installed_by_hash() -> None:
+    requirements = (ROOT / "requirements" / "uv.txt").read_text()
+    assert (
+        re.findall(r"^[^#\s].*", requirements, re.MULTILINE)
+        == [line for line in requirements.splitlines() if "==" in line][-1:]
+    )
+    assert requirements.count("--hash=sha256:") > 10  # one for each platform
+    installs = [
+        line for line in (ROOT / "Makefile").read_text().replace("\\\n", "").splitlines() if "pip install" in line
+    ]
+    assert installs
+    assert all("--require-hashes" in line or "atheris" in line for line in installs)
 
 
 def test_locks_agree_on_every_version() -> None:

@@ -24,6 +24,7 @@ from app.inference.result import InferenceResult
 from app.settings import Settings
 from app.telemetry.logging import image_fields
 from app.telemetry.metrics import Metrics
+from app.threads import run_in_request_thread
 from models.arrays import Floats
 from models.artifacts.catalog import group_consumers
 from models.classifier import BatchItem, Extractor, OutputConsumer, try_classify, unwrap_output
@@ -114,7 +115,7 @@ class Service:
     ) -> InferenceResult[R]:
         async with deadline_scope(deadline):
             if self._logs_images and isinstance(image, bytes):
-                access_log.info("image", **await asyncio.to_thread(image_fields, image))
+                access_log.info("image", **await run_in_request_thread(image_fields, image))
             decode_s, rows = await classify_image(
                 image,
                 groups,

@@ -84,10 +84,15 @@ def anonymous_caller(scope: Scope, access: AccessControl) -> Caller:
     return access.anonymous_caller(client_address(scope))
 
 
+def has_key_header(scope: Scope) -> bool:
+    """Return True if a header has a key, valid or not."""
+    return bool(_key_header(scope))
+
+
 def _key_header(scope: Scope) -> str | None:
     """Return the key in `Authorization: Bearer` or `X-API-Key`, or None."""
     scheme, _, credentials = (request_header(scope, b"authorization") or "").partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else request_header(scope, b"x-api-key")
+    return credentials.strip(" \t") if scheme.lower() == "bearer" else request_header(scope, b"x-api-key")
 
 
 async def _require_admin(request: Request) -> Caller:

@@ -42,7 +42,8 @@ SERVICE_INFO: dict[str, Any] = {
     "description": (
         "Errors are problem+json (RFC 9457) with a stable `code`; below `/v2` they have the form of the Open Inference "
         "Protocol. Responses with status 429 or 503 have a `Retry-After` header. If the server has a rate limit, every "
-        "response has `RateLimit` headers. Every response has an `X-Request-ID` header."
+        "response has `RateLimit` headers. Every response has an `X-Request-ID` header. Any request for a host that is "
+        "not the server's gets 421 (`unknown_host`), and any that a page of another origin sends 403 (`cross_origin`)."
     ),
     "version": VERSION,
     "license_info": {"name": "MIT", "identifier": "MIT"},

@@ -32,9 +32,11 @@ def static_files() -> StaticFiles:
 
 
 def render(request: Request, template: str, status: int = HTTPStatus.OK, **values: object) -> HTMLResponse:
-    """Render a template. In it, `root` is the path prefix of every link and `address` the URL of the server."""
-    root = request.scope.get("root_path", "")
-    html = _templates().get_template(template).render(root=root, address=str(request.base_url).rstrip("/"), **values)
+    """Render a template. In it, `root` is the path prefix of every link.
+
+    No page has the host of the request: a shared cache could show it to others.
+    """
+    html = _templates().get_template(template).render(root=request.scope.get("root_path", ""), **values)
     return HTMLResponse(html, status)
 
 

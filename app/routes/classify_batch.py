@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -19,6 +18,7 @@ from app.inference.result import InferenceResult, unwrap
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import AUTH_ERRORS, QUEUE_ERRORS, READINESS_ERRORS, UPLOAD_ERRORS
 from app.request_context import get_context
+from app.threads import run_in_request_thread
 from app.uploads.images import read_images
 from models.classifier import Classifier
 from models.errors import ModelNotFound
@@ -67,7 +67,7 @@ async def classify_batch(
         content = BatchResponse(request_id=get_context(request).request_id, items=items)
         return content.model_dump_json(exclude_none=True)
 
-    return Response(await asyncio.to_thread(render), media_type="application/json")
+    return Response(await run_in_request_thread(render), media_type="application/json")
 
 
 def _outcome(

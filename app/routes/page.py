@@ -14,16 +14,20 @@ from app.api.cancellation import cancel_on_disconnect
 from app.api.model_selection import select
 from app.api.parameters import TimeoutMs, VersionPath
 from app.api.results import model_result, timing
+from app.asgi import request_header
 from app.decoding import thumbnail
+from app.errors import Unauthorized
 from app.inference.model_loading import LoadedModels
 from app.inference.result import unwrap
 from app.inference.service import Service
-from app.middleware.auth import anonymous_caller, authenticate
+from app.middleware.auth import anonymous_caller, authenticate, has_key_header
 from app.page import ICON, markdown, render
 from app.page.examples import EXAMPLES
 from app.request_context import get_context
 from app.state import AppState, get_state
+from app.uploads.body import media_type
 from app.uploads.image import Upload, read_image
+from app.uploads.multipart import LeadingField
 from models.arrays import Floats
 from models.classifier import Classifier
 from models.decoding.image import FORMATS
@@ -31,6 +35,10 @@ from models.decoding.image import FORMATS
 router = APIRouter(include_in_schema=False)
 
 _FORM_PARAMETERS = ("model", "key")
+_KEY_ADVICE = (
+    "An API key is required. Enter it above the image. Programs send it as X-API-Key: KEY, or in the form field `key` "
+    "before the file."
+)
 _TOP_K = 5
 _SURE = 0.5  # probability from which on the page words a prediction as certain
 _SAMPLE_CLASSES = 6
@@ -80,14 +88,33 @@ async def favicon() -> Response:
 async def _read_form(
     request: Request, state: AppState, limits: AsyncExitStack, rate_limit_headers: dict[str, str]
 ) -> Upload:
-    """Read the form and enforce the limits: of the address before reading, of the key in the form afterwards."""
-    access = state.access
+    """Read the form and enforce the limits: of the address before reading, of the key before reading the image.
+
+    Until the key is checked, the form occupies only the budget of those without one.
+    """
+    access, context = state.access, get_context(request)
     rate_limit_headers |= await limits.enter_async_context(access.acquire(anonymous_caller(request.scope, access)))
-    upload = await read_image(request, get_context(request).lease, state.settings, _FORM_PARAMETERS)
-    caller = authenticate(request.scope, access, next(iter(upload.all("key")), None))
-    if access.needs_key:
-        rate_limit_headers |= await limits.enter_async_context(access.acquire(caller))
-    return upload
+
+    async def check_key(key: str | None) -> None:
+        if not key and not has_key_header(request.scope):
+            raise Unauthorized(_KEY_ADVICE)
+        caller = authenticate(request.scope, access, key)
+        rate_limit_headers.update(await limits.enter_async_context(access.acquire(caller)))
+        context.lease.move_to(state.budget)
+
+    leading_field = None
+    if not access.needs_key:
+        authenticate(request.scope, access)
+    elif has_key_header(request.scope) or not _is_plain_form(request):
+        await check_key(None)
+    else:
+        context.lease, leading_field = state.keyless_budget.lease(), LeadingField("key", check_key)
+    return await read_image(request, context.lease, state.settings, _FORM_PARAMETERS, leading_field)
+
+
+def _is_plain_form(request: Request) -> bool:
+    """Return True if the body may begin with the key: a form, uncompressed as browsers send it."""
+    return media_type(request) == "multipart/form-data" and not request_header(request.scope, b"content-encoding")
 
 
 async def _classify(request: Request, service: Service, upload: Upload, timeout_ms: float | None) -> dict[str, Any]:

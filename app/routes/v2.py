@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from app.openapi import bodies, examples, responses
 from app.openapi.responses import AUTH_ERRORS, BODY_ERRORS, DECODE_ERRORS, INFERENCE_ERRORS, READINESS_ERRORS
 from app.settings import Settings
 from app.state import get_state
+from app.threads import run_in_request_thread
 from app.uploads.body import open_body, read_all
 from app.uploads.budget import MemoryLease
 from models.arrays import Floats, Pixels
@@ -165,7 +165,7 @@ async def _infer(
         timeout_ms,
     )
     outputs = [unwrap(result).outputs[0] for result in classified.results]
-    content, json_length = await asyncio.to_thread(_render, outputs, classified.upload)
+    content, json_length = await run_in_request_thread(_render, outputs, classified.upload)
     if json_length is None:
         return Response(content, media_type="application/json")
     return Response(content, headers={HEADER_LENGTH: str(json_length)}, media_type="application/octet-stream")
@@ -175,9 +175,9 @@ async def _read_tensors(
     header_length: str | None, request: Request, lease: MemoryLease, settings: Settings
 ) -> _InferUpload:
     body = open_body(request, lease, settings.max_batch_request_bytes, settings.read_timeout_s)
-    parsed = await asyncio.to_thread(messages.parse_request, await read_all(body), header_length)
+    parsed = await run_in_request_thread(messages.parse_request, await read_all(body), header_length)
     output = _requested_output(parsed.request)
-    images = await asyncio.to_thread(tensors.read_images, parsed, settings.image_limits, settings.max_images)
+    images = await run_in_request_thread(tensors.read_images, parsed, settings.image_limits, settings.max_images)
     return _InferUpload(images, parsed.request, output)
 
 

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from app.asgi import request_header
 from app.errors import BodyTimeout, BodyTooLarge, EmptyBody, UnsupportedMediaType
+from app.threads import run_in_request_thread
 from app.uploads.budget import MemoryLease
 from app.uploads.content_encoding import check_encoding, decompress
 
@@ -63,7 +64,8 @@ def open_body(request: Request, lease: MemoryLease, max_bytes: int, timeout_s: f
 async def read_all(body: AsyncGenerator[bytes, None]) -> bytes:
     """Read a body to its end."""
     chunks = [chunk async for chunk in body]
-    return await asyncio.to_thread(b"".join, chunks) if len(chunks) > _MAX_CHUNKS_ON_LOOP else b"".join(chunks)
+    is_large = len(chunks) > _MAX_CHUNKS_ON_LOOP
+    return await run_in_request_thread(b"".join, chunks) if is_large else b"".join(chunks)
 
 
 def too_large(max_bytes: int) -> BodyTooLarge:

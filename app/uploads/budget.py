@@ -40,6 +40,13 @@ class MemoryLease:
             budget.used_bytes += count
             self._bytes += count
 
+    def move_to(self, budget: MemoryBudget) -> None:
+        """Occupy another budget instead; raises Overloaded. For a lease that only the event loop uses."""
+        count = self._bytes
+        self.release()
+        self._budget, self._is_released = budget, False
+        self.acquire(count)
+
     def release(self) -> None:
         """Return all bytes; a thread that still unpacks for this request is stopped by its next `acquire`."""
         with self._budget.lock:

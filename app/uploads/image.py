@@ -7,10 +7,9 @@ application/json                    {"image": base64 or data URI}
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +20,10 @@ from app.base64_images import decode_base64
 from app.errors import BadParameter, MalformedBody, MissingField, UnsupportedMediaType
 from app.parameter_names import check_form_fields, check_json_keys
 from app.settings import Settings
+from app.threads import run_in_request_thread
 from app.uploads.body import media_type, open_body, read_all
 from app.uploads.budget import MemoryLease
-from app.uploads.multipart import BoundedMultiPartParser, file_parts, read_part
+from app.uploads.multipart import BoundedMultiPartParser, LeadingField, file_parts, read_part
 
 _BINARY_TYPES = ("", "application/octet-stream")
 _BASE64_RATIO = 4 / 3 * 78 / 76  # in lines of 76 characters that end with CRLF
@@ -50,7 +50,11 @@ class Upload:
 
 
 async def read_image(
-    request: Request, lease: MemoryLease, settings: Settings, parameter_fields: Collection[str] = ()
+    request: Request,
+    lease: MemoryLease,
+    settings: Settings,
+    parameter_fields: Collection[str] = (),
+    leading_field: LeadingField | None = None,
 ) -> Upload:
     """Read the image from a request body.
 
@@ -60,6 +64,7 @@ async def read_image(
         settings: limits.
         parameter_fields: text fields of a form that the caller reads as parameters; others that look like one are an
             error.
+        leading_field: text field that must precede the file of a form.
 
     Raises:
         BodyTooLarge: the body exceeds the limit; before reading it where Content-Length says so.
@@ -78,15 +83,14 @@ async def read_image(
         max_bytes = math.ceil(max_bytes * _BASE64_RATIO) + _MAX_OVERHEAD_BYTES
     body = open_body(request, lease, max_bytes, settings.read_timeout_s)
     if is_form:
-        return await _from_multipart(request, body, max_bytes, parameter_fields)
+        parser = BoundedMultiPartParser(request.headers, body, max_bytes, leading_field=leading_field)
+        return await _from_multipart(parser, parameter_fields)
     content = await read_all(body)
-    return Upload(await asyncio.to_thread(_from_json, content) if is_json else content)
+    return Upload(await run_in_request_thread(_from_json, content) if is_json else content)
 
 
-async def _from_multipart(
-    request: Request, body: AsyncGenerator[bytes, None], max_bytes: int, parameter_fields: Collection[str]
-) -> Upload:
-    form = await BoundedMultiPartParser(request.headers, body, max_bytes).parse_form()
+async def _from_multipart(parser: BoundedMultiPartParser, parameter_fields: Collection[str]) -> Upload:
+    form = await parser.parse_form()
     try:
         return await _from_form(form, parameter_fields)
     finally:

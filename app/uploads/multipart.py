@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from itertools import takewhile
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -12,6 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.base64_images import decode_base64
 from app.errors import MalformedBody
+from app.threads import run_in_request_thread
 
 _MAX_TEXT_FIELDS = 16
 _MAX_TEXT_BYTES = 64 * 1024
@@ -26,6 +29,18 @@ _UNENCODED = ("", "7bit", "8bit", "binary")
 _MAX_BYTES_ON_LOOP = 1_000_000  # copying more would block the event loop for too long
 
 
+@dataclass(frozen=True)
+class LeadingField:
+    """A text field that must precede the files of a form, such as a key, so that it is checked before they are read.
+
+    `check` is called once: with the value as soon as the field has ended, or with None if a file begins, 16 kB pass or
+    the form ends without it. Errors that it raises end the reading.
+    """
+
+    name: str
+    check: Callable[[str | None], Awaitable[None]]
+
+
 def file_parts(form: FormData) -> list[tuple[str, UploadFile]]:
     """Return the field name and the file of each file part, without the empty ones of file inputs left unfilled."""
     files = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]
@@ -36,13 +51,13 @@ async def read_part(part: UploadFile) -> bytes:
     """Read a file, decoded as its Content-Transfer-Encoding says (RFC 2045, 6); raises MalformedBody."""
     encoding = part.headers.get("content-transfer-encoding", "").strip().lower()
     is_large = (part.size or 0) > _MAX_BYTES_ON_LOOP
-    content: bytes = await asyncio.to_thread(part.file.read) if is_large else part.file.read()
+    content: bytes = await run_in_request_thread(part.file.read) if is_large else part.file.read()
     if encoding in _UNENCODED:
         return content
     if encoding == "base64":
-        return await asyncio.to_thread(lambda: decode_base64(content.decode("latin-1")))
+        return await run_in_request_thread(lambda: decode_base64(content.decode("latin-1")))
     if encoding == "quoted-printable":
-        return await asyncio.to_thread(binascii.a2b_qp, content)
+        return await run_in_request_thread(binascii.a2b_qp, content)
     raise MalformedBody(
         f"The Content-Transfer-Encoding {encoding[:40]!r} of a part is not supported. Send the file as it is, or as "
         "base64."
@@ -62,7 +77,12 @@ class BoundedMultiPartParser(MultiPartParser):
     """
 
     def __init__(
-        self, headers: Headers, body: AsyncGenerator[bytes, None], max_bytes: int, max_files: int = 16
+        self,
+        headers: Headers,
+        body: AsyncGenerator[bytes, None],
+        max_bytes: int,
+        max_files: int = 16,
+        leading_field: LeadingField | None = None,
     ) -> None:
         """Prepare to parse a form of at most `max_files` files and `max_bytes` bytes."""
         super().__init__(
@@ -79,6 +99,7 @@ class BoundedMultiPartParser(MultiPartParser):
         self._charset_name = options.get(b"charset", b"utf-8").decode("latin-1").lower()
         self._max_parts = max_files + _MAX_TEXT_FIELDS
         self._content_bytes = 0
+        self._leading_field = leading_field
         self._is_complete = False
 
     @property
@@ -124,11 +145,23 @@ class BoundedMultiPartParser(MultiPartParser):
                 piece = chunk[begin : begin + _PIECE_BYTES]
                 yield piece
                 received += len(piece)
+                await self._check_leading_field(is_overdue=received >= _PIECE_BYTES)
                 delimiters += piece.count(self._delimiter)
                 if delimiters > self._max_parts + 1:
                     raise MultiPartException("its boundary occurs too often")
                 if received - self._content_bytes > self._max_parts * _MAX_OVERHEAD_BYTES:
                     raise MultiPartException("its part headers, preamble or epilogue are too long")
                 await asyncio.sleep(0)  # let other requests run
+        await self._check_leading_field(is_overdue=True)
         if not self._is_complete:
             raise MultiPartException("it ends before its closing boundary")
+
+    async def _check_leading_field(self, *, is_overdue: bool) -> None:
+        field = self._leading_field
+        if field is None:
+            return
+        leading = takewhile(lambda item: isinstance(item[1], str), self.items)
+        value = next((str(value) for name, value in leading if name == field.name), None)
+        if value is not None or self._current_files or is_overdue:
+            self._leading_field = None
+            await field.check(value)

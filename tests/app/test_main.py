@@ -38,7 +38,7 @@ async def test_failure_to_load_the_models_is_reported_to_the_process(tiny_store:
 
 async def test_every_address_is_served_below_the_prefix_of_a_proxy(make_app: Callable[..., FastAPI]) -> None:
     transport = httpx.ASGITransport(make_app(root_path="/vision"), root_path="/vision")
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.get("/vision/livez")).status_code == 200
         assert 'href="/vision/static/' in (await client.get("/vision/docs")).text
         assert (await client.get("/vision/static/page.css")).status_code == 200

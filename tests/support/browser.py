@@ -35,6 +35,7 @@ FLAGS = [
     "--disable-sync",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
 ]
 
 

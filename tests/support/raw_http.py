@@ -43,7 +43,7 @@ def read_answer(connection: socket.socket) -> Answer:
 
 def head(path: str = "/v1/classify", method: str = "POST", **headers: object) -> bytes:
     """Encode a request line and headers; the keyword `Content_Type` becomes Content-Type."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: server"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 

@@ -55,6 +55,15 @@ def instructions(dockerfile: Path) -> list[Instruction]:
     return [Instruction(*line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
 
 
+def expand(text: str, arguments: dict[str, str]) -> str:
+    """Replace `${NAME}`, and `${NAME:+TEXT}` by TEXT if the argument is not empty, as Docker does in FROM."""
+
+    def optional(match: re.Match[str]) -> str:
+        return match[2] if arguments[match[1]] else ""
+
+    return string.Template(re.sub(r"\$\{(\w+):\+((?:[^{}]|\{\w+\})*)\}", optional, text)).substitute(arguments)
+
+
 @dataclass
 class Stage:
     """The root file system of a build stage, and its metadata in the image."""
@@ -111,7 +120,7 @@ class Build:
         for step in instructions(self.context / "Dockerfile"):
             report(" ".join([step.name, *step.text.split()]))
             if step.name == "FROM":
-                stage = self.start_stage(string.Template(step.text).substitute(arguments))
+                stage = self.start_stage(expand(step.text, arguments))
             elif step.name == "ARG":
                 name, _, value = step.text.partition("=")
                 (stage.args if stage else arguments)[name] = value

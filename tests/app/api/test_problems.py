@@ -82,5 +82,5 @@ async def test_final_slash_is_redirected_without_scheme_or_host(
 
 @pytest.mark.parametrize("path", ["/v1/nothing/", "/v1/models///", "//evil.example/"])
 async def test_other_paths_with_a_final_slash_are_not_found(client: httpx.AsyncClient, path: str) -> None:
-    response = await client.get(f"http://server{path}")
+    response = await client.get(f"http://localhost{path}")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")

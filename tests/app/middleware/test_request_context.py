@@ -38,5 +38,5 @@ async def test_every_response_has_security_headers(client: httpx.AsyncClient, pa
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
     assert all(len(headers.get_list(name)) == 1 for name in [*SECURITY_HEADERS, "X-Request-ID"])

@@ -252,8 +252,8 @@ def test_many_ranges_cost_little(address: str) -> None:
 def test_host_header_does_not_change_the_path(address: str, host: str) -> None:
     """CVE-2026-48710: Starlette's `request.url.path` included a path from the Host header."""
     answer = exchange(address, f"GET /v1/models/nosuch HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    assert answer.status in (400, 404)
-    if answer.status == 404:
+    assert answer.status in (400, 404, 421)
+    if answer.status != 400:
         assert answer.json["instance"] == "/v1/models/nosuch"
 
 

@@ -17,7 +17,7 @@ from tests.support.polling import wait_until
 from tests.support.processes import TINY_SERVER, free_port, get, post, server, wait_for_metric
 
 IMAGE = encoded("green", "JPEG", (640, 480))
-REQUEST = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(IMAGE)}\r\n\r\n".encode() + IMAGE
+REQUEST = f"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(IMAGE)}\r\n\r\n".encode() + IMAGE
 QUEUED = 'classifier_queue_depth{extractor="near_net"}'
 IN_FLIGHT = "classifier_requests_in_flight"
 

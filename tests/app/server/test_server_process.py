@@ -127,10 +127,25 @@ def test_invalid_settings_are_one_line_each_and_exit_with_2() -> None:
     assert [line.partition(":")[0] for line in process.lines] == ["APP_PORT=http", "APP_MAX_BATCH=0"]
 
 
-def test_misspelt_setting_is_reported(tmp_path: Path) -> None:
-    with server("app", APP_STORE=str(tmp_path), APP_MAXBATCH="4") as process:
+def test_misspelt_setting_and_empty_keys_file_stop_startup_with_2() -> None:
+    with server("app", APP_MAXBATCH="4", APP_API_KEYS_FILE="") as process:
+        assert process.exit_code() == 2
+    assert process.log.count("\n") == 2
+    assert "APP_API_KEYS_FILE=: must not be empty." in process.log
+    assert "APP_MAXBATCH is not a setting. Did you mean APP_MAX_BATCH?" in process.log
+
+
+def test_variable_of_something_else_is_named_in_the_log(tmp_path: Path) -> None:
+    with server("app", APP_STORE=str(tmp_path), APP_ENV="production") as process:
+        assert process.exit_code() == 1
+    assert "APP_ENV is not a setting and was ignored." in process.log
+    assert "APP_ALLOWED_HOSTS" not in process.log
+
+
+def test_server_that_responds_for_any_host_says_so(tmp_path: Path) -> None:
+    with server("app", APP_STORE=str(tmp_path), APP_HOST="0.0.0.0") as process:
         process.exit_code()
-    assert "APP_MAXBATCH is not a setting and was ignored. Did you mean APP_MAX_BATCH?" in process.log
+    assert "Requests for any host are served. Set APP_ALLOWED_HOSTS" in process.log
 
 
 def test_access_log_is_json_and_contains_nothing_of_the_image(tiny_store: Path) -> None:

@@ -37,7 +37,7 @@ def test_slow_clients_get_a_timeout_and_are_disconnected(address: str) -> None:
         )
         fast_start = head(Content_Type="image/png", Content_Length=MEGABYTE) + b"\x89PNG" + bytes(900_000)
         pauses = pool.submit(dribble, address, fast_start, b"G", 4 * READ_TIMEOUT_S)
-        slow_head = pool.submit(dribble, address, b"POST /v1/classify HTTP/1.1\r\nHost: s\r\n", b"A: b\r\n")
+        slow_head = pool.submit(dribble, address, b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\n", b"A: b\r\n")
         silent = pool.submit(seconds_until_closed, address, b"")
         answered = pool.submit(seconds_until_closed, address, head("/nowhere", Content_Length=1000))
         late_body = pool.submit(seconds_until_closed_after_a_late_body, address)

@@ -55,6 +55,30 @@ def test_released_lease_acquires_nothing_more() -> None:
     assert budget.used_bytes == 0
 
 
+def test_lease_that_moves_takes_its_bytes_along() -> None:
+    small, large = MemoryBudget(100), MemoryBudget(1_000)
+    lease, other = small.lease(), large.lease()
+    lease.acquire(80)
+    lease.move_to(large)
+    assert (small.used_bytes, large.used_bytes) == (0, 80)
+    other.acquire(500)
+    lease.acquire(400)
+    lease.release()
+    assert large.used_bytes == 500
+
+
+def test_lease_that_finds_no_room_occupies_nothing() -> None:
+    small, large = MemoryBudget(100), MemoryBudget(1_000)
+    lease, other = small.lease(), large.lease()
+    lease.acquire(80)
+    other.acquire(950)
+    with pytest.raises(Overloaded):
+        lease.move_to(large)
+    assert (small.used_bytes, large.used_bytes) == (0, 950)
+    lease.release()
+    assert large.used_bytes == 950
+
+
 def used_bytes(client: httpx.AsyncClient) -> int:
     budget: MemoryBudget = app_of(client).state.app_state.budget
     return budget.used_bytes

@@ -18,6 +18,7 @@ const results = new ResultList(byId("results"), {
   root,
 });
 
+byId("address").textContent = location.origin;
 const elements = { input: byId("file"), examples: byId("examples"), form: byId("form"), problem: byId("file-problem") };
 for (const element of document.querySelectorAll(".enhanced")) element.hidden = false;
 for (const element of document.querySelectorAll(".plain")) element.hidden = true;

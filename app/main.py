@@ -71,6 +71,7 @@ def create_app(
         yield
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+        await asyncio.to_thread(state.archive_threads.close)
         await state.manager.close()
 
     def is_protected(path: str) -> bool:

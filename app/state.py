@@ -16,6 +16,7 @@ from app.inference.model_manager import ModelManager
 from app.inference.service import Service
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
+from app.uploads.archive_threads import ArchiveThreads
 from app.uploads.budget import MemoryBudget
 
 
@@ -66,6 +67,7 @@ class AppState:
     metrics: Metrics
     manager: ModelManager
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    archive_threads: ArchiveThreads = field(default_factory=ArchiveThreads)
 
     def check_alive(self) -> None:
         """Raise WorkerDied if an inference or decode worker has died, so that the process must restart."""

@@ -17,3 +17,7 @@ class RecipeError(TrainingError):
 
 class DownloadError(TrainingError):
     """A file cannot be downloaded, or does not have the expected checksum."""
+
+
+class SettingError(TrainingError):
+    """An environment variable has an invalid value."""

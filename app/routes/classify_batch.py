@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.api import problems
+from app.api.cancellation import cancel_on_disconnect
 from app.api.classify_call import classify_upload
 from app.api.fast_route import FastRoute
 from app.api.model_selection import is_list, select
@@ -18,8 +19,11 @@ from app.inference.result import InferenceResult, unwrap
 from app.openapi import bodies, examples, responses
 from app.openapi.responses import AUTH_ERRORS, QUEUE_ERRORS, READINESS_ERRORS, UPLOAD_ERRORS
 from app.request_context import get_context
+from app.settings import Settings
+from app.state import get_state
 from app.threads import run_in_request_thread
-from app.uploads.images import read_images
+from app.uploads.budget import MemoryLease
+from app.uploads.images import BatchUpload, read_files, unpack_zips
 from models.classifier import Classifier
 from models.errors import ModelNotFound
 
@@ -57,7 +61,7 @@ async def classify_batch(
     timeout_ms: TimeoutMs = None,
 ) -> Response:
     """Classify images, sent as repeated form fields `files` or as a zip archive; each gets a result or an error."""
-    classified = await classify_upload(request, lambda models: select(models, model, version), read_images, timeout_ms)
+    classified = await classify_upload(request, lambda models: select(models, model, version), _read, timeout_ms)
 
     def render() -> str:
         items = [
@@ -68,6 +72,12 @@ async def classify_batch(
         return content.model_dump_json(exclude_none=True)
 
     return Response(await run_in_request_thread(render), media_type="application/json")
+
+
+async def _read(request: Request, lease: MemoryLease, settings: Settings) -> BatchUpload:
+    """Read the images of a request; stop when the client disconnects. Raises as `read_files` and `unpack_zips` do."""
+    files = await read_files(request, lease, settings)
+    return await cancel_on_disconnect(request, unpack_zips(files, lease, settings, get_state(request).archive_threads))
 
 
 def _outcome(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -35,6 +36,17 @@ def zipped(path: Path, files: dict[str, bytes]) -> Path:
         for name, content in files.items():
             members.writestr(name, content)
     return path
+
+
+def with_wrong_checksums(archive: Path, *names: str) -> Path:
+    """Change the checksums of files in a zip, whose content is still what it was."""
+    content = archive.read_bytes()
+    with zipfile.ZipFile(archive) as members:
+        for name in names:
+            checksum = members.getinfo(name).CRC
+            content = content.replace(struct.pack("<L", checksum), struct.pack("<L", checksum ^ 1))
+    archive.write_bytes(content)
+    return archive
 
 
 def tarred(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:

@@ -93,7 +93,8 @@ def predict_folder(
     """
     from training.evaluation import predictions
 
-    paths = predictions.find_unlabelled_images(images, cache)
+    damaged: dict[str, str] = {}
+    paths = predictions.find_unlabelled_images(images, cache, damaged.__setitem__)
     with hide_startup_messages():
         from models.artifacts.catalog import load
 
@@ -104,9 +105,9 @@ def predict_folder(
     readable = len(paths) - len(unreadable)
     print_line(f"{written.table}: {predictions.column_meaning(classifier)} for {readable:,} images")
     print_line(f"{written.plot}")
-    for name, reason in unreadable.items():
+    for name, reason in (damaged | unreadable).items():
         print_error(f"{name}: {reason}")
-    raise typer.Exit(1 if unreadable else 0)
+    raise typer.Exit(1 if damaged or unreadable else 0)
 
 
 def _parse_renames(arguments: list[str]) -> dict[str, str]:

@@ -1,24 +1,26 @@
 """Dataset archives: unpacked safely, once, into the cache.
 
-Archives are not trusted: only regular files inside the target folder are written. Links, devices, absolute paths and
-`..` are errors.
+Archives are not trusted: only regular files inside the target folder are written, within limits on their number and
+bytes. Links, devices, absolute paths and `..` are errors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-import tarfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
 
-from models.console.progress import Track, silent
-from models.file_names import zip_entry_name
+from models.console.progress import Advance, Track, silent
 from training.data.layout import entries, is_wrapper
+from training.data.unpacking.budget import UnpackBudget
+from training.data.unpacking.damaged import mark_damaged, why_damaged
+from training.data.unpacking.member import DamagedMember, Member
+from training.data.unpacking.tar import is_tar, tar_members
+from training.data.unpacking.zip import zip_members
 from training.errors import DatasetError
 from training.runtime.folders import CACHE_FOLDER
+from training.runtime.unpack_limits import read_unpack_limits
 
 
 def locate_root(location: Path, split: str, cache: Path = CACHE_FOLDER) -> Path:
@@ -51,8 +53,11 @@ def _unpack_once(archive: Path, cache: Path) -> Path:
         staging = folder.with_name(f".unpacking-{key}")
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        unpack(archive, staging)
-        staging.rename(folder)
+        try:
+            unpack(archive, staging)
+            staging.rename(folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     return folder
 
 
@@ -66,18 +71,18 @@ def _skip_wrappers(folder: Path, split: str) -> Path:
 def unpack(archive: Path, folder: Path, track: Track = silent) -> None:
     """Unpack a .zip or .tar archive (.tar.gz, .tar.bz2, .tar.xz) into a folder, which is created.
 
+    A damaged file of a zip is replaced by a mark (`training.data.unpacking.damaged`); the others are unpacked.
+
     Raises:
-        DatasetError: the archive is damaged or of another format, or has a member that is not a plain file inside the
-            folder.
+        DatasetError: the archive is damaged or of another format, has a member that is not a plain file inside the
+            folder, or exceeds the limits (`training.runtime.unpack_limits`).
+        SettingError: a limit is not a number.
     """
+    budget = UnpackBudget(archive, read_unpack_limits())
     try:
-        with track(f"Unpacking {archive.name}", None, "files") as advance:
-            for name, content in _members(archive):
-                target = folder / _safe_path(name, archive)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("wb") as file:
-                    shutil.copyfileobj(content, file)
-                advance(1)
+        with archive.open("rb") as file, track(f"Unpacking {archive.name}", None, "files") as advance:
+            members = tar_members(archive, file, budget) if is_tar(file) else zip_members(file, budget)
+            _write_all(members, folder, archive, budget, advance)
     except DatasetError:
         raise
     except Exception as error:  # a damaged archive raises EOFError, zlib.error, struct.error and more
@@ -87,35 +92,35 @@ def unpack(archive: Path, folder: Path, track: Track = silent) -> None:
         ) from error
 
 
-def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield name and content of every file; read each content before taking the next."""
-    if tarfile.is_tarfile(archive):
-        yield from _members_of_tar(archive)
-    else:
-        yield from _members_of_zip(archive)
+def _write_all(members: Iterator[Member], folder: Path, archive: Path, budget: UnpackBudget, advance: Advance) -> None:
+    written, damaged = 0, ""
+    for member in members:
+        target = folder / _safe_path(member.name, archive)
+        _make_folder(target.parent, budget)
+        try:
+            _write(member, target)
+            written += 1
+        except DamagedMember as error:
+            mark_damaged(target, str(error))
+            damaged = damaged or f"{member.name!r} {error}"
+        advance(1)
+    if damaged and not written:
+        raise DatasetError(f"No file in {archive} can be unpacked: {damaged}. Pack it again, without a password.")
 
 
-def _members_of_tar(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(archive) as members:
-        for member in members:
-            if member.isdir():
-                continue
-            content = members.extractfile(member) if member.isreg() else None
-            if content is None:
-                raise DatasetError(
-                    f"{archive} contains a link or device ({member.name!r}). Unpack it yourself if you trust it."
-                )
-            with content:
-                yield member.name, content
+def _make_folder(folder: Path, budget: UnpackBudget) -> None:
+    """Create a folder and its parents, which count as files."""
+    missing = next((depth for depth, path in enumerate((folder, *folder.parents)) if path.exists()), 0)
+    budget.take_files(missing)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
-def _members_of_zip(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with zipfile.ZipFile(archive) as members:
-        for member in members.infolist():
-            name = zip_entry_name(member)
-            if not name.endswith("/"):
-                with members.open(member) as content:
-                    yield name, content
+def _write(member: Member, target: Path) -> None:
+    if why_damaged(target):
+        return  # two files of one name, of which one is damaged
+    with target.open("wb") as file:
+        for chunk in member.content:
+            file.write(chunk)
 
 
 def _safe_path(name: str, archive: Path) -> PurePosixPath:

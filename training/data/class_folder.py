@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.file_names import is_metadata
+from training.data.unpacking.damaged import why_damaged
 from training.errors import DatasetError
-from training.runtime.names import normalized, printable
+from training.runtime.names import normalized, printable, printable_path
 
 #: Reason for not using a file outside the class folders.
 OUTSIDE_CLASS_FOLDERS = "is not in a class folder"
@@ -78,10 +79,16 @@ def read_class_folder(folder: Path) -> ClassFolder:
     return ClassFolder(folder, tuple(sorted(files, key=str)), tuple(unused))
 
 
+def first_damaged(unused: Iterable[UnusedEntry]) -> str:
+    """Return a sentence about the first entry that was damaged in its archive, for the end of an error message."""
+    path = min((entry.path for entry in unused if why_damaged(entry.path)), default=None)
+    return f" {printable_path(path, path.parents[1])} {why_damaged(path)}." if path else ""
+
+
 def why_unused(entry: Path) -> str:
     """Return why an entry is not used that is neither a class folder nor a file in one."""
     if entry.is_symlink() and not entry.exists():
-        return "is a link that leads nowhere"
+        return why_damaged(entry) or "is a link that leads nowhere"
     return OUTSIDE_CLASS_FOLDERS if entry.is_file() or entry.is_dir() else "is neither a file nor a folder"
 
 

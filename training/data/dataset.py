@@ -16,9 +16,10 @@ import numpy as np
 
 from models.arrays import Integers
 from training.data.archives import locate_root
-from training.data.class_folder import UnusedEntry
-from training.data.layout import CLASSES_FILE, DESCRIPTIONS, entries, find_split, read_class_folders
+from training.data.class_folder import UnusedEntry, first_damaged
+from training.data.layout import CLASSES_FILE, DESCRIPTIONS, entries, find_split, is_description, read_class_folders
 from training.data.split import Split, StoredImage, fit_indices, make_split
+from training.data.unpacking.damaged import why_damaged
 from training.errors import DatasetError
 from training.recipes.data import DatasetSpec
 from training.runtime.folders import CACHE_FOLDER, DATA_FOLDER
@@ -93,7 +94,10 @@ def load_dataset(
     train = read_split(find_split(root, spec.train))
     order = tuple(map(normalized, class_ids)) or tuple(sorted(train.classes))
     if set(order) != set(train.classes):
-        raise DatasetError(f"{train.folder} has other classes than the recipe: {_difference(order, train.classes)}.")
+        raise DatasetError(
+            f"{train.folder} has other classes than the recipe: {_difference(order, train.classes)}."
+            f"{first_damaged(train.unused)}"
+        )
     test, valid = (read_split(find_split(root, name)) if name else None for name in (spec.test, spec.valid))
     contents = [content for content in (train, test, valid) if content is not None]
     return Dataset(
@@ -124,11 +128,17 @@ def _left_out(root: Path, contents: Sequence[SplitContent]) -> tuple[str, ...]:
     """Return a line for each entry that is not used, in the splits of a dataset and beside them."""
     used = {path for content in contents for path in (content.folder, *content.folder.parents)}
     beside = [
-        f"{printable_path(entry, root)}: is not in a split of the recipe"
+        f"{printable_path(entry, root)}: {why_damaged(entry) or 'is not in a split of the recipe'}"
         for entry in entries(root)
-        if entry not in used and entry.name not in DESCRIPTIONS and all(content.folder != root for content in contents)
+        if entry not in used and not is_description(entry) and all(content.folder != root for content in contents)
     ]
     return (*beside, *(line for content in contents for line in content.left_out(root)))
+
+
+def damaged_descriptions(root: Path) -> list[str]:
+    """Return a line for each file that would describe a dataset, but was damaged in its archive."""
+    reasons = {name: why_damaged(root / name) for name in DESCRIPTIONS}
+    return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
 def _measured_split(
@@ -189,19 +199,29 @@ def read_split(split: Path) -> SplitContent:
         raise DatasetError(
             f"There is no folder {split}. A dataset has one folder for each split, with one for each class."
         )
-    shards = [entry for entry in entries(split) if entry.match("*.tfrecord*") and not entry.is_dir()]
+    shards = [entry for entry in entries(split) if _is_shard(entry)]
     if shards:
         from training.data.tfrecords import records_by_class  # imports TensorFlow
 
-        beside = [UnusedEntry(entry, "is beside TFRecord shards") for entry in entries(split) if entry not in shards]
+        beside = [
+            UnusedEntry(entry, why_damaged(entry) or "is beside TFRecord shards")
+            for entry in entries(split)
+            if entry not in shards
+        ]
         return SplitContent(split, records_by_class(shards), tuple(beside))
     found, unused = read_class_folders(split)
     classes: dict[str, list[Path]] = {}
     for folder in sorted(found, key=lambda folder: folder.label):
         classes.setdefault(folder.label, []).extend(sorted(folder.files))
     if not classes:
-        raise DatasetError(f"{split} holds no folders of images. It needs one folder for each class.")
+        raise DatasetError(
+            f"{split} holds no folders of images. It needs one folder for each class.{first_damaged(unused)}"
+        )
     return SplitContent(split, classes, tuple(unused))
+
+
+def _is_shard(entry: Path) -> bool:
+    return entry.match("*.tfrecord*") and not entry.is_dir() and not why_damaged(entry)
 
 
 def _difference(expected: Sequence[str], actual: Collection[str]) -> str:

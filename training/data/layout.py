@@ -15,10 +15,12 @@ from training.data.class_folder import (
     OUTSIDE_CLASS_FOLDERS,
     ClassFolder,
     UnusedEntry,
+    first_damaged,
     read_class_folder,
     reject_nested_classes,
     why_unused,
 )
+from training.data.unpacking.damaged import why_damaged
 from training.errors import DatasetError
 from training.runtime.names import normalized, printable
 
@@ -97,8 +99,12 @@ def detect_layout(folder: Path) -> Layout:
     if not splits:
         _reject_splits_without_classes(root, {file.folder for file in files})
     if not files:
-        raise DatasetError(f"{folder} holds no folders of images. It needs one folder for each class.")
-    return Layout(root, tuple(files), tuple(unused), tuple(loose))
+        raise DatasetError(
+            f"{folder} holds no folders of images. It needs one folder for each class.{first_damaged(unused)}"
+        )
+    damaged = [entry for entry in loose if why_damaged(entry.path)]
+    others = [entry for entry in loose if entry not in damaged]
+    return Layout(root, tuple(files), (*damaged, *unused), tuple(others))
 
 
 def read_class_folders(split: Path) -> tuple[list[ClassFolder], list[UnusedEntry]]:
@@ -160,9 +166,14 @@ def entries(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not is_metadata(entry.name))
 
 
+def is_description(entry: Path) -> bool:
+    """Return True for a file that describes a dataset; not for one that was damaged in its archive."""
+    return entry.name in DESCRIPTIONS and not why_damaged(entry)
+
+
 def loose_files(folder: Path) -> list[UnusedEntry]:
     """Return the files in a folder that do not describe a dataset."""
-    files = [entry for entry in entries(folder) if not entry.is_dir() and entry.name not in DESCRIPTIONS]
+    files = [entry for entry in entries(folder) if not entry.is_dir() and not is_description(entry)]
     return [UnusedEntry(file, why_unused(file)) for file in files]
 
 

@@ -13,7 +13,7 @@ from models.console.progress import ignore
 from models.manifests import ClassifierManifest
 from models.offline import client
 from training.data.archives import locate_root
-from training.data.dataset import read_class_names, read_split
+from training.data.dataset import damaged_descriptions, read_class_names, read_split
 from training.data.layout import find_split
 from training.data.loader import prepared_batches
 from training.data.split import Split, StoredImage, make_split
@@ -54,7 +54,7 @@ def load_labelled_split(
     """
     root = locate_root(location, split, cache)
     content = read_split(find_split(root, split))
-    on_left_out(content.left_out(root))
+    on_left_out([*damaged_descriptions(root), *content.left_out(root)])
     recipe = manifest.recipe.get("data") or {}
     renamed = {normalized(folder): name for folder, name in names.items()}
     not_renamed = tuple(folder for folder in content.classes if folder not in renamed)

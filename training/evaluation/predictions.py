@@ -18,6 +18,7 @@ from models.console.progress import Advance, ignore
 from models.offline.predict import classify_files, find_images
 from models.preprocess import PreprocessSpec, prepare
 from training.data.archives import locate_root
+from training.data.unpacking.damaged import find_damaged
 from training.errors import DatasetError
 
 _COLUMNS = 5
@@ -33,16 +34,25 @@ class PredictionFiles(NamedTuple):
     plot: Path
 
 
-def find_unlabelled_images(location: Path, cache: Path) -> dict[str, Path]:
+def find_unlabelled_images(
+    location: Path, cache: Path, on_failure: Callable[[str, str], None] = lambda *_: None
+) -> dict[str, Path]:
     """Return the images in a folder or an archive by their path in it, with slashes.
 
     Hidden files and folders and the metadata of file managers are left out.
+
+    Args:
+        location: the folder or archive.
+        cache: where archives are unpacked.
+        on_failure: called with the path of each file that is damaged in the archive, and the reason.
 
     Raises:
         DatasetError: there are no images.
     """
     root = locate_root(location, "", cache) if location.is_file() else location
     files = find_images([str(root)]).values() if root.is_dir() else ()
+    for path, reason in find_damaged(root):
+        on_failure(path.relative_to(root).as_posix(), reason)
     if not files:
         raise DatasetError(f"There are no images in {location}. Give a folder or an archive of images.")
     return {file.relative_to(root).as_posix(): file for file in files}

@@ -14,6 +14,7 @@ from PIL import Image
 from models.arrays import Pixels
 from models.console.progress import Track, silent
 from training.data.archives import unpack
+from training.data.unpacking.damaged import find_damaged
 from training.errors import DatasetError, DownloadError
 from training.ingest.cifar10_pickle import CifarBatch, read_batch, read_names
 from training.ingest.report import ImportReport
@@ -91,6 +92,8 @@ def _find_batches(folder: Path) -> Path:
     for candidate in (folder, *sorted(child for child in folder.iterdir() if child.is_dir())):
         if all((candidate / name).is_file() for name in needed):
             return candidate
+    for path, reason in find_damaged(folder):
+        raise DatasetError(f"{path.relative_to(folder)} {reason}. Download the official archive again.")
     raise DatasetError(
         f"This is not the official CIFAR-10 for Python, which has the files {', '.join(needed)}. "
         "Import class folders under another name: python -m training import NAME --from DIR."

@@ -14,6 +14,7 @@ import pytest
 from tests.support.asgi import Serve
 from tests.support.batch_requests import image_files, labels, send_batch, send_zip, zipped
 from tests.support.encoded_images import encoded
+from tests.support.raw_zips import zip_of_empty_fields, zip_of_folders
 
 pytestmark = pytest.mark.anyio
 
@@ -164,6 +165,20 @@ async def test_images_of_several_zips_count_together(serve: Serve) -> None:
         assert (response.status_code, response.json()["code"]) == (413, "too_many_images")
 
 
+async def test_directories_of_several_zips_count_together(client: httpx.AsyncClient) -> None:
+    files = image_files(zipped(a=encoded("red")), zip_of_folders(999), zip_of_folders(1_000))
+    assert labels(await send_batch(client, files)) == ["red"]
+    response = await send_batch(client, [*files, *image_files(zipped(a=encoded()))])
+    assert (response.status_code, response.json()["code"]) == (400, "broken_body")
+    assert "2,000 entries in total" in response.json()["detail"]
+
+
+async def test_zip_may_have_several_entries_for_each_allowed_image(serve: Serve) -> None:
+    async with serve(max_images=2_000) as client:
+        assert (await send_zip(client, zip_of_folders(8_000))).status_code == 422
+        assert (await send_zip(client, zip_of_folders(8_001))).status_code == 400
+
+
 async def test_zip_that_unpacks_beyond_the_limit_is_413(serve: Serve) -> None:
     async with serve(max_batch_request_bytes=100_000, max_body_bytes=80_000) as client:
         response = await send_zip(client, zipped(a=bytes(60_000), b=bytes(60_000)))
@@ -190,7 +205,9 @@ async def test_zip_bomb_is_unpacked_no_further_than_the_limit(serve: Serve) -> N
         (zipped(), "application/zip", 422, "missing_field"),
         (bzip2_bomb, "application/zip", 200, ""),
         (UNNAMED_ENTRY, "application/zip", 200, ""),
-        (b"PK\x03\x04" + b"PK\x01\x02" * 10_001, "application/zip", 400, "broken_body"),
+        (zip_of_folders(2_001), "application/zip", 400, "broken_body"),
+        (zip_of_folders(2_000), "application/zip", 422, "missing_field"),
+        (zip_of_empty_fields, "application/zip", 400, "broken_body"),
         (b"x", "image/png", 415, "unsupported_content_type"),
         (b"x", "multipart/form-data; boundary=b", 400, "broken_body"),
         (b"--b--\r\n", "multipart/form-data; boundary=b", 422, "missing_field"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import MalformedBody
-from app.uploads.zips import extract_images
+from app.uploads.zips import check_directories, extract_images
 from tests.support.batch_requests import zipped
 
 
@@ -21,6 +21,8 @@ def test_corrupted_zip_is_extracted_within_limits_or_rejected(data: st.DataObjec
         archive[offset] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, 20))
     with suppress(MalformedBody):
-        images = extract_images(bytes(archive[: len(archive) - cut]), 3, 1000, 1500, lambda _: None)
+        damaged = bytes(archive[: len(archive) - cut])
+        check_directories([damaged], 3)
+        images = list(extract_images(damaged, 3, 1000, 1500, lambda _: None))
         assert len(images) <= 4
         assert all(len(content) <= 1001 for _, content in images if isinstance(content, bytes))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 from tests.support.processes import Answer, get
 
@@ -39,6 +41,45 @@ def read_answer(connection: socket.socket) -> Answer:
     response = http.client.HTTPResponse(connection)
     response.begin()
     return Answer(response.status, response.headers, response.read())
+
+
+def read_answers(connection: socket.socket, count: int | None = None) -> list[Answer]:
+    """Read the responses to pipelined requests: `count` of them, or all until the server closes the connection."""
+    answers = list[Answer]()
+    with connection.makefile("rb") as stream:
+        while len(answers) != count and (count or stream.peek(1)):
+            response = response_from(stream)
+            response.begin()
+            answers.append(Answer(response.status, response.headers, response.read()))
+    return answers
+
+
+def response_from(stream: io.BufferedIOBase) -> http.client.HTTPResponse:
+    """Return a response to be read from a stream that http.client leaves open, because more responses follow."""
+    return http.client.HTTPResponse(cast(socket.socket, _Source(stream)))
+
+
+class _Source:
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream = stream
+
+    def makefile(self, _mode: str) -> object:
+        return _Unclosed(self._stream)
+
+
+class _Unclosed:
+    closed = False
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self.read, self.readline, self.readinto, self.flush = (
+            stream.read,
+            stream.readline,
+            stream.readinto,
+            stream.flush,
+        )
+
+    def close(self) -> None:
+        pass
 
 
 def head(path: str = "/v1/classify", method: str = "POST", **headers: object) -> bytes:

@@ -18,7 +18,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.server.connection import Connection
 from app.server.error_response import error_response
 from app.server.protocol_errors import ProtocolErrorLog
-from app.server.request_head import MAX_HEAD_BYTES, MalformedHead, check_host, origin_form, without_upgrade
+from app.server.request_head import (
+    MAX_HEAD_BYTES,
+    MalformedHead,
+    check_host,
+    check_transfer_encoding,
+    origin_form,
+    without_upgrade,
+)
 
 _SLICE_BYTES = 1024
 """Bytes that are parsed at a time where a request may end: at most 40 requests fit into them."""
@@ -162,6 +169,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise MalformedHead  # stops the parser
         try:
             check_host(self.headers, version)
+            check_transfer_encoding(self.headers)
             self.url = origin_form(self.url, method, self.headers)
         except MalformedHead as error:
             self._malformed = str(error)

@@ -38,6 +38,13 @@ def check_host(headers: Headers, version: str) -> None:
         raise MalformedHead("The Host header is not a host with an optional port.")
 
 
+def check_transfer_encoding(headers: Headers) -> None:
+    """Raise MalformedHead for a transfer coding other than chunked (RFC 9112, 6.1), which would stay encoded."""
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings not in ([], [b"chunked"]):
+        raise MalformedHead("The only transfer coding that this server reads is chunked.")
+
+
 def origin_form(target: bytes, method: bytes, headers: Headers) -> bytes:
     """Return a request target as path and query (RFC 9112, 3.2).
 

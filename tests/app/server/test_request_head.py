@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.server.request_head import MalformedHead, check_host, origin_form, without_upgrade
+from app.server.request_head import MalformedHead, check_host, check_transfer_encoding, origin_form, without_upgrade
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,15 @@ def test_host_is_required_once_in_http_1_1_only() -> None:
     for version in ("1.0", "1.1"):
         with pytest.raises(MalformedHead, match="repeated"):
             check_host([(b"host", b"a"), (b"host", b"a")], version)
+
+
+@pytest.mark.parametrize(
+    "codings", [[b"gzip, chunked"], [b"gzip", b"chunked"], [b"identity"], [b"chunked", b"chunked"]]
+)
+def test_other_transfer_codings_are_rejected(codings: list[bytes]) -> None:
+    check_transfer_encoding([(b"transfer-encoding", b"Chunked")])
+    with pytest.raises(MalformedHead, match="chunked"):
+        check_transfer_encoding([(b"transfer-encoding", coding) for coding in codings])
 
 
 @pytest.mark.parametrize("version", ["0.9", "2.0", "1.2"])

@@ -13,6 +13,8 @@ wrong and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ModelsError(Exception):
     """Base class of this package's errors; `code` is a stable identifier for programs."""
@@ -45,7 +47,7 @@ class CorruptArtifact(ArtifactError):
 
 
 class UnsafePickle(ArtifactError):
-    """A pickled head refers to a name outside the allow-list."""
+    """A pickled head refers to a name outside the allow-list, is damaged, or holds no estimator of this project."""
 
     code = "unsafe_pickle"
 
@@ -66,6 +68,20 @@ class EngineError(ArtifactError):
     """No inference engine on this machine can run the extractor."""
 
     code = "no_engine"
+
+
+class ArtifactsRejected(ArtifactError):
+    """Several artifacts of a store cannot be used.
+
+    Attributes:
+        reasons: the error of each.
+    """
+
+    def __init__(self, reasons: Sequence[ModelsError]) -> None:
+        """Create the error of at least one artifact."""
+        self.reasons = reasons
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        super().__init__(f"{reasons[0]}{more}")
 
 
 class HeadFailed(ModelsError):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from models.errors import CorruptArtifact
 from models.preprocess import PreprocessSpec
@@ -22,6 +22,19 @@ HOLDOUT_FILE = "holdout.npy"
 CARD_FILE = "README.md"
 OPENVINO_INT8 = ("int8.xml", "int8.bin")
 OPENVINO_FLOAT = ("float16.xml", "float16.bin")
+
+
+MAX_MANIFEST_BYTES = 16_000_000
+_MAX_FILE_BYTES = {HEAD_FILE: 256_000_000, GOLDEN_FILE: 256_000_000, HOLDOUT_FILE: 256_000_000, CARD_FILE: 4_000_000}
+_MAX_OTHER_BYTES = 4_000_000_000  # weights, in the formats of the engines
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
+"""Name of a file in the artifact's folder, never a path."""
+
+
+def max_file_bytes(file: str) -> int:
+    """Return the maximum size of a file of an artifact."""
+    return _MAX_FILE_BYTES.get(file, _MAX_OTHER_BYTES)
 
 
 def engine_files(engine: str) -> tuple[str, ...]:
@@ -66,7 +79,7 @@ class ExtractorManifest(_FrozenModel):
     recipe: dict[str, Any]
     seed: int
     libraries: dict[str, str]
-    files: dict[str, str] = Field(description="file -> SHA-256")
+    files: dict[FileName, str] = Field(description="file -> SHA-256")
 
     @property
     def weights_sha256(self) -> str:
@@ -86,9 +99,9 @@ class HeadReference(_FrozenModel):
     """A pickled estimator and its calibration temperature (1: uncalibrated)."""
 
     kind: str
-    file: str = HEAD_FILE
+    file: FileName = HEAD_FILE
     sha256: str
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
 
 
 class Metrics(_FrozenModel):
@@ -127,7 +140,7 @@ class ClassifierManifest(_FrozenModel):
     )
     seed: int
     libraries: dict[str, str]
-    files: dict[str, str] = Field(description="file -> SHA-256")
+    files: dict[FileName, str] = Field(description="file -> SHA-256")
 
 
 Manifest = ExtractorManifest | ClassifierManifest

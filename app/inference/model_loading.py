@@ -10,6 +10,7 @@ import numpy as np
 from app.settings import Settings
 from models.artifacts import catalog as catalogs
 from models.artifacts.catalog import Catalog
+from models.artifacts.proof import prove_changes
 from models.artifacts.store import ArtifactVersions, Store, parse_name
 from models.classifier import BatchItem, Classifier, Extractor, classify
 from models.engines.base import Engine
@@ -35,9 +36,14 @@ Loader = Callable[[Settings, Catalog | None, ArtifactVersions], Catalog]
 def load_catalog(
     settings: Settings, previous: Catalog | None = None, hidden: ArtifactVersions = frozenset()
 ) -> Catalog:
-    """Load and verify every model of the store that is not hidden; raises ModelNotFound, ArtifactError."""
+    """Load and verify every model of the store that is not hidden; raises ModelNotFound, ArtifactError.
+
+    A running server has models to lose: it loads others only after they were proved in another process.
+    """
     selection = EngineSelection(settings.engine, settings.precision, settings.threads)
-    return catalogs.load(Store(settings.store, hidden), selection=selection, previous=previous)
+    store = Store(settings.store, hidden)
+    proved = prove_changes(store, selection, previous) if previous else None
+    return catalogs.load(store, selection=selection, previous=previous, proved=proved)
 
 
 def load_models(

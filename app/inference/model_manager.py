@@ -21,7 +21,7 @@ from app.telemetry.metrics import Metrics
 from app.threads import run_in_daemon_thread
 from models.artifacts.catalog import Catalog
 from models.artifacts.store import ArtifactVersions, Store
-from models.errors import ModelsError
+from models.errors import ArtifactsRejected, ModelsError
 
 logger = structlog.get_logger("app")
 
@@ -161,7 +161,8 @@ class ModelManager:
             async with self._changing:
                 await self._replace(self._hidden, self._loader)
         except ModelsError as error:
-            logger.error(_RELOAD_FAILED, why=str(error))
+            for reason in error.reasons if isinstance(error, ArtifactsRejected) else (error,):
+                logger.error(_RELOAD_FAILED, why=str(reason))
         except Exception as error:
             logger.error(_RELOAD_FAILED, exc_info=error)
 

@@ -1,9 +1,9 @@
-"""Loading of a store: verify artifacts, compile extractors, unpickle heads and replay the golden outputs of both."""
+"""Loading of a store: verify artifacts, compile extractors, read heads and replay the golden outputs of both."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,9 +12,17 @@ from models.artifacts import golden
 from models.artifacts.store import ClassifierArtifact, ExtractorArtifact, Store, parse_name
 from models.classifier import Classifier, Extractor, OutputConsumer
 from models.engines.selection import EngineSelection, create
-from models.errors import ArtifactError, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
+from models.errors import (
+    ArtifactError,
+    CorruptArtifact,
+    EngineError,
+    GoldenMismatch,
+    ModelNotFound,
+    ModelsError,
+    UnsafePickle,
+)
 from models.heads import Head
-from models.manifests import CARD_FILE, GOLDEN_FILE
+from models.manifests import CARD_FILE, GOLDEN_FILE, Manifest, render, sha256
 from models.preprocess import PreprocessSpec
 
 logger = logging.getLogger(__name__)
@@ -58,19 +66,33 @@ def _load_on_engine(artifact: ExtractorArtifact, name: str, selection: EngineSel
 
 
 def load_classifier(artifact: ClassifierArtifact, extractor: Extractor) -> Classifier:
-    """Verify a classifier, unpickle its head, and replay its golden outputs.
+    """Verify a classifier, read its head, and replay its golden outputs; raises ArtifactError like `load_head`."""
+    head = load_head(artifact, extractor.manifest.outputs.get(artifact.manifest.extractor.output, 0))
+    return Classifier(artifact.manifest, extractor, head, artifact.read(CARD_FILE).decode(errors="replace"))
+
+
+def load_head(artifact: ClassifierArtifact, features: int) -> Head:
+    """Verify a classifier, read its head, and replay its golden outputs.
+
+    Args:
+        artifact: the classifier.
+        features: width of the extractor's output that the head consumes.
 
     Raises:
-        ArtifactError: a file was changed, the pickle is unsafe, or the outputs differ.
+        ArtifactError: a file was changed, the pickle is unsafe, the head has other inputs or outputs than its extractor
+            and its manifest state, or the golden outputs differ.
     """
     artifact.verify()
-    reference = artifact.manifest.head
+    reference, classes = artifact.manifest.head, len(artifact.manifest.classes)
     try:
-        head = Head(heads.load(artifact.read(reference.file)), reference.temperature)
+        estimator = heads.load(artifact.read(reference.file))
+        if not estimator.fits(features, classes):
+            raise UnsafePickle(f"The head is not for {features} features and {classes} classes. Install it again.")
+        head = Head(estimator, reference.temperature)
         golden.replay_head(artifact.read(GOLDEN_FILE), head)
     except (UnsafePickle, GoldenMismatch) as error:
         raise type(error)(f"Cannot load {artifact.label} in {artifact.folder}: {error}") from error
-    return Classifier(artifact.manifest, extractor, head, artifact.read(CARD_FILE).decode())
+    return head
 
 
 @dataclass(frozen=True)
@@ -95,7 +117,11 @@ class Catalog:
 
 
 def load(
-    store: Store, names: Sequence[str] = (), selection: EngineSelection = AUTO, previous: Catalog | None = None
+    store: Store,
+    names: Sequence[str] = (),
+    selection: EngineSelection = AUTO,
+    previous: Catalog | None = None,
+    proved: Collection[str] | None = None,
 ) -> Catalog:
     """Load classifiers, and each of their extractors once.
 
@@ -104,38 +130,54 @@ def load(
         names: `name` (newest version) or `name@version`; empty: every version of every classifier.
         selection: allowed engines.
         previous: already loaded classifiers; those whose manifests are unchanged are verified and reused.
+        proved: keys (`key_of`) of the other artifacts that may be loaded; None: all.
 
     Raises:
         ModelNotFound: the store lacks a classifier or its extractor.
-        ArtifactError: an artifact is invalid.
+        ArtifactError: an artifact is invalid, or not among `proved`.
     """
     artifacts = [store.classifier(*parse_name(name)) for name in names] or store.classifiers()
     if not artifacts:
         raise ModelNotFound(f"There is no classifier in {store.root}. Train one: python -m training run --help")
-    loader = _Loader(store, selection, previous or Catalog(()))
+    loader = _Loader(store, selection, previous or Catalog(()), proved)
     return Catalog(tuple(loader.classifier(artifact) for artifact in artifacts))
+
+
+def key_of(manifest: Manifest) -> str:
+    """Return what identifies an artifact with all its bytes: the digest of its manifest, which lists their digests."""
+    return sha256(render(manifest))
 
 
 class _Loader:
     """Load artifacts, or verify and reuse those that are already loaded from an equal manifest."""
 
-    def __init__(self, store: Store, selection: EngineSelection, previous: Catalog) -> None:
-        self._store, self._selection = store, selection
-        self._classifiers = {loaded.manifest.model_dump_json(): loaded for loaded in previous.classifiers}
-        self._extractors = {loaded.manifest.model_dump_json(): loaded for loaded in previous.extractors}
+    def __init__(
+        self, store: Store, selection: EngineSelection, previous: Catalog, proved: Collection[str] | None
+    ) -> None:
+        self._store, self._selection, self._proved = store, selection, proved
+        self._classifiers = {key_of(loaded.manifest): loaded for loaded in previous.classifiers}
+        self._extractors = {key_of(loaded.manifest): loaded for loaded in previous.extractors}
         self._verified: set[str] = set()
 
     def classifier(self, artifact: ClassifierArtifact) -> Classifier:
         extractor = self._extractor(self._store.extractor_of(artifact))
-        loaded = self._classifiers.get(artifact.manifest.model_dump_json())
+        key = key_of(artifact.manifest)
+        loaded = self._classifiers.get(key)
         if loaded and loaded.extractor is extractor:
             artifact.verify()
             return loaded
+        if not loaded:
+            self._require_proof(artifact, key)
         return load_classifier(artifact, extractor)
 
+    def _require_proof(self, artifact: ExtractorArtifact | ClassifierArtifact, key: str) -> None:
+        if self._proved is not None and key not in self._proved:
+            raise CorruptArtifact(f"Cannot load {artifact.label} in {artifact.folder}: it changes at present.")
+
     def _extractor(self, artifact: ExtractorArtifact) -> Extractor:
-        key = artifact.manifest.model_dump_json()
+        key = key_of(artifact.manifest)
         if key not in self._extractors:
+            self._require_proof(artifact, key)
             self._extractors[key] = load_extractor(artifact, self._selection)
         elif key not in self._verified:
             artifact.verify()

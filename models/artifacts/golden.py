@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
 from models.arrays import Floats, Pixels
+from models.artifacts.npz import read_npz
 from models.engines.base import Outputs, Runner
 from models.errors import GoldenMismatch
 from models.heads import Head
@@ -23,6 +24,7 @@ from models.networks import POOLED
 
 IMAGE_COUNT = 64
 HEAD_TOLERANCE = 1e-5
+_OUTPUT_DIMENSIONS = 2
 
 _ADVICE = "Use another engine, or install the artifact again."
 
@@ -46,8 +48,10 @@ def measure_agreement(golden: bytes, engine: Runner) -> Agreement:
     Raises:
         GoldenMismatch: the golden outputs cannot be read.
     """
-    expected = _load(golden, "images", POOLED)
+    expected = _load(golden, "images", ndim=4, outputs=POOLED)
     outputs = engine.run(expected["images"])
+    if outputs[POOLED].shape != expected[POOLED].shape:
+        raise GoldenMismatch("The network returns another number of features than stored.")
     cosines = np.nan_to_num(np.clip(_cosines(outputs[POOLED], expected["pooled"].astype(np.float32)), 0, 1))
     actual = _top_classes(outputs)
     shares = [float((classes == expected[key]).mean()) if key in expected else 0.0 for key, classes in actual.items()]
@@ -91,7 +95,7 @@ def replay_head(golden: bytes, head: Head) -> None:
     Raises:
         GoldenMismatch: a probability differs by more than 1e-5, or the head fails.
     """
-    expected = _load(golden, "features", "probabilities")
+    expected = _load(golden, "features", ndim=2, outputs="probabilities")
     try:
         actual = head.predict_proba(expected["features"].astype(np.float32))
     except Exception as error:  # an estimator that is not fitted, or fitted on other features, can raise anything
@@ -145,9 +149,14 @@ def _npz(**arrays: npt.NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _load(golden: bytes, *required: str) -> dict[str, npt.NDArray[Any]]:
+def _load(golden: bytes, inputs: str, *, ndim: int, outputs: str) -> dict[str, npt.NDArray[Any]]:
+    """Read golden outputs; `inputs` has `ndim` dimensions and at least one row, and all arrays have as many rows."""
     try:
-        with np.load(io.BytesIO(golden), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in {*arrays.files, *required}}
+        arrays = read_npz(golden)
+        rows = len(arrays[inputs])
+        are_valid = rows > 0 and arrays[inputs].ndim == ndim and arrays[outputs].ndim == _OUTPUT_DIMENSIONS
+        if not (are_valid and all(array.shape[:1] == (rows,) for array in arrays.values())):
+            raise ValueError("an array has another shape")
+        return arrays
     except Exception as error:  # a damaged archive can raise nearly any exception
         raise GoldenMismatch("The golden outputs cannot be read.") from error

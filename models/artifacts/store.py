@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
 from models.artifacts.atomic_write import exclusive_lock, write_atomically
-from models.errors import ArtifactError, CorruptArtifact, ModelNotFound
+from models.artifacts.regular_file import read_regular_file
+from models.errors import ArtifactError, CorruptArtifact, ModelNotFound, ModelsError
 from models.manifests import (
+    MAX_MANIFEST_BYTES,
     WEIGHTS_FILE,
     ClassifierManifest,
     ExtractorManifest,
     ManifestT,
+    max_file_bytes,
     parse,
     render,
     sha256,
@@ -58,9 +61,9 @@ class Artifact(Generic[ManifestT]):
         if expected is None:
             raise self._corrupt(f"its manifest does not list {file}")
         try:
-            data = (self.folder / file).read_bytes()
+            data = read_regular_file(self.folder / file, max_file_bytes(file))
         except OSError as error:
-            raise self._corrupt(f"{file} is missing or cannot be read") from error
+            raise self._corrupt(f"{file} is missing or cannot be read ({error.strerror})") from error
         if sha256(data) != expected:
             raise self._corrupt(f"{file} was changed (its SHA-256 differs from the manifest)")
         return data
@@ -109,7 +112,7 @@ class Store:
 
     def classifiers(self) -> list[ClassifierArtifact]:
         """List all versions of all classifiers by name, the newest first. Reads only manifests."""
-        return self._list(ClassifierManifest, self.hidden)
+        return self._list(ClassifierManifest)
 
     def fingerprint(self) -> frozenset[tuple[str, int, int]]:
         """Return path, modification time and size of every file; equal while the store is unchanged."""
@@ -126,14 +129,20 @@ class Store:
         """Return a classifier, by default its newest version; raises ModelNotFound."""
         return self._select(self.classifiers(), "classifier", name, version)
 
-    def extractor_of(self, classifier: ClassifierArtifact) -> ExtractorArtifact:
+    def extractor_of(
+        self, classifier: ClassifierArtifact, extractors: Sequence[ExtractorArtifact] | None = None
+    ) -> ExtractorArtifact:
         """Return the extractor that a classifier needs: same name, weights, input size and output.
+
+        Args:
+            classifier: the classifier.
+            extractors: of the store, if they have been listed already.
 
         Raises:
             ModelNotFound: the store does not have it.
         """
         reference, size = classifier.manifest.extractor, classifier.manifest.preprocess.size
-        for artifact in self.extractors():
+        for artifact in self.extractors() if extractors is None else extractors:
             manifest = artifact.manifest
             same_weights = manifest.name == reference.name and manifest.weights_sha256 == reference.weights_sha256
             if same_weights and manifest.input_size == size and reference.output in manifest.outputs:
@@ -167,15 +176,27 @@ class Store:
             write_atomically(folder, {**files, MANIFEST_FILE: render(manifest)})
         return Artifact(folder, manifest)
 
-    def _list(self, kind: type[ManifestT], hidden: ArtifactVersions = frozenset()) -> list[Artifact[ManifestT]]:
-        base = self.root / _FOLDERS[kind]
+    def scan(self, kind: type[ManifestT], errors: list[ModelsError]) -> list[Artifact[ManifestT]]:
+        """List all versions like `extractors` or `classifiers`, and append an error for each invalid manifest."""
+        artifacts = []
+        for folder in self._version_folders(kind):
+            try:
+                artifacts.append(read_artifact(folder, kind))
+            except CorruptArtifact as error:
+                errors.append(error)
+        return artifacts
+
+    def _list(self, kind: type[ManifestT]) -> list[Artifact[ManifestT]]:
+        return [read_artifact(folder, kind) for folder in self._version_folders(kind)]
+
+    def _version_folders(self, kind: type[ManifestT]) -> list[Path]:
+        base, hidden = self.root / _FOLDERS[kind], self.hidden if kind is ClassifierManifest else ()
         try:
             folders = [folder for folder in base.glob("*/*") if _is_version(folder)]
         except OSError as error:
             raise CorruptArtifact(f"Cannot load {base}: {error.filename or base} cannot be read.") from error
         folders = [folder for folder in folders if (folder.parent.name, int(folder.name)) not in hidden]
-        folders.sort(key=lambda folder: (folder.parent.name, -int(folder.name)))
-        return [_read_manifest(folder, kind) for folder in folders]
+        return sorted(folders, key=lambda folder: (folder.parent.name, -int(folder.name)))
 
     def _select(
         self, artifacts: list[Artifact[ManifestT]], kind: str, name: str, version: int | None
@@ -204,7 +225,7 @@ def parse_name(model: str) -> tuple[str, int | None]:
 
 def _file_state(path: Path) -> tuple[str, int, int]:
     try:
-        stat = path.stat()
+        stat = path.lstat()
     except OSError:  # removed since the scan
         return str(path), 0, 0
     return str(path), stat.st_mtime_ns, stat.st_size
@@ -214,11 +235,14 @@ def _is_version(folder: Path) -> bool:
     return _VERSION.fullmatch(folder.name) is not None and folder.is_dir()
 
 
-def _read_manifest(folder: Path, kind: type[ManifestT]) -> Artifact[ManifestT]:
+def read_artifact(folder: Path, kind: type[ManifestT]) -> Artifact[ManifestT]:
+    """Read the manifest of an artifact; raises CorruptArtifact."""
     try:
-        manifest = parse((folder / MANIFEST_FILE).read_bytes(), kind)
+        manifest = parse(read_regular_file(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES), kind)
     except OSError as error:
-        raise CorruptArtifact(f"Cannot load {folder}: it has no readable manifest.json. Install it again.") from error
+        raise CorruptArtifact(
+            f"Cannot load {folder}: it has no readable manifest.json ({error.strerror}). Install it again."
+        ) from error
     except CorruptArtifact as error:
         raise CorruptArtifact(f"Cannot load {folder}: {error}. Install this version again.") from error
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):

@@ -23,7 +23,8 @@ from tests.support.manifests import classifier_manifest, extractor_manifest
 
 TEXT = st.text(max_size=8)
 SHARE = st.floats(0, 1)
-DIGESTS = st.dictionaries(TEXT, TEXT, max_size=3)
+FILE_NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,8}", fullmatch=True)
+DIGESTS = st.dictionaries(FILE_NAMES, TEXT, max_size=3)
 ANYTHING = st.dictionaries(
     TEXT,
     st.recursive(
@@ -57,7 +58,7 @@ CLASSIFIERS = st.builds(
     classes=st.lists(TEXT, max_size=4).map(tuple),
     preprocess=st.builds(PreprocessSpec, size=st.integers(32, 1024), source=st.none() | st.integers(8, 1024)),
     extractor=st.builds(ExtractorReference, name=TEXT, weights_sha256=TEXT, output=TEXT),
-    head=st.builds(HeadReference, kind=TEXT, file=TEXT, sha256=TEXT, temperature=st.floats(0.01, 100)),
+    head=st.builds(HeadReference, kind=TEXT, file=FILE_NAMES, sha256=TEXT, temperature=st.floats(0.01, 100)),
     metrics=st.dictionaries(
         TEXT,
         st.builds(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from models.artifacts.store import MANIFEST_FILE, Store
 from models.manifests import (
     CARD_FILE,
     HEAD_FILE,
@@ -14,6 +17,8 @@ from models.manifests import (
     ExtractorReference,
     HeadReference,
     Metrics,
+    parse,
+    render,
     sha256,
 )
 from models.networks import POOLED
@@ -80,3 +85,12 @@ def classifier_manifest(contents: Mapping[str, bytes], **changes: Any) -> Classi
 def classifier_of(contents: Mapping[str, bytes], name: str = "colours") -> BuildClassifier:
     """Return the function with which `Store.add` saves a classifier of these files."""
     return lambda version: (classifier_manifest(contents, name=name, version=version), contents)
+
+
+def copy_classifier(store: Store, name: str, of: str = "own_top") -> Path:
+    """Add a valid copy of a classifier under another name; return its folder."""
+    source, target = store.classifier(of).folder, store.root / "classifiers" / name / "1"
+    shutil.copytree(source, target)
+    manifest = parse((source / MANIFEST_FILE).read_bytes(), ClassifierManifest)
+    (target / MANIFEST_FILE).write_bytes(render(manifest.model_copy(update={"name": name, "version": 1})))
+    return target

@@ -130,9 +130,9 @@ def get(address: str, path: str) -> Answer:
     return _request(address, "GET", path)
 
 
-def post(address: str, image: bytes) -> Answer:
+def post(address: str, image: bytes, query: str = "") -> Answer:
     """Classify an image on a new connection; raises OSError if no server listens."""
-    return _request(address, "POST", "/v1/classify", image)
+    return _request(address, "POST", f"/v1/classify{query}", image)
 
 
 def wait_for_metric(address: str, name: str, value: float) -> None:

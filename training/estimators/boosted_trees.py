@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from models.arrays import Floats, Integers
-from models.heads import Estimator
+from models.heads import BoostedTrees, Estimator
 from training.estimators.base import HeadParameters
 
 
@@ -30,5 +30,4 @@ class XGBoost(HeadParameters):
             tree_method="hist",
             random_state=seed,
         )
-        estimator: Estimator = model.fit(features, labels)
-        return estimator
+        return BoostedTrees.from_model(bytes(model.fit(features, labels).get_booster().save_raw("ubj")))

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from models.arrays import Floats, Integers
-from models.heads import DenseLayers, Estimator
+from models.heads import DenseLayers, Estimator, linear_softmax
 from training.estimators.base import HeadParameters
 from training.estimators.standardization import mean_and_deviation
 from training.sampling import sample_per_class
@@ -34,10 +34,8 @@ class Logistic(HeadParameters):
         mean, deviation = mean_and_deviation(features)
         model = LogisticRegression(C=self.C, max_iter=self.max_iter, random_state=seed)
         model.fit((features - mean) / deviation, labels)
-        model.coef_ = (model.coef_ / deviation).astype(np.float32)
-        model.intercept_ = (model.intercept_ - model.coef_ @ mean).astype(np.float32)
-        estimator: Estimator = model
-        return estimator
+        coefficients = (model.coef_ / deviation).astype(np.float32)
+        return linear_softmax(coefficients, (model.intercept_ - coefficients @ mean).astype(np.float32))
 
 
 class Ridge(HeadParameters):

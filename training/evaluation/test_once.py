@@ -15,7 +15,7 @@ from models import heads
 from models.artifacts.store import ClassifierArtifact, Store
 from models.classifier import Extractor
 from models.heads import Head
-from models.manifests import Metrics, sha256
+from models.manifests import Metrics
 from training.data.dataset import Dataset
 from training.recipes.data import DatasetSpec
 from training.recipes.schema import Recipe
@@ -72,8 +72,10 @@ def recorded_metrics(
     """Return the test metrics of an earlier classifier if it is the same model, else none."""
     manifest = measured.manifest
     weights = manifest.data.get(MEASURED_WEIGHTS, manifest.extractor.weights_sha256)
-    measured_model = (weights, manifest.head.sha256, manifest.head.temperature)
-    this_model = (extractor.manifest.weights_sha256, sha256(heads.save(head.estimator)), head.temperature)
+    # Saved again, because the head may have been saved in an earlier format.
+    measured_head = heads.save(heads.load(measured.read(manifest.head.file)))
+    measured_model = (weights, measured_head, manifest.head.temperature)
+    this_model = (extractor.manifest.weights_sha256, heads.save(head.estimator), head.temperature)
     prefix = f"the test set was measured on {manifest.created} for {measured.label} and is not measured again"
     if measured_model == this_model:
         log(f"{prefix}: this is the same model with the same metrics")

@@ -13,7 +13,9 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from models.artifacts.store import MANIFEST_FILE
+from models.artifacts.catalog import Catalog
+from models.artifacts.store import MANIFEST_FILE, ArtifactVersions
+from models.errors import ArtifactsRejected, CorruptArtifact
 from models.manifests import WEIGHTS_FILE, ExtractorManifest, parse, render
 from tests.support import colour_store
 from tests.support.asgi import Serve, is_ready, running
@@ -112,6 +114,32 @@ async def test_store_damaged_later_is_not_reloaded_and_the_old_models_serve_on(
         await asyncio.wait_for(eventually(has_failed), 20)
         assert re.search(f"Cannot load {why}", log)
         assert await classify_with_each(client) == before
+
+
+async def test_every_rejected_artifact_has_a_line_of_its_own(
+    store: Path, engines: dict[str, ColourEngine], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reasons = [CorruptArtifact(f"Cannot load {name}@1.") for name in ("first", "second")]
+
+    def load(settings: Settings, before: Catalog | None, hidden: ArtifactVersions) -> Catalog:
+        if before:
+            raise ArtifactsRejected(reasons)
+        return colour_store.load_models(settings, before, hidden, engines=engines)
+
+    async with running(create_app(Settings(store=store, store_poll_s=0.05), load_models=load)) as client:
+        await eventually(lambda: is_ready(client))
+        capsys.readouterr()
+        add_file(store)
+        log = ""
+
+        async def has_failed() -> bool:
+            nonlocal log
+            log += capsys.readouterr().out
+            return "second@1" in log
+
+        await asyncio.wait_for(eventually(has_failed), 20)
+    lines = [line for line in log.splitlines() if "Model store reload failed" in line]
+    assert [f"{name}@1" in line for name, line in zip(("first", "second"), lines, strict=True)] == [True, True]
 
 
 async def classify_with_each(client: httpx.AsyncClient) -> list[tuple[int, object]]:

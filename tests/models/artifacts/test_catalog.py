@@ -11,7 +11,7 @@ import pytest
 
 from models.artifacts import catalog
 from models.artifacts.catalog import Catalog, group_consumers
-from models.artifacts.store import MANIFEST_FILE, Store
+from models.artifacts.store import MANIFEST_FILE, Artifact, Store
 from models.classifier import Extractor
 from models.engines.base import Engine
 from models.engines.selection import EngineSelection, create
@@ -146,6 +146,16 @@ def test_head_that_differs_from_its_golden_outputs_is_rejected(own_store: Store)
     (folder / MANIFEST_FILE).write_bytes(render(warmer))
     with pytest.raises(GoldenMismatch, match=r"Cannot load drifted@1 in .*The head does not reproduce"):
         catalog.load(own_store, ["drifted"], ONE_THREAD)
+
+
+def test_head_for_other_features_or_classes_is_rejected(own_store: Store) -> None:
+    artifact = own_store.classifier("trees")
+    assert catalog.load_head(artifact, 64).temperature == artifact.manifest.head.temperature
+    with pytest.raises(UnsafePickle, match=r"Cannot load trees@1 in .*The head is not for 65 features and 4 classes"):
+        catalog.load_head(artifact, 65)
+    fewer = artifact.manifest.model_copy(update={"classes": CLASSES[1:]})
+    with pytest.raises(UnsafePickle, match="The head is not for 64 features and 3 classes"):
+        catalog.load_head(Artifact(artifact.folder, fewer), 64)
 
 
 def test_extractor_without_a_supported_engine_is_rejected(own_store: Store) -> None:

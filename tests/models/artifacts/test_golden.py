@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,6 +139,29 @@ def test_head_reproduces_its_golden_outputs() -> None:
 def test_slightly_different_head_is_rejected(other: Head) -> None:
     with pytest.raises(GoldenMismatch, match="The head does not reproduce its stored probabilities"):
         golden.replay_head(golden.record_head(head(), mean_colours(colour_images()[0])), other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays.pop("features"),
+        lambda arrays: arrays.update(features=arrays["features"][:0], probabilities=arrays["probabilities"][:0]),
+        lambda arrays: arrays.update(probabilities=arrays["probabilities"][:1]),
+        lambda arrays: arrays.update(features=arrays["features"][0]),
+        lambda arrays: arrays.update(probabilities=arrays["probabilities"][:, 0]),
+        lambda arrays: arrays.update(features=arrays["features"].astype(str)),
+    ],
+    ids=["missing", "empty", "fewer", "one image", "one class", "text"],
+)
+def test_golden_outputs_of_another_shape_are_rejected(change: Callable[[dict[str, Any]], None]) -> None:
+    recorded = golden.record_head(head(), mean_colours(colour_images()[0]))
+    with np.load(io.BytesIO(recorded)) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with pytest.raises(GoldenMismatch, match="The golden outputs cannot be read"):
+        golden.replay_head(buffer.getvalue(), head())
 
 
 class NanEstimator:

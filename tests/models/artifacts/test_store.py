@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.artifacts.store import MANIFEST_FILE, Store, parse_name
-from models.errors import ArtifactError, CorruptArtifact, ModelNotFound
+from models.errors import ArtifactError, CorruptArtifact, ModelNotFound, ModelsError
 from models.manifests import HEAD_FILE, WEIGHTS_FILE, ClassifierManifest, ExtractorManifest, render, sha256
 from tests.support.manifests import FILES, classifier_manifest, classifier_of, extractor_manifest
 from tests.support.paths import ROOT
@@ -220,6 +222,63 @@ def test_classifier_in_the_extractors_folder_is_rejected(store: Store) -> None:
         store.extractors()
 
 
+# --- paths, links and special files
+
+
+@pytest.mark.parametrize(
+    "file", ["../secret", "/etc/passwd", "a/b", "..", ".", ".hidden", "", "a\n", "a\0", "C:\\a", "ä", "x" * 101]
+)
+def test_manifest_with_a_path_is_rejected(store: Store, file: str) -> None:
+    folder = add_classifier(store)
+    content = json.loads((folder / MANIFEST_FILE).read_bytes())
+    for change in ({"files": {file: "0" * 64}}, {"head": {**content["head"], "file": file}}):
+        changed = {**content, **change}
+        changed.pop("digest")
+        body = (json.dumps(changed, indent=2, ensure_ascii=False) + "\n").encode()
+        with_digest = {"digest": sha256(body), **changed}
+        (folder / MANIFEST_FILE).write_text(json.dumps(with_digest, indent=2, ensure_ascii=False) + "\n")
+        with pytest.raises(CorruptArtifact, match=r"colours/1: its manifest\.json was changed or is damaged"):
+            store.classifiers()
+
+
+def to_link(path: Path) -> None:
+    path.rename(path.parents[4] / path.name)
+    path.symlink_to(path.parents[4] / path.name)
+
+
+def to_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def to_huge_file(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**40)  # sparse
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("change", [to_link, to_fifo, to_huge_file])
+@pytest.mark.parametrize("file", [HEAD_FILE, MANIFEST_FILE])
+def test_file_of_another_kind_is_rejected_at_once(store: Store, file: str, change: Callable[[Path], None]) -> None:
+    folder = add_classifier(store)
+    change(folder / file)
+    with pytest.raises(CorruptArtifact, match=r"Cannot load .*colours.*(not a regular file|has more than)"):
+        store.classifier("colours").verify()
+    assert store.fingerprint()
+
+
+def test_scan_lists_intact_artifacts_and_collects_errors(store: Store) -> None:
+    for name in ("a", "b", "c"):
+        (add_classifier(store, name) / MANIFEST_FILE).write_bytes(b"x" if name == "b" else render_of(store, name))
+    errors: list[ModelsError] = []
+    assert [artifact.label for artifact in store.scan(ClassifierManifest, errors)] == ["a@1", "c@1"]
+    assert ["classifiers/b/1" in str(error) for error in errors] == [True]
+
+
+def render_of(store: Store, name: str) -> bytes:
+    return (store.root / "classifiers" / name / "1" / MANIFEST_FILE).read_bytes()
+
+
 # --- atomic writes
 
 
@@ -234,7 +293,11 @@ def test_failing_build_leaves_no_files(store: Store) -> None:
 
 def test_failing_write_leaves_no_files(store: Store) -> None:
     with pytest.raises(OSError, match="No such file"):
-        add_classifier(store, contents={**FILES, "no/such/folder": b""})
+        store.add(
+            ClassifierManifest,
+            "colours",
+            lambda version: (classifier_manifest(FILES, version=version), {**FILES, "no/such/folder": b""}),
+        )
     assert list((store.root / "classifiers" / "colours").iterdir()) == []
 
 

@@ -1,0 +1,64 @@
+"""Estimators in NumPy: the softmax of a top, dense layers, logistic regression."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from models.arrays import Floats
+from models.heads import DenseLayers, linear_softmax, top_softmax
+from tests.support.clusters import examples
+
+
+def ones(*shape: int) -> Floats:
+    return np.ones(shape, np.float32)
+
+
+def test_top_softmax_reorders_columns() -> None:
+    estimator = top_softmax(["n3", "n1", "n2"], ["n1", "n2", "n3"])
+    assert np.allclose(estimator.predict_proba(np.array([[0.5, 0.2, 0.3]], np.float32)), [[0.2, 0.3, 0.5]])
+
+
+def test_unknown_class_of_a_top_is_an_error() -> None:
+    with pytest.raises(ValueError, match="n9"):
+        top_softmax(["n1", "n2"], ["n1", "n9"])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_linear_softmax_predicts_like_scikit_learn(classes: int) -> None:
+    features, labels = examples(classes)
+    features = features.astype(np.float64) / features.std(axis=0)
+    model = LogisticRegression(tol=0.1).fit(features, labels)
+    estimator = linear_softmax(model.coef_, model.intercept_)
+    assert np.abs(estimator.predict_proba(features) - model.predict_proba(features)).max() < 1e-12
+    assert estimator.fits(6, classes)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "biases"),
+    [
+        ((), ()),
+        ((ones(2, 3),), ()),
+        ((ones(2, 3),), (ones(2),)),
+        ((ones(2, 3),), (ones(1, 3),)),
+        ((ones(3),), (ones(3),)),
+        ((ones(2, 0),), (ones(0),)),
+        ((ones(2, 3), ones(2, 4)), (ones(3), ones(4))),
+        ((ones(2, 3) * np.float32(np.nan),), (ones(3),)),
+        ((ones(2, 3),), (ones(3) * np.float32(np.inf),)),
+    ],
+    ids=["none", "bias", "width", "rank", "kernel rank", "empty", "chain", "nan", "inf"],
+)
+def test_layers_that_do_not_fit_together_are_inconsistent(
+    kernels: tuple[Floats, ...], biases: tuple[Floats, ...]
+) -> None:
+    assert DenseLayers((ones(2, 3), ones(3, 4)), (ones(3), ones(4))).is_consistent
+    assert not DenseLayers(kernels, biases).is_consistent
+
+
+def test_estimators_fit_only_their_features_and_classes() -> None:
+    layers = DenseLayers((ones(2, 3), ones(3, 4)), (ones(3), ones(4)))
+    assert [layers.fits(2, 4), layers.fits(3, 4), layers.fits(2, 3)] == [True, False, False]
+    top = top_softmax("abc", "cb")
+    assert [top.fits(3, 2), top.fits(4, 2), top.fits(2, 2), top.fits(3, 3)] == [True, True, False, False]

@@ -24,7 +24,20 @@ from app.middleware.head import HeadMiddleware
 from app.middleware.request_context import RequestContextMiddleware
 from app.openapi.document import DocumentedApp
 from app.page import static_files
-from app.routes import admin, classify, classify_batch, docs, embed, health, metrics, models, page, torchserve, v2
+from app.routes import (
+    admin,
+    classify,
+    classify_batch,
+    docs,
+    embed,
+    health,
+    metrics,
+    models,
+    page,
+    status,
+    torchserve,
+    v2,
+)
 from app.settings import Settings
 from app.state import AppState
 from app.telemetry.metrics import Metrics
@@ -35,7 +48,7 @@ logger = structlog.get_logger("app")
 
 _NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI's own, which costs time for each request
 _KEYLESS_SHARE = 1 / 16  # of the memory budget, in addition to it: the beginnings of forms whose key is still to come
-_ROUTE_MODULES = (classify, classify_batch, embed, torchserve, v2, models, admin, health, docs, page)
+_ROUTE_MODULES = (classify, classify_batch, embed, torchserve, v2, models, admin, status, health, docs, page)
 
 
 def create_app(

@@ -135,6 +135,37 @@ class ModelSummary(_Schema):
     )
 
 
+class ModelVersion(_Schema):
+    """A served version of a model."""
+
+    name: str = Field(examples=["cifar10"])
+    version: Count = Field(examples=[3])
+
+
+class ExtractorStatus(_Schema):
+    """Queue and expected batch times of one extractor."""
+
+    name: str = Field(examples=["inception_v3_96"])
+    engine: str = Field(description="engine and precision", examples=["openvino-int8"])
+    waiting: int = Field(ge=0, description="images that wait for a batch")
+    free: int = Field(description="further images that are accepted now")
+    capacity: Count = Field(description="images that are accepted at the same time")
+    full_batch: Count = Field(description="images of a full batch")
+    single_image_ms: Milliseconds = Field(description="expected time of a batch of one image; 0 before the first batch")
+    full_batch_ms: Milliseconds = Field(description="expected time of a full batch; 0 before the first batch")
+    pace: float = Field(gt=0, description="duration of recent batches as a multiple of the usual one")
+    concurrency: float = Field(ge=1, description="duration of a batch beside others as a multiple of one by itself")
+    deadline_margin_ms: Milliseconds = Field(description="time added to estimates that a deadline depends on")
+
+
+class Status(_Schema):
+    """What the server is doing."""
+
+    requests_in_flight: int = Field(ge=0, description="requests in progress, this one included")
+    models: list[ModelVersion]
+    extractors: list[ExtractorStatus]
+
+
 class ModelList(_Schema):
     """All available classifiers."""
 

@@ -34,6 +34,7 @@ from typing import Generic
 from app.batching.queue import BatchQueue
 from app.batching.request import Item, PendingItem, Reservation, Result, clock
 from app.batching.scheduler import BatchScheduler
+from app.batching.status import BatchingStatus
 from app.batching.worker import Run, Watchdog, Worker
 
 
@@ -84,10 +85,9 @@ class Batcher(Generic[Item, Result]):
             for run in runs
         ]
 
-    @property
-    def depth(self) -> int:
-        """Number of items that wait for a batch."""
-        return self._queue.depth
+    def status(self) -> BatchingStatus:
+        """Return what the batcher holds, and what it has learned."""
+        return self._queue.status()
 
     @property
     def is_alive(self) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from app.batching.estimators import RunTimeModel
 from app.batching.request import Queued, ScheduledBatch
+from app.batching.run_time import RunTimeModel
 
 _DEADLINE_FACTOR = 1.25
 """Factor on the predicted run time of a batch whose first deadline is near. A judgement: a larger one misses fewer
@@ -16,6 +16,10 @@ _ALMOST_FULL = 0.75
 """Share of a full batch from which equal parts for all workers are not worth it: the first worker gets a full batch.
 A judgement: dividing fills idle cores when few items wait (at 299 px, 16 clients: 130-140 -> 185-210 images/s), but
 costs up to 5 % when there are almost enough items for full batches (docs/benchmarks.md)."""
+
+_PROBE_INTERVAL = 200
+"""Batches without one above the target size, after which a larger one is tried. A judgement: a probe takes up to twice
+the allowed time, so one in 200 costs half a percent."""
 
 
 class BatchPolicy:
@@ -45,13 +49,29 @@ class BatchPolicy:
         self._workers, self._shares_cores = workers, shares_cores
         self.runs_concurrently = shares_cores and workers > 1
         self.run_time = RunTimeModel(workers if shares_cores else 1)
+        self._batches = 0
+        self._observed_at: dict[int, int] = {}  # size -> number of the batch
         self.target_size = max_batch
         """Size of a full batch: the largest efficient one within `max_run_s`."""
 
     def observe(self, size: int, seconds: float, *, concurrent: bool) -> None:
         """Take into account a batch that ran."""
         self.run_time.observe(size, seconds, concurrent=concurrent)
-        self.target_size = self.largest_size(self._max_batch, self._max_run_s, concurrent=self.runs_concurrently) or 1
+        self._batches += 1
+        self._observed_at[size] = self._batches
+        self.update_target()
+
+    def update_target(self) -> None:
+        """Choose the size of a full batch again, after a batch or after time without one.
+
+        A larger size than that of the estimates is tried if none was observed for `_PROBE_INTERVAL` batches: while all
+        batches have one size, nothing else would show that larger ones have become fast enough.
+        """
+        size = self.largest_size(self._max_batch, self._max_run_s, concurrent=self.runs_concurrently) or 1
+        larger = [candidate for candidate in self._descending_sizes if candidate > size]
+        observed_at = max((at for seen, at in self._observed_at.items() if seen > size), default=0)
+        is_due = larger and self._batches - observed_at >= _PROBE_INTERVAL
+        self.target_size = larger[-1] if is_due else size
 
     def largest_size(self, limit: int, within_s: float = math.inf, *, concurrent: bool) -> int:
         """Return the largest efficient size up to `limit` that runs within `within_s`, or 0."""

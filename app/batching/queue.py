@@ -20,6 +20,7 @@ from app.batching.request import (
     deliver_all,
 )
 from app.batching.scheduler import BatchScheduler
+from app.batching.status import BatchingStatus
 from app.errors import BatcherClosed
 
 
@@ -34,10 +35,10 @@ class BatchQueue(Generic[Item, Result]):
         self._next_wakeup = math.inf  # the earliest time at which a sleeping worker wakes up by itself
         self._closed = False
 
-    @property
-    def depth(self) -> int:
-        """Number of prepared items that wait for a batch."""
-        return self._scheduler.depth
+    def status(self) -> BatchingStatus:
+        """Return what is held and what was learned."""
+        with self._condition:
+            return self._scheduler.status()
 
     def check_room(self, count: int, deadline: float | None) -> None:
         """Raise what `reserve` would raise, without reserving anything."""

@@ -17,7 +17,10 @@ from typing import Generic
 from app.batching.estimators import WaitEstimator
 from app.batching.policy import BatchPolicy
 from app.batching.request import Queued, ScheduledBatch
+from app.batching.status import BatchingStatus
 from app.errors import DeadlineUnmeetable, Overloaded
+
+_FADE_INTERVAL_S = 0.1  # the target size is chosen again each time
 
 
 class BatchScheduler(Generic[Queued]):
@@ -47,7 +50,7 @@ class BatchScheduler(Generic[Queued]):
         self._estimator = WaitEstimator(
             self.policy.run_time, workers=workers, runs_concurrently=self.policy.runs_concurrently
         )
-        self._idle_since = -math.inf
+        self._idle_since = self._faded_at = -math.inf
         self._waiting: deque[Queued] = deque()
         self._running: list[ScheduledBatch[Queued]] = []
 
@@ -63,12 +66,15 @@ class BatchScheduler(Generic[Queued]):
             Overloaded: too little capacity is free.
             DeadlineUnmeetable: the results are expected after the deadline.
         """
+        self._fade(now)
         wait_s = self.estimate_wait_s(count, now)
         if self.free < count:
             raise Overloaded("The server has as much work as it can hold.", retry_after_s=wait_s)
         # While nothing is held, everything is accepted: otherwise a wrong estimate would never be corrected.
         cautious_s = wait_s + self._estimator.margin_s
         if deadline is not None and now + cautious_s > deadline and self.free < self._capacity:
+            if now + wait_s <= deadline:
+                self._estimator.observe_rejection()
             raise DeadlineUnmeetable(
                 f"The response may take {cautious_s:.1f} s, which is longer than the deadline allows.",
                 retry_after_s=now + cautious_s - deadline,
@@ -146,7 +152,30 @@ class BatchScheduler(Generic[Queued]):
         self._running.remove(batch)
         self._idle_since = now
         if learn:
+            self._fade(now)
             self.policy.observe(len(batch.items), now - batch.started_at, concurrent=batch.concurrent)
+
+    def _fade(self, now: float) -> None:
+        """Let the predicted run times forget the past, at most every `_FADE_INTERVAL_S`."""
+        if now - self._faded_at >= _FADE_INTERVAL_S:
+            self._faded_at = now
+            self.policy.run_time.fade(now)
+            self.policy.update_target()
+
+    def status(self) -> BatchingStatus:
+        """Return what is held and what was learned."""
+        policy, predict_s = self.policy, self.policy.run_time.predict_s
+        return BatchingStatus(
+            waiting=self.depth,
+            free=self.free,
+            capacity=self._capacity,
+            target_size=policy.target_size,
+            pace=policy.run_time.pace,
+            concurrency=policy.run_time.concurrency,
+            single_s=predict_s(1, concurrent=False),
+            full_s=predict_s(policy.target_size, concurrent=policy.runs_concurrently),
+            margin_s=self._estimator.margin_s,
+        )
 
     def clear(self) -> list[Queued]:
         """Remove and return all waiting items."""

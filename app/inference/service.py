@@ -13,6 +13,7 @@ import structlog
 
 from app.batching.batcher import Batcher
 from app.batching.request import BatchResult
+from app.batching.status import BatchingStatus
 from app.decoding.decoder import ImageDecoder
 from app.decoding.job import RequestKey
 from app.errors import BatchFailed
@@ -52,16 +53,19 @@ class Service:
             for extractor in models.catalog.extractors
         }
         self._admission = AdmissionController(self._batchers, settings.queue_size)
-        depths = {
-            extractor.manifest.name: functools.partial(_queue_depth, batcher)
-            for extractor, batcher in self._batchers.items()
-        }
-        metrics.set_models(models.catalog.classifiers, depths)
+        metrics.set_models(
+            models.catalog.classifiers,
+            {extractor.manifest.name: batcher.status for extractor, batcher in self._batchers.items()},
+        )
 
     @property
     def is_alive(self) -> bool:
         """Return True while every batch worker runs and decode workers can be started."""
         return self.decoder.is_alive and all(batcher.is_alive for batcher in self._batchers.values())
+
+    def batching_status(self) -> list[tuple[Extractor, BatchingStatus]]:
+        """Return each extractor with the state of its batcher."""
+        return [(extractor, batcher.status()) for extractor, batcher in self._batchers.items()]
 
     def precheck(self, consumers: Sequence[R], deadline: float | None = None) -> None:
         """Reject a request before its body is read if one image would be rejected now; raises as `classify` does."""
@@ -171,10 +175,6 @@ def _start_batcher(extractor: Extractor, settings: Settings, metrics: Metrics) -
         preferred_batch_sizes=engine.preferred_batch_sizes(largest),
         on_batch=metrics.batch_observer(name),
     )
-
-
-def _queue_depth(batcher: Batcher[BatchItem, RowResult]) -> int:
-    return batcher.depth
 
 
 async def _gather(work: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:

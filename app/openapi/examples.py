@@ -13,15 +13,18 @@ from app.api.schemas import (
     BatchResponse,
     Classification,
     Comparison,
+    ExtractorStatus,
     Features,
     Health,
     ModelDetail,
     ModelList,
     ModelResult,
     ModelSummary,
+    ModelVersion,
     Prediction,
     Problem,
     Scores,
+    Status,
     Timing,
     V2Live,
     V2Model,
@@ -82,6 +85,25 @@ BATCH = BatchResponse(
 )
 FEATURES = Features(extractor="inception_v3_96", version=3, features=[0.0, 0.2871, 1.0439], **_MEASURED)
 SCORES = Scores({"dog": 0.8836, "cat": 0.0807, "horse": 0.0181, "deer": 0.0102, "bird": 0.0049})
+STATUS = Status(
+    requests_in_flight=1,
+    models=[ModelVersion(name="cifar10", version=3), ModelVersion(name="tiny_imagenet", version=3)],
+    extractors=[
+        ExtractorStatus(
+            name="inception_v3_96",
+            engine="openvino-int8",
+            waiting=0,
+            free=512,
+            capacity=512,
+            full_batch=16,
+            single_image_ms=2.9,
+            full_batch_ms=21.4,
+            pace=1.0,
+            concurrency=2.0,
+            deadline_margin_ms=0.0,
+        )
+    ],
+)
 MODELS = ModelList(models=[ModelSummary(**_SUMMARY)])
 MODEL = ModelDetail(
     **_SUMMARY,

@@ -15,12 +15,15 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from app.batching.status import BatchingStatus
 from models.classifier import Classifier
 
 _NAMESPACE = "classifier"
 _DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _MODEL_LABELS = ("model", "version", "extractor", "engine")
 _BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+BatchingStatusFunction = Callable[[], BatchingStatus]
 
 
 class Metrics:
@@ -60,21 +63,28 @@ class Metrics:
         )
         self.batch_size = histogram("batch_size", "Images per batch.", _BATCH_SIZE_BUCKETS, "extractor")
         self.queue_depth = gauge("queue_depth", "Images waiting for inference.", "extractor")
+        self.batch_target_size = gauge("batch_target_size", "Images of a full batch.", "extractor")
+        self.batch_pace = gauge("batch_pace", "Duration of recent batches as a multiple of the usual one.", "extractor")
         self.requests_in_flight = gauge("requests_in_flight", "Requests in progress.")
         self.rejected = counter("requests_rejected_total", "Requests rejected or timed out, by reason.", "reason")
         self.cancelled = counter("requests_cancelled_total", "Requests whose client disconnected before the response.")
         self.model_info = gauge("model_info", "Models being served.", *_MODEL_LABELS)
         self._cached_request_metrics = functools.cache(self._request_metrics)  # looking labels up is slow
 
-    def set_models(self, classifiers: Iterable[Classifier], queue_depths: Mapping[str, Callable[[], float]]) -> None:
-        """Replace the served models, and the functions that return the queue depth of each extractor."""
+    def set_models(self, classifiers: Iterable[Classifier], batching: Mapping[str, BatchingStatusFunction]) -> None:
+        """Replace the served models, and the functions that return the state of each extractor's batcher."""
         self.model_info.clear()
         for model in classifiers:
             extractor = model.extractor
             self.model_info.labels(model.name, model.version, extractor.manifest.name, extractor.engine.name).set(1)
-        self.queue_depth.clear()
-        for name, depth in queue_depths.items():
-            self.queue_depth.labels(name).set_function(depth)
+        for gauge, field in (
+            (self.queue_depth, "waiting"),
+            (self.batch_target_size, "target_size"),
+            (self.batch_pace, "pace"),
+        ):
+            gauge.clear()
+            for name, status in batching.items():
+                gauge.labels(name).set_function(functools.partial(_read, status, field))
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request and observe its duration in seconds."""
@@ -94,3 +104,7 @@ class Metrics:
             durations.observe(duration)
 
         return observe
+
+
+def _read(status: BatchingStatusFunction, field: str) -> float:
+    return float(getattr(status(), field))

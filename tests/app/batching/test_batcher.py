@@ -77,7 +77,7 @@ async def test_items_that_arrive_during_a_batch_form_the_next_one() -> None:
     first = await start_blocking_batch(batcher, run)
     rest = start_items(batcher, *range(1, 7))
     await asyncio.sleep(0.01)
-    assert batcher.depth == 6
+    assert batcher.status().waiting == 6
     run.go.set()
     results = await asyncio.gather(first, *rest)
     assert run.batches == [[0], [1, 2, 3, 4], [5, 6]]
@@ -143,7 +143,7 @@ async def test_cancelled_item_leaves_the_queue() -> None:
     await asyncio.sleep(0)
     cancelled.cancel()
     await asyncio.wait([cancelled])
-    assert batcher.depth == 1
+    assert batcher.status().waiting == 1
     run.go.set()
     await asyncio.gather(first, queued)
     assert run.batches == [[0], [2]]
@@ -382,8 +382,8 @@ async def test_unresolved_items_are_cancelled_at_the_end_of_the_reservation() ->
     with batcher.reserve(2) as reservation:
         unprepared, queued = reservation.pending
         queued.enqueue(1)
-        assert batcher.depth == 1
-    assert batcher.depth == 0
+        assert batcher.status().waiting == 1
+    assert batcher.status().waiting == 0
     unprepared.enqueue(2)
     run.go.set()
     await first
@@ -483,7 +483,7 @@ async def test_full_batch_on_shared_cores_is_divided_among_the_workers() -> None
     first = await start_blocking_batch(batcher, exclusive)
     others = start_items(batcher, 1, 2)
     await asyncio.sleep(0)
-    assert batcher.depth == 2
+    assert batcher.status().waiting == 2
     exclusive.go.set()
     await asyncio.to_thread(concurrent.began.acquire)
     await asyncio.to_thread(concurrent.began.acquire)

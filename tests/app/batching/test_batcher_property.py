@@ -48,7 +48,7 @@ def test_every_caller_gets_its_own_outcome(items: list[tuple[int, bool]], max_ba
             else:
                 assert isinstance(result, asyncio.CancelledError)
                 assert is_cancelled
-        assert batcher.depth == 0
+        assert batcher.status().waiting == 0
         await asyncio.to_thread(batcher.close)
 
     asyncio.run(run_all())
@@ -99,6 +99,6 @@ def test_no_item_stays_unresolved_whatever_its_preparation_does(fates: list[str]
                     "never prepared": BatcherClosed,
                 }[fate]
                 assert isinstance(result, expected)
-        assert batcher.depth == 0
+        assert batcher.status().waiting == 0
 
     asyncio.run(run_all())

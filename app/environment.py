@@ -16,7 +16,8 @@ _MIN_SIMILARITY = (
     0.84  # of names: APP_MAX_CONCURENT has 0.96, APP_TRUSTED_PROXY 0.85, APP_STORAGE 0.83, APP_VERSION 0.63
 )
 _MIN_ABBREVIATION = 6  # letters
-_KEYS = "APIKEY"  # every name that begins like the keys file means it: without it, the server needs no key
+_KEYS_FILE = re.compile("^APIKEY|KEYS|KEYFILE")
+"""Parts of names that probably mean the keys file, without which the server needs no key. APP_KEY means Laravel's."""
 _DOCUMENT = "All settings: docs/operations.md."
 
 
@@ -60,7 +61,7 @@ def _closest(name: str) -> str | None:
     letters = _letters(name[len(PREFIX) :])
     similarities = {field: _similarity(letters, _letters(field)) for field in Settings.model_fields}
     closest = max(similarities, key=lambda field: similarities[field])
-    if letters.startswith(_KEYS):
+    if _KEYS_FILE.search(letters):
         closest = "api_keys_file"
     elif similarities[closest] < _MIN_SIMILARITY:
         return None

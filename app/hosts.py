@@ -19,7 +19,7 @@ class AllowedHosts:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         """Allow the hosts of `patterns`, as `check_pattern` accepts them; `*` allows every host."""
-        names = [pattern.strip().lower().strip("[]") for pattern in patterns]
+        names = [_normalized(pattern.strip().lower().strip("[]")) for pattern in patterns]
         self.allows_any = ANY in names
         self._names = frozenset(name for name in names if not name.startswith("*."))
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
@@ -47,7 +47,12 @@ def split_port(host: str) -> tuple[str, str]:
     match = _HOST.fullmatch(host)
     if match is None:
         return host, ""
-    return match["name"].lower().strip("[]").removesuffix("."), match["port"] or ""
+    return _normalized(match["name"].lower().strip("[]").removesuffix(".")), match["port"] or ""
+
+
+def _normalized(name: str) -> str:
+    """Return an IPv6 address in its shortest form, and any other name as it is."""
+    return str(ipaddress.ip_address(name)) if ":" in name and is_address(name) else name
 
 
 def is_address(name: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections.abc import Callable
 from typing import Any
 
 _MAX_LINGER_S = 30.0
+_HANG_UP: int = getattr(select, "POLLRDHUP", 0)
 _MAX_LINGER_BYTES = 128 * 1024 * 1024
 
 
@@ -67,6 +69,17 @@ class Connection(asyncio.Transport):
     def is_closing(self) -> bool:
         """Return True after `close` or `abort`, or if the connection is lost."""
         return self._is_closing or self._transport.is_closing()
+
+    def client_has_left(self) -> bool:
+        """Return True if the client has ended the connection, which nothing else shows while reading is held.
+
+        Always False where the system has no event for it, as macOS.
+        """
+        if not _HANG_UP:
+            return False
+        poller = select.poll()
+        poller.register(self._transport.get_extra_info("socket").fileno(), _HANG_UP)
+        return bool(poller.poll(0))
 
     def discard(self, size: int) -> None:
         """Count bytes that arrived while the connection lingers."""

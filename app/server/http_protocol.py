@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.server.connection import Connection
 from app.server.error_response import error_response
@@ -45,11 +46,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _steps = 0  # parsed heads and parts of bodies; bytes that arrive without a new step stay in the parser's memory
     _unparsed_bytes = 0
+    _in_head = False
     _in_body = False
     _body_left: int | None = None  # bytes of the body still to come; None: chunked
     _ends = False  # no further request is read from this connection
     _held: memoryview | None = None  # input to parse after the response to an earlier request
     _open_responses = 0
+    _running: RequestResponseCycle | None = None  # the request whose app runs; `cycle` is the newest one
     _upgrade: bytes | None = None  # head without its offer of another protocol, to be parsed instead
     _rejection: bytes | None = None  # the last response, sent after those to earlier requests
     _malformed = ""
@@ -58,7 +61,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @property
     def awaits_request(self) -> bool:
         """True while the first request, or the rest of a later one, is still to come."""
-        return (self.cycle is None or self._in_body) and not self._ends
+        return self.transport.lingers or ((self.cycle is None or self._in_body) and not self._ends)
 
     # ---- the connection
 
@@ -70,13 +73,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._held = None
         super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:  # uvicorn tells the newest request only
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def check_progress(self, now: float) -> None:
-        """Disconnect a client that does not read its responses; called once a second."""
-        self.transport.check_progress(now)
+        """Disconnect a client that does not read its responses, or left while reading is held; called once a second."""
+        if self._held is not None and self.transport.client_has_left():
+            self.transport.abort()
+        else:
+            self.transport.check_progress(now)
 
     def shutdown(self) -> None:
-        if self.transport.lingers:
+        if self.transport.lingers or (self._in_body and self.cycle.response_complete):
             self.transport.abort()
         else:
             super().shutdown()
@@ -102,8 +111,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _parse_all(self, data: memoryview) -> None:
         """Parse input in slices, and hold the rest while a request waits for the response to an earlier one."""
         self._unset_keepalive_if_required()
-        if not self._in_body and self._timer is None:
-            self._start_timer(self._on_head_timeout)
         while data and not self._ends and not self.transport.is_closing():
             if self.pipeline:
                 self._held = data
@@ -113,6 +120,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self._in_body and self._body_left:
                 size = self._body_left
             data = data[self._parse(data[:size]) :]
+        if self._timer is None and (self._in_head or not (self._in_body or self._open_responses)):
+            self._start_timer(self._on_head_timeout)
 
     def _parse(self, data: memoryview) -> int:
         """Parse a slice; return how much of it was parsed."""
@@ -151,6 +160,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._body_left = None
+        self._in_head = True
+        if self._timer is not None:  # of an idle connection
+            self._start_timer(self._on_head_timeout)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:  # trailers may be discarded, and must not be merged into the headers (RFC 9110, 6.5.1)
@@ -177,9 +189,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._upgrade = without_upgrade(method, self.url, version, self.headers)
             return
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110, 10.1.1
         super().on_headers_complete()
         self._stop_timer()
-        self._in_body = True
+        self._in_head, self._in_body = False, True
         self._open_responses += 1
         self._count_step()
 
@@ -203,9 +217,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._ends = True
             self.cycle.keep_alive = False
         if self.cycle.response_complete:  # the response preceded the end of the body, so uvicorn's timer has ended
-            self._start_timer(self.transport.close if self._ends else self._on_head_timeout)
+            if self._ends:
+                self.transport.close()
+            else:
+                self._start_timer(self._on_head_timeout)
 
     # ---- responses
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         self._open_responses -= 1
@@ -252,7 +273,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _on_head_timeout(self) -> None:
         if self._open_responses or self._held is not None:  # the server is late, not the client
             self._start_timer(self._on_head_timeout)
-        elif self._unparsed_bytes:
+        elif self._in_head:
             self._reject(http.HTTPStatus.REQUEST_TIMEOUT)
         else:
             self.transport.close()

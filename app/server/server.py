@@ -103,6 +103,8 @@ class Server(uvicorn.Server):
         deadline = time.monotonic() + _LAST_REQUESTS_S
         while self._awaits_requests() and time.monotonic() < deadline:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
+        for protocol in self._connections():
+            protocol.shutdown()  # before uvicorn, which waits for connections that linger
         await super().shutdown(sockets)
 
     def _awaits_requests(self) -> bool:

@@ -15,6 +15,7 @@ _CHUNK_BYTES = 64 * 1024
 _ENTRIES_PER_IMAGE = 4
 _MIN_MAX_ENTRIES = 2_000  # which zipfile parses in 15 ms, or 35 ms with the worst metadata
 _BYTES_PER_ENTRY = 150
+_MAX_EXPANSION = 1.01  # of data that deflate cannot compress (RFC 1951, 3.2.4)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile decompresses the others without a bound
 
 
@@ -69,8 +70,10 @@ def extract_images(
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             entries = list(islice(_files(archive), max_images + 1))
+            if sum(entry.compress_size for _, entry in entries) > len(data):
+                raise MalformedBody("Files of the zip overlap.")
             yield from _extract_all(archive, entries, max_bytes, max_total_bytes, on_bytes)
-    except (MemoryError, Overloaded):
+    except (MemoryError, Overloaded, MalformedBody):
         raise
     except Exception as error:  # zipfile raises nearly any exception on crafted archives
         raise MalformedBody("The zip is damaged, or it is not a zip.") from error
@@ -118,6 +121,8 @@ def _extract(
 ) -> bytes:
     if entry.compress_type not in _METHODS:
         raise zipfile.BadZipFile("unsupported compression method")
+    if entry.compress_size > entry.file_size * _MAX_EXPANSION + _CHUNK_BYTES:
+        raise zipfile.BadZipFile("packed data that unpacks to less")  # empty blocks of deflate only take time
     chunks, bytes_left = [], max_bytes
     with archive.open(entry) as file:
         while bytes_left and (chunk := file.read(min(bytes_left, _CHUNK_BYTES))):

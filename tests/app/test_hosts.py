@@ -22,6 +22,8 @@ from app.settings import Settings
         (["*.example.org"], "a.images.example.org:443"),
         (["Example.ORG"], "example.org."),
         (["2001:db8::1"], "[2001:DB8::1]:80"),
+        (hosts.LOOPBACK, "[0:0:0:0:0:0:0:1]:8000"),
+        (["2001:db8:0:0::1"], "[2001:db8::1]"),
         (["[2001:db8::1]"], "[2001:db8::1]"),
         (["a.example", "*"], "anything"),
     ],

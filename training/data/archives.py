@@ -98,8 +98,7 @@ def _write_all(members: Iterator[Member], folder: Path, archive: Path, budget: U
         target = folder / _safe_path(member.name, archive)
         _make_folder(target.parent, budget)
         try:
-            _write(member, target)
-            written += 1
+            written += _write(member, target)
         except DamagedMember as error:
             mark_damaged(target, str(error))
             damaged = damaged or f"{member.name!r} {error}"
@@ -115,12 +114,14 @@ def _make_folder(folder: Path, budget: UnpackBudget) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _write(member: Member, target: Path) -> None:
+def _write(member: Member, target: Path) -> bool:
+    """Write a file; return False for the second of two files of one name of which the first is damaged."""
     if why_damaged(target):
-        return  # two files of one name, of which one is damaged
+        return False
     with target.open("wb") as file:
         for chunk in member.content:
             file.write(chunk)
+    return True
 
 
 def _safe_path(name: str, archive: Path) -> PurePosixPath:

@@ -7,11 +7,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from app.auth.keys import Role, add_key
+from tests.support.batch_requests import zipped
 from tests.support.encoded_images import encoded
 from tests.support.machine import retry_while_machine_is_busy
 from tests.support.polling import wait_until
@@ -62,6 +65,47 @@ def test_pipelined_uploads_get_their_responses_in_order(tiny_address: str) -> No
         connection.sendall(b"".join(requests))
         answers = read_answers(connection, len(colours))
     assert [answer.json["predictions"][0]["label"] for answer in answers] == colours
+
+
+@pytest.mark.parametrize("more", [1, 100])
+def test_running_request_is_cancelled_when_the_client_of_a_pipeline_leaves(tiny_store: Path, more: int) -> None:
+    buffer = BytesIO()
+    Image.new("RGB", (3000, 3000), "red").save(buffer, "PNG")  # a small file that takes long to decode
+    photos = {f"{number}.png": buffer.getvalue() for number in range(60)}
+    settings = {"APP_STORE": str(tiny_store), "APP_MAX_IMAGES": "60"}
+    with server(TINY_SERVER, **settings) as process:
+        with connected(process.address()) as connection:
+            connection.sendall(post(zipped(**photos), "application/zip", "/v1/classify/batch") + REQUEST * more)
+            wait_until(lambda: metric(process, "classifier_decode_duration_seconds_count") > 0)
+        wait_until(lambda: metric(process, "classifier_requests_cancelled_total") == 1)
+
+
+def metric(process: ServerProcess, name: str) -> float:
+    lines = get(process.address(), "/metrics").body.decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+
+def test_rest_of_a_head_after_a_request_has_a_timeout(process: ServerProcess) -> None:
+    started = time.monotonic()
+    with connected(process.address()) as connection:
+        connection.sendall(head("/livez", "GET") + b"GET /li")
+        assert [answer.status for answer in read_answers(connection, 2)] == [200, 408]
+    assert time.monotonic() - started < 5 * READ_TIMEOUT_S
+
+
+def test_empty_lines_between_requests_get_no_response(process: ServerProcess) -> None:
+    with connected(process.address()) as connection:
+        connection.sendall(head("/livez", "GET"))
+        assert [answer.status for answer in read_answers(connection, 1)] == [200]
+        connection.sendall(b"\r\n")
+        assert connection.recv(100) == b"", "the server closes an idle connection"
+
+
+def test_expectation_of_http_1_0_is_ignored(tiny_address: str) -> None:
+    request = post(encoded("red"), "image/png").replace(b"HTTP/1.1", b"HTTP/1.0\r\nExpect: 100-continue", 1)
+    with connected(tiny_address) as connection:
+        connection.sendall(request)
+        assert connection.recv(12) == b"HTTP/1.1 200"
 
 
 def test_reading_pauses_while_a_response_is_not_read(tiny_store: Path) -> None:

@@ -36,6 +36,9 @@ def padded(content: bytes) -> bytes:
     return content + bytes(-len(content) % BLOCK)
 
 
+DOG = header("train/dog/1", 3) + padded(b"dog")
+
+
 def sparse(size: int) -> bytes:
     """Return a member whose file is nothing but a hole of this size (GNU tar, PAX format 1.0)."""
     records = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(size)}
@@ -94,10 +97,12 @@ def test_members_without_files_count(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TRAINING_MAX_UNPACKED_FILES", "99")
     folders = b"".join(header(f"f{number}", kind=tarfile.DIRTYPE) for number in range(100))
     (tmp_path / "a.tar").write_bytes(folders + END)
-    assert_rejected(tmp_path / "a.tar", tmp_path, "more than 99 files and folders")
+    assert_rejected(tmp_path / "a.tar", tmp_path, "more than 99 (files and folders|entries)")
     (tmp_path / "a.zip").write_bytes(raw_zip([directory_entry(b"f%d/" % number) for number in range(100)]))
-    assert_rejected(tmp_path / "a.zip", tmp_path, "more than 99 files and folders")
-    assert_rejected(zipped(tmp_path / "b.zip", {"a/" * 99 + "x": b""}), tmp_path, "more than 99 files and folders")
+    assert_rejected(tmp_path / "a.zip", tmp_path, "more than 99 (files and folders|entries)")
+    assert_rejected(
+        zipped(tmp_path / "b.zip", {"a/" * 99 + "x": b""}), tmp_path, "more than 99 (files and folders|entries)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,10 @@ def test_members_without_files_count(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (header(kind=tarfile.XHDTYPE, size=BLOCK) * 5_000 + END, "cannot be unpacked"),
         (tarfile.TarInfo.create_pax_global_header({"key": "x"}) * 1_000 + END, "cannot be unpacked"),
         (with_global_records(1_001, 10) + END, "cannot be unpacked .*global headers"),
-        (with_global_records(3, 400_000) + END, "cannot be unpacked .*global headers"),
+        (with_global_records(3, 4_000) + END, "cannot be unpacked .*global headers"),
+        (header(kind=tarfile.XHDTYPE, size=20_000) + padded(b"1" * 20_000) + END, "headers of a member"),
+        (DOG + bytes(BLOCK) + padded(b"dog") + DOG + END, "one of its headers is damaged"),
+        (DOG + END + DOG + END, "several archives were joined"),
     ],
     ids=[
         "sparse file",
@@ -127,6 +135,9 @@ def test_members_without_files_count(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "global headers of global headers",
         "many global headers",
         "large global headers",
+        "header of digits",
+        "zeroed header",
+        "joined archives",
     ],
 )
 @pytest.mark.parametrize("is_first", [True, False])

@@ -36,9 +36,9 @@ class UnpackBudget:
                 f"trust it, raise {GIGABYTES_VARIABLE}."
             )
 
-    def too_many_files(self) -> DatasetError:
-        """Return the error for too many files and folders."""
+    def too_many_files(self, excess: str = "") -> DatasetError:
+        """Return the error for too many files and folders, or for the `excess` of a directory."""
         return DatasetError(
-            f"{self._archive} has more than {self._limits.max_files:,} files and folders. If you trust it, raise "
-            f"{FILES_VARIABLE}."
+            f"{self._archive} has {excess or f'more than {self._limits.max_files:,} files and folders'}. If you trust "
+            f"it, raise {FILES_VARIABLE}, or unpack it yourself."
         )

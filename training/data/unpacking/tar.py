@@ -20,7 +20,9 @@ from training.data.unpacking.member import Member
 from training.errors import DatasetError
 
 _CHUNK_BYTES = 256 * 1024
-_MAX_HEADER_BYTES = 1024 * 1024  # of one member; and of the records that hold for all members
+_MAX_HEADER_BYTES = 8 * 1024
+"""Of one member; and of the records that hold for all members. A path has at most 4 KiB. The time that `tarfile` takes
+grows with the square of it (CVE-2024-6232)."""
 _MAX_GLOBAL_RECORDS = 1000
 _MAX_REST_BYTES = 1024 * 1024
 _COMPRESSIONS = {
@@ -144,9 +146,11 @@ class _Reader:
             yield piece
 
     def check_end(self) -> None:
-        """Raise ReadError unless the last header was the end mark; read the rest, which ends with gzip's checksum."""
+        """Raise ReadError unless the last header was the end mark, and only zeros follow; gzip checks its checksum."""
         if self._last != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it is cut off, or one of its headers is damaged")
         rest = _MAX_REST_BYTES
         while rest > 0 and (piece := self._stream.read(min(rest, _CHUNK_BYTES))):
             rest -= len(piece)
+            if piece.strip(b"\0"):
+                raise tarfile.ReadError("one of its headers is damaged, or several archives were joined")

@@ -31,7 +31,7 @@ def zip_members(file: BinaryIO, budget: UnpackBudget) -> Iterator[Member]:
     try:
         check_directory(file, DirectoryBudget(budget.files_left, _MAX_DIRECTORY_BYTES))
     except ZipDirectoryTooLarge as error:
-        raise budget.too_many_files() from error
+        raise budget.too_many_files(str(error)) from error
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             budget.take_files(1)

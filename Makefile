@@ -88,6 +88,7 @@ bench: $(DEV) ## measure the performance claims on this machine in at most 30 mi
 	$(PY) -m benchmarks connections --rounds 2
 	$(PY) -m benchmarks heads
 	$(PY) -m benchmarks overload
+	$(PY) -m benchmarks recovery
 	$(PY) -m benchmarks cancel
 	$(PY) -m benchmarks memory
 	$(PY) -m benchmarks start --lock requirements/serve.lock

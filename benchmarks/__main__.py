@@ -20,6 +20,7 @@ from benchmarks.serving import (
     many_heads,
     memory,
     overload,
+    recovery,
     startup,
     throughput,
 )
@@ -37,6 +38,7 @@ SCENARIOS = (
     connections.SCENARIO,
     many_heads.SCENARIO,
     overload.SCENARIO,
+    recovery.SCENARIO,
     cancellation.SCENARIO,
     memory.SCENARIO,
     startup.SCENARIO,

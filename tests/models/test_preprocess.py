@@ -17,9 +17,18 @@ from PIL import Image
 from models.arrays import Pixels
 from models.decoding.errors import EmptyImage, ImageTooLarge
 from models.decoding.limits import Limits
-from models.decoding.resize import Filter
+from models.decoding.resize import Filter, resize
 from models.offline.loader import load_batches
-from models.preprocess import PreprocessSpec, decode_array, prepare, preprocess, to_input, to_source
+from models.preprocess import (
+    PreprocessSpec,
+    decode_array,
+    prepare,
+    preprocess,
+    resize_all,
+    split_buffer,
+    to_input,
+    to_source,
+)
 from tests.support.images import blocks, encode, noise
 from training.data.loader import prepared_batches
 
@@ -81,6 +90,79 @@ def test_one_result_per_distinct_spec() -> None:
     assert set(results) == {SPECS[0], SPECS[1]}
     for spec, pixels in results.items():
         assert np.array_equal(pixels, preprocess(decode_array(data), spec))
+
+
+BASE = PreprocessSpec(size=48, source=24)
+VARIATIONS: dict[str, dict[str, Any]] = {
+    "size": {"size": 40},
+    "source": {"source": 23},
+    "no source": {"source": None},
+    "crop": {"crop": "none"},
+    "shrink": {"shrink": "bilinear"},
+    "enlarge": {"enlarge": "bicubic"},
+    "decode_margin": {"decode_margin": 2},
+}
+"""Each differs from BASE in one field that changes the pixels."""
+
+
+def test_specs_that_differ_in_one_field_have_pixels_of_their_own() -> None:
+    """Results are kept by spec: if a field did not distinguish specs, one would get the pixels of another."""
+    specs = [BASE, *(BASE.model_copy(update=change) for change in VARIATIONS.values())]
+    image = encode(Image.fromarray(noise(150, 200)).resize((800, 600)), "JPEG")
+    results = prepare(image, specs)
+    assert len(results) == len(specs) == len({spec.resize_spec for spec in specs})
+    assert len({pixels.tobytes() for pixels in results.values()}) == len(specs)
+    for spec, pixels in results.items():
+        np.testing.assert_array_equal(pixels, prepare(image, [spec])[spec])
+
+
+@pytest.mark.parametrize("change", [*VARIATIONS.values(), {"mirror": True}], ids=str)
+def test_every_field_distinguishes_specs(change: dict[str, Any]) -> None:
+    changed = BASE.model_copy(update=change)
+    assert changed != BASE
+    assert len({changed, BASE}) == 2
+    assert changed.model_dump_json() != BASE.model_dump_json()
+    assert PreprocessSpec.model_validate_json(changed.model_dump_json()) == changed
+    assert (changed.resize_spec == BASE.resize_spec) == ("mirror" in change), "mirroring needs no other pixels"
+
+
+def test_variations_cover_every_field() -> None:
+    changed = {name for change in VARIATIONS.values() for name in change}
+    assert changed | {"mirror"} == set(PreprocessSpec.model_fields)
+
+
+def test_resize_all_keeps_specs_apart() -> None:
+    specs = [BASE.model_copy(update=change).resize_spec for change in VARIATIONS.values()]
+    rgb = noise(90, 120)
+    results = resize_all(rgb, [*specs, *specs])
+    assert results.keys() == set(specs)
+    for spec, pixels in results.items():
+        np.testing.assert_array_equal(pixels, np.array(resize(Image.fromarray(rgb), spec)))
+
+
+def test_concatenated_results_are_split_in_order_without_gaps() -> None:
+    specs = [
+        BASE.model_copy(update={"size": size, "crop": crop}).resize_spec
+        for size in (32, 33)
+        for crop in ("center", "none")
+    ]
+    images = [np.full((spec.size, spec.size, 3), number, np.uint8) for number, spec in enumerate(specs, 1)]
+    images[0][-1, -1, -1] = images[1][0, 0, 0] = 255
+    buffer = b"".join(image.tobytes() for image in images)
+    assert [spec.nbytes for spec in specs] == [image.nbytes for image in images]
+    for spec, image in zip(specs, images, strict=True):
+        np.testing.assert_array_equal(split_buffer(buffer, specs)[spec], image)
+
+
+@pytest.mark.parametrize(
+    ("field", "lowest", "highest"), [("size", 32, 1024), ("source", 8, 1024), ("decode_margin", 1, None)]
+)
+def test_bounds_of_a_spec(field: str, lowest: int, highest: int | None) -> None:
+    for value in (lowest, highest):
+        PreprocessSpec.model_validate({"size": 64, field: value})
+    for value in (lowest - 1, *(() if highest is None else (highest + 1,))):
+        with pytest.raises(ValueError, match="validation error"):
+            PreprocessSpec.model_validate({"size": 64, field: value})
 
 
 def test_pixels_of_a_spec_do_not_depend_on_other_specs() -> None:

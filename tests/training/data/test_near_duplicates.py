@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Iterable
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
@@ -34,6 +37,60 @@ def test_recompressed_image_is_recognized_and_another_image_is_not() -> None:
     assert numbers[:20].tolist() == numbers[20:].tolist()
     assert len(set(numbers.tolist())) == 20
     assert dhash(np.array(ImageOps.mirror(scenes[0]))) != hashes[0], "mirrored images are not recognized"
+
+
+def with_bits(bits: Iterable[int], scale: int = 1) -> Pixels:
+    """Draw an image whose dHash has these bits: from left to right, row by row, the first one is the highest."""
+    levels = np.full((8, 9), 100, np.uint8)
+    for bit in bits:
+        row, column = divmod(bit, 8)
+        levels[row, column + 1 :] += 9
+    return np.repeat(np.repeat(np.repeat(levels, scale, 0), scale, 1)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("scale", [1, 7])
+def test_hash_has_a_bit_for_each_pixel_darker_than_its_right_neighbour(scale: int) -> None:
+    for bits in ((), (0,), (7,), (8,), (63,), (0, 1, 2, 9, 40)):
+        assert dhash(with_bits(bits, scale)) == sum(1 << (63 - bit) for bit in bits)
+    assert dhash(255 - with_bits((5,), scale)) == 0, "brighter than its right neighbour"
+
+
+SPREAD = (0, 9, 18, 27, 36, 45, 54, 63)
+
+
+@pytest.mark.parametrize("count", range(9))
+def test_images_are_near_duplicates_up_to_six_different_bits(count: int) -> None:
+    images = [with_bits((3, 60)), with_bits({3, 60} ^ set(SPREAD[:count]), scale=5)]
+    first, second = group_near_duplicates([dhash(image) for image in images])
+    assert (first == second) == (count <= 6)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.data())
+def test_groups_are_those_of_comparing_every_pair(distinct: list[int], data: st.DataObject) -> None:
+    """Union of every pair within six bits, where some hashes are others with up to eight bits changed."""
+    hashes = list(distinct)
+    for _ in range(data.draw(st.integers(0, 12)) if hashes else 0):
+        flips = data.draw(st.sets(st.integers(0, 63), min_size=5, max_size=8))
+        hashes.append(data.draw(st.sampled_from(hashes)) ^ sum(1 << bit for bit in flips))
+    groups = [{index} for index in range(len(hashes))]
+    for first, second in itertools.combinations(range(len(hashes)), 2):
+        if (hashes[first] ^ hashes[second]).bit_count() <= 6 and groups[first] is not groups[second]:
+            groups[first] |= groups[second]
+            for member in groups[first]:
+                groups[member] = groups[first]
+    numbers = group_near_duplicates(hashes).tolist()
+    assert len(numbers) == len(hashes)
+    for first, second in itertools.combinations(range(len(hashes)), 2):
+        assert (numbers[first] == numbers[second]) == (second in groups[first])
+
+
+def test_near_duplicates_are_found_among_thousands_of_images() -> None:
+    """Hashes are compared in blocks; each image has a near duplicate in another block."""
+    images = [int(value) for value in np.random.default_rng(0).integers(0, 2**63, 1500)]
+    again = [value ^ 0b10101 << 59 for value in images]
+    numbers = group_near_duplicates([*images, *again])
+    assert numbers[:1500].tolist() == numbers[1500:].tolist()
+    assert len(set(numbers.tolist())) == 1500
 
 
 def test_near_duplicates_of_near_duplicates_share_a_group() -> None:

@@ -98,6 +98,29 @@ def test_plain_tensorflow_reads_the_shards(shards: Path, folders: Path) -> None:
     assert labels != sorted(labels), "readers that take shards in order get one class after the other"
 
 
+def test_labels_begin_with_the_classes_of_the_training_images(tmp_path: Path) -> None:
+    """A class of the test images only has a label beyond the outputs of a network that was fitted on the others."""
+    for folder in ("train/b", "train/d", "valid/d", "valid/e", "test/a", "test/b", "test/c"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        Image.new("RGB", (2, 2)).save(tmp_path / "data" / folder / "1.png")
+    export(tmp_path / "data", tmp_path / "to", 1)
+    labels = {}
+    for shard in (tmp_path / "to").rglob("*.tfrecord"):
+        for record in tf.data.TFRecordDataset(str(shard)):
+            feature = tf.train.Example.FromString(record.numpy()).features.feature
+            text = feature["image/class/text"].bytes_list.value[0].decode()
+            labels[shard.parent.name, text] = feature["image/class/label"].int64_list.value[0]
+    assert labels == {
+        ("train", "b"): 0,
+        ("train", "d"): 1,
+        ("valid", "d"): 1,
+        ("valid", "e"): 4,
+        ("test", "a"): 2,
+        ("test", "b"): 0,
+        ("test", "c"): 3,
+    }
+
+
 def test_shards_equal_the_class_folders(shards: Path, folders: Path, tmp_path: Path) -> None:
     from_shards, from_folders = load(shards), load(folders)
     assert (from_shards.class_ids, from_shards.class_names, from_shards.digest) == (

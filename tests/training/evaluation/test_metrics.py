@@ -48,6 +48,44 @@ def test_all_metrics_of_four_images_computed_by_hand() -> None:
     assert measured.accuracy_interval == pytest.approx((0.1500, 0.8500), abs=1e-4)
 
 
+def test_calibration_error_of_15_bins_computed_by_hand() -> None:
+    """Bins of 1/15 separate .79 from .81, but not .55 from .58; with 14 or 16 bins it would be the other way round."""
+    probabilities = rows_of((0.55, 0.3, 0.15), (0.58, 0.3, 0.12), (0.79, 0.11, 0.1), (0.81, 0.1, 0.09))
+    labels = np.array([1, 0, 0, 2])  # wrong, correct, correct, wrong
+    expected = (2 * (0.565 - 0.5) + (1 - 0.79) + 0.81) / 4
+    assert metrics.expected_calibration_error(probabilities, labels) == pytest.approx(expected)
+    assert metrics.measure(probabilities, labels, ("a", "b", "c")).expected_calibration_error == pytest.approx(expected)
+    bins = metrics.reliability_bins(probabilities, labels)
+    assert [(members.images, members.accuracy) for members in bins] == [(2, 0.5), (1, 1), (1, 0)]
+    assert [members.confidence for members in bins] == pytest.approx([0.565, 0.79, 0.81])
+
+
+@settings(deadline=None)
+@given(predictions(), st.integers(1, 30))
+def test_bins_are_those_of_a_loop_over_their_edges(labelled: tuple[Floats, Integers], bins: int) -> None:
+    probabilities, labels = labelled
+    confidence, correct = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
+    found = []
+    for index in range(bins):
+        position = confidence * bins
+        inside = (index <= position) & ((position < index + 1) | (index == bins - 1))
+        if inside.any():
+            found.append((inside.sum(), confidence[inside].mean(), correct[inside].mean()))
+    assert [tuple(members) for members in metrics.reliability_bins(probabilities, labels, bins)] == found
+
+
+def test_top5_accuracy_counts_five_classes() -> None:
+    ranked = np.tile(np.array([0.3, 0.2, 0.16, 0.13, 0.1, 0.07, 0.04], np.float32), (3, 1))
+    measured = metrics.measure(ranked, np.array([3, 4, 5]), tuple("abcdefg"))
+    assert measured.top5_accuracy == pytest.approx(2 / 3)
+
+
+def test_most_frequent_is_the_share_of_the_largest_class() -> None:
+    measured = metrics.measure(np.eye(3, dtype=np.float32)[[0, 0, 0, 1]], np.array([2, 2, 2, 1]), ("a", "b", "c"))
+    assert measured.most_frequent == 0.75
+    assert measured.accuracy_by_class == {"b": 1, "c": 0}
+
+
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
     [  # Newcombe, 1998, "Two-sided confidence intervals for the single proportion", table I, method 3
@@ -146,6 +184,16 @@ def test_few_correct_predictions_give_a_moderate_temperature() -> None:
     probabilities = np.tile(rows_of((0.8, 0.1, 0.1)), (8, 1))
     fitted = metrics.fit_temperature(probabilities, np.zeros(8, np.int64))
     assert 0.25 < fitted < 1
+
+
+def test_fitted_temperature_has_the_least_penalised_loss_of_a_grid() -> None:
+    probabilities, labels = drawn_predictions(1.5, images=30)
+    logarithms = np.linspace(math.log(0.1), math.log(10), 4001)
+    powers = probabilities.astype(np.float64)[None] ** (1 / np.exp(logarithms))[:, None, None]
+    of_true_class = (powers / powers.sum(axis=2, keepdims=True))[:, np.arange(30), labels]
+    losses = -np.log(of_true_class).sum(axis=1) + logarithms**2 / 2
+    expected = math.exp(logarithms[losses.argmin()])
+    assert metrics.fit_temperature(probabilities, labels) == pytest.approx(expected, rel=2e-3)
 
 
 def test_temperature_stays_within_a_factor_of_ten() -> None:

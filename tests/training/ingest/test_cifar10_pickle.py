@@ -35,13 +35,20 @@ class Exploit:
 
 MARK = "pickle-was-run"
 
+
+def call_of_bytes(name: bytes, *arguments: bytes) -> bytes:
+    """Return a pickle of protocol 2 that calls a name, given after its module and a line break, with texts."""
+    texts = b"".join(b"X" + len(text).to_bytes(4, "little") + text for text in arguments)
+    return b"\x80\x02c" + name + b"\n(" + texts + b"tR."
+
+
 HOSTILE = {
     "os.system": pickle.dumps(Exploit(os.system, f"touch {MARK}"), 2),
     "builtins.eval": pickle.dumps(Exploit(eval, f"open({MARK!r}, 'w').close()"), 4),
-    "__builtin__ of Python 2": b"\x80\x02c__builtin__\neval\n(U\x011tR.",
+    "__builtin__ of Python 2": call_of_bytes(b"__builtin__\neval", f"open({MARK!r}, 'w').close()".encode()),
     "in the data": pickle.dumps({"data": Exploit(os.system, f"touch {MARK}"), "labels": [0]}, 5),
     "getattr on an allowed name": b"cbuiltins\ngetattr\n(cnumpy\nndarray\nU\x05dumpstR.",
-    "numpy beyond the three names": b"cnumpy\nload\n(U\x01xtR.",
+    "numpy beyond the three names": b"\x80\x02cnumpy\nsavetxt\n(X\x0e\0\0\0" + MARK.encode() + b"]tR.",
     "dotted name": b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.__class__\x93.",
     "copyreg extension": b"\x80\x02\x82\x01.",
     "persistent id": b"Psomething\n.",
@@ -53,6 +60,42 @@ HOSTILE = {
     "text": b"<html>",
     "truncated": official.batch(*TEST)[:-500],
 }
+
+
+EFFECTIVE = ("os.system", "builtins.eval", "__builtin__ of Python 2", "in the data", "numpy beyond the three names")
+
+
+@pytest.mark.parametrize("name", EFFECTIVE)
+def test_hostile_pickle_runs_code_without_the_allow_list(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pickle is effective: plain pickle runs its code."""
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(HOSTILE[name])
+    assert Path(MARK).exists(), f"the hostile pickle {name!r} does nothing"
+
+
+ALLOWED = {
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "_reconstruct"),
+}
+
+
+@pytest.mark.parametrize("module", sorted({*(module for module, _ in ALLOWED), "builtins", "os", "numpy._core"}))
+@pytest.mark.parametrize(
+    "name", sorted({*(name for _, name in ALLOWED), "load", "scalar", "getattr", "system", "ndarray.tofile"})
+)
+def test_only_names_of_an_array_are_allowed(module: str, name: str) -> None:
+    contents = {
+        "GLOBAL": f"c{module}\n{name}\n.".encode(),
+        "STACK_GLOBAL": b"\x80\x04" + b"".join(b"\x8c%c%b" % (len(t), t.encode()) for t in (module, name)) + b"\x93.",
+    }
+    expected = "damaged or has another format" if (module, name) in ALLOWED else "Do not trust its source"
+    for content in contents.values():
+        with pytest.raises(DatasetError, match=expected):
+            read_batch(content)
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())

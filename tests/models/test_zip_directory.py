@@ -106,6 +106,46 @@ def test_budget_holds_for_several_zips_together() -> None:
         check_directory(BytesIO(raw_zip(ENTRIES)), DirectoryBudget(7, size - 1))
 
 
+def test_budget_may_be_used_up() -> None:
+    budget = DirectoryBudget(entries=3, bytes=len(b"".join(ENTRIES)))
+    assert check_directory(BytesIO(raw_zip(ENTRIES)), budget) == 3
+    assert (budget.entries, budget.bytes) == (0, 0)
+    assert check_directory(BytesIO(raw_zip([])), budget) == 0
+
+
+@pytest.mark.parametrize(("entries", "size"), [(2, 10_000), (3, len(b"".join(ENTRIES)) - 1)])
+def test_directory_one_larger_than_the_budget_takes_no_entries(entries: int, size: int) -> None:
+    budget = DirectoryBudget(entries, size)
+    with pytest.raises(ZipDirectoryTooLarge, match=rf"more than ({entries}|{size}) (entries|bytes)"):
+        check_directory(BytesIO(raw_zip(ENTRIES)), budget)
+    assert budget.entries == entries
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (struct.pack("<HH", 0x9999, 1020) + bytes(1020), ""),
+        (struct.pack("<HH", 0x9999, 1020) + bytes(1021), "extra field of more than 1,024 bytes"),
+        (EMPTY_FIELDS * 16, ""),
+        (EMPTY_FIELDS * 15 + struct.pack("<HH", 0x9999, 9) + bytes(9), ""),
+        (EMPTY_FIELDS * 17, "extra field of more than 16 parts"),
+    ],
+)
+def test_extra_fields_up_to_the_limits_are_accepted(extra: bytes, message: str) -> None:
+    data = raw_zip([ENTRIES[0], directory_entry(b"name", extra), ENTRIES[1]])
+    if not message:
+        assert checked(data) == 3
+        return
+    with pytest.raises(BadZipDirectory, match=message):
+        checked(data)
+
+
+def test_zip_with_the_longest_comment_is_found() -> None:
+    assert checked(raw_zip(ENTRIES, comment=b"x" * 0xFFFF)) == 3
+    with pytest.raises(BadZipDirectory, match="the end of a zip is missing"):
+        checked(raw_zip(ENTRIES) + b"x" * 0x1_0000)
+
+
 @pytest.mark.quiet
 @pytest.mark.parametrize("data", [zip_of_empty_fields(), zip_of_folders(9_900), b"PK\x05\x06" * 2_500_000])
 def test_hostile_directory_costs_little(data: bytes) -> None:

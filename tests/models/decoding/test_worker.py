@@ -9,8 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -23,10 +22,11 @@ from models.decoding.errors import EmptyImage, ImageTooLarge, UndecodableImage, 
 from models.decoding.image import FORMATS, decode
 from models.decoding.limits import DEFAULT_LIMITS, Limits
 from models.decoding.protocol import AboveThreshold
-from models.preprocess import prepare
+from models.preprocess import PreprocessSpec, prepare
 from tests.support.decode_worker import SPECS, WAIT_S, WorkerConnection, is_running, patched_worker, running_worker
 from tests.support.images import blocks, encode, noise
 from tests.support.paths import ROOT
+from tests.support.polling import wait_until
 
 needs_avif = pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow was built without AVIF")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and memory limits of Linux")
@@ -44,13 +44,6 @@ def shared() -> Iterator[WorkerConnection]:
 def decoder() -> Iterator[WorkerConnection]:
     with running_worker() as decoder:
         yield decoder
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + WAIT_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 def kilobytes(decoder: WorkerConnection, name: str) -> int:
@@ -77,6 +70,69 @@ def test_pixels_equal_decoding_in_process(shared: WorkerConnection, kind: str) -
     assert actual.keys() == expected.keys()
     for spec, pixels in expected.items():
         assert np.array_equal(actual[spec], pixels)
+
+
+def test_results_touch_no_other_place_in_shared_memory(decoder: WorkerConnection) -> None:
+    """Two results side by side: each is complete, and no byte before, between or after them changes."""
+    request = protocol.DecodeRequest(tuple(spec.resize_spec for spec in SPECS), DEFAULT_LIMITS)
+    size, images = request.response_bytes, [encode(noise(130, 90, seed), "PNG") for seed in (1, 2)]
+    assert size == (96**2 + 64**2) * 3
+    decoder.memory[:] = b"\xa5" * len(decoder.memory)
+    first, second = 1000, 1000 + size
+    for offset, data in ((second, images[1]), (first, images[0])):
+        decoder.send(request, data, offset)
+        header, body = decoder.receive()
+        assert (header["shared_bytes"], body) == (size, b"")
+    expected = [b"".join(prepare(data, SPECS)[spec].tobytes() for spec in SPECS) for data in images]
+    memory = bytes(decoder.memory)
+    assert memory[first:second] == expected[0]
+    assert memory[second : second + size] == expected[1]
+    assert set(memory[:first] + memory[second + size :]) == {0xA5}
+
+
+def test_shared_memory_has_a_place_for_each_image() -> None:
+    assert protocol.SLOT_BYTES == 2**20 >= 3 * PreprocessSpec(size=299).resize_spec.nbytes
+    with protocol.create_shared_memory(3) as memory:
+        assert os.fstat(memory.fileno()).st_size == 3 * 2**20
+        if sys.platform == "linux":
+            for size in (2**20, 4 * 2**20):
+                with pytest.raises(PermissionError):
+                    memory.truncate(size)
+
+
+def test_request_is_the_same_after_the_header() -> None:
+    specs = tuple(
+        PreprocessSpec(size=48, source=24).model_copy(update=change).resize_spec
+        for change in (
+            {},
+            {"crop": "none"},
+            {"shrink": "box"},
+            {"enlarge": "box"},
+            {"source": None},
+            {"decode_margin": 2},
+        )
+    )
+    request = protocol.DecodeRequest(specs, Limits(1, 2, 3), 4, 5)
+    assert protocol.DecodeRequest.from_header(request.header) == request
+    assert request.response_bytes == len(specs) * 48 * 48 * 3
+
+
+@needs_linux
+@pytest.mark.parametrize(("pixels", "cpu_s", "share_bytes"), [(0, 1, 0), (50_000_000, 16, 800_000_000)])
+def test_limits_grow_with_the_declared_pixels(pixels: int, cpu_s: float, share_bytes: int) -> None:
+    """The program prints the CPU time and the memory that a file of 1 MB may take in addition."""
+    code = (
+        "import resource, signal\n"
+        "from pathlib import Path\n"
+        "from models.decoding import worker\n"
+        "used = lambda: int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        f"before = used(); worker._set_limits(1_000_000, {pixels})\n"
+        "print(signal.getitimer(signal.ITIMER_PROF)[0], resource.getrlimit(resource.RLIMIT_AS)[0] - before)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    seconds, extra_bytes = map(float, printed.split())
+    assert seconds == pytest.approx(cpu_s, abs=0.2)
+    assert extra_bytes == pytest.approx(100_000_000 + share_bytes + 4 * 1_000_000, abs=2_000_000)
 
 
 def test_file_larger_than_a_pipe_buffer(shared: WorkerConnection) -> None:
@@ -188,7 +244,7 @@ def test_idle_worker_returns_memory_to_the_system(decoder: WorkerConnection) -> 
     before = kilobytes(decoder, "VmRSS")
     decoder.prepare(encode(Image.new("RGB", (9000, 5000), "red"), "PNG"))
     assert kilobytes(decoder, "VmHWM") > before + 150_000
-    assert eventually(lambda: kilobytes(decoder, "VmRSS") < before + 20_000)
+    wait_until(lambda: kilobytes(decoder, "VmRSS") < before + 20_000)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -243,4 +299,4 @@ def test_worker_exits_with_its_parent(is_busy: bool) -> None:
     )
     data = encode(Image.new("RGB", (4000, 4000)), "PNG") if is_busy else b""
     process = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, cwd=ROOT)
-    assert eventually(lambda: not is_running(int(process.stdout))), "the worker is still running"
+    wait_until(lambda: not is_running(int(process.stdout)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import time
 import tracemalloc
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.class_folders import contents, tarred, zipped
-from tests.support.raw_zips import directory_entry, raw_zip, zip_of_empty_fields
+from tests.support.raw_zips import directory_entry, end_record, raw_zip, zip_of_empty_fields
 from training.data.archives import locate_root, unpack
 from training.errors import DatasetError, SettingError
 
@@ -49,6 +50,13 @@ def with_global_records(count: int, length: int) -> bytes:
     """Return members, before each of which is a record of its own that holds for all members after it."""
     records = (tarfile.TarInfo.create_pax_global_header({f"key{number}": "x" * length}) for number in range(count))
     return b"".join(record + header(f"x{number}") for number, record in enumerate(records))
+
+
+def zipped_deflated(path: Path, content: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("a", content)
+        assert archive.getinfo("a").compress_size * 1020 < len(content)
+    return path
 
 
 def assert_rejected(archive: Path, tmp_path: Path, message: str) -> None:
@@ -145,6 +153,86 @@ def test_crafted_tar_is_rejected(tmp_path: Path, content: bytes, message: str, i
     before = b"" if is_first else header("train/cat/1", 3) + padded(b"cat")
     (tmp_path / "a.tar").write_bytes(before + content)
     assert_rejected(tmp_path / "a.tar", tmp_path, message)
+
+
+def with_long_header(size: int) -> bytes:
+    """Return a file whose headers have this number of bytes: of the pax records, the records, and of the file."""
+    length = size - 2 * BLOCK
+    record = f"{length} comment=".encode()
+    return (
+        header("pax", length, tarfile.XHDTYPE)
+        + record
+        + b"x" * (length - len(record) - 1)
+        + b"\n"
+        + header("train/cat/long", 3)
+        + padded(b"cat")
+    )
+
+
+@pytest.mark.parametrize(
+    ("accepted", "rejected", "message"),
+    [
+        (with_global_records(1_000, 8), with_global_records(1_001, 8), "global headers are too long"),
+        (with_global_records(2, 4_096), with_global_records(2, 4_097), "global headers are too long"),
+        (with_long_header(8 * 1024), with_long_header(8 * 1024 + BLOCK), "headers of a member declare more than 8,192"),
+    ],
+    ids=["number of global records", "length of global records", "headers of a member"],
+)
+def test_headers_of_a_tar_up_to_the_limit_are_read(
+    tmp_path: Path, accepted: bytes, rejected: bytes, message: str
+) -> None:
+    (tmp_path / "accepted.tar").write_bytes(accepted + DOG + END)
+    unpack(tmp_path / "accepted.tar", tmp_path / "out")
+    assert contents(tmp_path / "out")["train/dog/1"] == b"dog"
+    (tmp_path / "rejected.tar").write_bytes(rejected + DOG + END)
+    assert_rejected(tmp_path / "rejected.tar", tmp_path, message)
+
+
+def test_second_archive_within_a_mebibyte_of_zeros_is_found(tmp_path: Path) -> None:
+    """Programs pad archives with zeros; GNU tar by at most 10 KiB, unless another size is set."""
+    (tmp_path / "padded.tar").write_bytes(DOG + END + bytes(2_000_000))
+    unpack(tmp_path / "padded.tar", tmp_path / "out")
+    assert contents(tmp_path / "out") == {"train/dog/1": b"dog"}
+    (tmp_path / "joined.tar").write_bytes(DOG + END + bytes(1024 * 1024 - 2 * BLOCK) + DOG + END)
+    assert_rejected(tmp_path / "joined.tar", tmp_path, "several archives were joined")
+
+
+def test_directory_of_a_zip_has_a_limit_of_bytes(tmp_path: Path) -> None:
+    """The file is sparse: it has a directory of zeros, which is rejected by its declared size, before it is read."""
+    size = 256 * 1024 * 1024 + 1
+    with (tmp_path / "a.zip").open("wb") as file:
+        file.write(b"PK\x03\x04")
+        file.seek(size)
+        file.write(end_record(0, size, 0))
+    assert_rejected(tmp_path / "a.zip", tmp_path, "a directory of more than 268,435,456 bytes")
+
+
+def compressed_entry(method: int, packed: bytes, size: int, checksum: int) -> bytes:
+    """Return a zip of one file that declares this unpacked size."""
+    fields = struct.pack("<HHHHHLLLHH", 20, 0, method, 0, 0x21, checksum, len(packed), size, 1, 0)
+    entry = b"PK\x01\x02" + struct.pack("<H", 20) + fields + struct.pack("<HHHLL", 0, 0, 0, 0, 0) + b"a"
+    start = b"PK\x03\x04" + fields + b"a" + packed
+    return start + entry + end_record(1, len(entry), len(start))
+
+
+@pytest.mark.parametrize(
+    ("method", "packed", "size"), [(zipfile.ZIP_STORED, bytes(10), 10), (zipfile.ZIP_DEFLATED, b"\x03\0", 2 * 1032)]
+)
+def test_unpacked_size_that_packed_bytes_cannot_hold_takes_no_budget(
+    tmp_path: Path, method: int, packed: bytes, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that declares more than deflate can hold is damaged; one that declares less counts for the limit."""
+    monkeypatch.setenv("TRAINING_MAX_UNPACKED_GB", "0.000000001")  # one byte
+    (tmp_path / "a.zip").write_bytes(compressed_entry(method, packed, size, 0))
+    assert_rejected(tmp_path / "a.zip", tmp_path, "unpacks to more than 1e-09 GB")
+    (tmp_path / "b.zip").write_bytes(compressed_entry(method, packed, size + 1, 0))
+    assert_rejected(tmp_path / "b.zip", tmp_path, "'a' is damaged in the archive")
+
+
+def test_deflated_zeros_are_unpacked(tmp_path: Path) -> None:
+    """They have the highest ratio that deflate can reach."""
+    unpack(zipped_deflated(tmp_path / "a.zip", bytes(5_000_000)), tmp_path / "out")
+    assert contents(tmp_path / "out") == {"a": bytes(5_000_000)}
 
 
 @pytest.mark.quiet

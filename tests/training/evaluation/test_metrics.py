@@ -150,6 +150,9 @@ def test_first_class_is_predicted_if_probabilities_are_equal() -> None:
     even = rows_of((0.25, 0.25, 0.5), (0.4, 0.4, 0.2))
     assert metrics.top_k_accuracy(even, np.array([0, 0]), 2) == 1
     assert metrics.top_k_accuracy(even, np.array([1, 1]), 2) == 0.5
+    many = np.full((40, 40), 1 / 40, np.float32)
+    assert metrics.top_k_accuracy(many, np.arange(40), 5) == pytest.approx(5 / 40)
+    assert [metrics.top_k_accuracy(many[:1], np.array([label]), 5) for label in (0, 4, 5, 39)] == [1, 1, 0, 0]
     assert metrics.measure(even, np.array([2, 0]), ("a", "b", "c")).accuracy == 1
 
 

@@ -28,6 +28,8 @@ def compute_forever() -> None:
 
 
 def wait_forever() -> None:
+    """Write a line to standard error first, by which a test knows that the artifact is being loaded."""
+    print("waiting", file=sys.stderr, flush=True)
     time.sleep(1000)
 
 

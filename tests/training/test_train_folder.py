@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +19,16 @@ from rich.text import Text
 from models.artifacts.catalog import load
 from models.artifacts.store import ClassifierArtifact, Store
 from models.console.progress import silent
+from models.heads import apply_temperature
 from tests.support import colour_dataset, keras_store
 from tests.support.manifests import CLASSES
+from tests.support.polling import wait_until
 from tests.support.processes import ServerProcess, server
 from tests.support.undecodable_names import write_file
 from training import __main__ as command
 from training.estimators.kinds import FITTED_KINDS
-from training.evaluation import evaluate
+from training.evaluation import evaluate, metrics
+from training.ingest.photo_folder import read_photo_folder
 from training.recipes.load import RECIPES_FOLDER, load_recipe
 from training.runtime.context import RunContext
 from training.train import run
@@ -106,6 +108,21 @@ def test_one_command_makes_a_classifier_and_its_report(call: Call, workspace: Pa
     figures = json.loads((workspace / "runs" / "mine-1" / "metrics.json").read_text())
     assert figures["accuracy"] == manifest.metrics["test"].accuracy
     assert "red/notes.txt" in (workspace / "runs" / "mine-1" / "report.html").read_text()
+
+
+def test_served_probabilities_are_those_that_were_measured(call: Call, workspace: Path, image_folder: Path) -> None:
+    """The loaded classifier has the temperature of the chosen candidate: without it, its log loss is another one."""
+    manifest = load_version(workspace, 1).manifest
+    (classifier,) = load(Store(workspace / "store"), ["mine"]).classifiers
+    test_images = read_photo_folder(image_folder, workspace / "cache", silent).dataset.test
+    assert test_images is not None
+    probabilities = evaluate.predict(classifier, test_images)
+    measured = metrics.measure(probabilities, test_images.labels, CLASSES_OF_FOLDER)
+    assert measured.log_loss == pytest.approx(manifest.metrics["test"].log_loss, rel=1e-4)
+    assert measured.accuracy == manifest.metrics["test"].accuracy
+    assert classifier.head.temperature == manifest.head.temperature != 1.0
+    uncalibrated = apply_temperature(probabilities, 1 / manifest.head.temperature)
+    assert metrics.log_loss(uncalibrated, test_images.labels) != pytest.approx(measured.log_loss, rel=0.01)
 
 
 def test_classifier_predicts_its_training_images(call: Call, workspace: Path, image_folder: Path) -> None:
@@ -221,11 +238,8 @@ def test_second_run_makes_the_same_head_and_the_server_loads_it(
     assert load_version(workspace, 2).manifest.head == load_version(workspace, 1).manifest.head
     assert load_version(workspace, 2).manifest.metrics == load_version(workspace, 1).manifest.metrics
     assert (workspace / "again" / "report.html").is_file()
-    deadline = time.monotonic() + 100
-    version = 1
-    while version == 1 and time.monotonic() < deadline:
-        version = httpx.get(f"{address}/v1/models/mine", timeout=60).json()["version"]
-        time.sleep(0.05)
+    models = f"{address}/v1/models/mine"
+    wait_until(lambda: bool(httpx.get(models, timeout=60).json()["version"] == 2), timeout_s=100)
     red = next((image_folder / "red").glob("*.png")).read_bytes()
     reply = httpx.post(f"{address}/v1/classify", params={"model": "mine"}, content=red, timeout=60)
     assert (reply.status_code, reply.json()["version"]) == (200, 2)

@@ -5,16 +5,21 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from models.errors import CorruptArtifact
 from models.manifests import (
+    MAX_MANIFEST_BYTES,
     Agreement,
     ClassifierManifest,
     ExtractorManifest,
     ExtractorReference,
+    FileName,
     HeadReference,
     Manifest,
     Metrics,
+    engine_files,
+    max_file_bytes,
     parse,
     render,
 )
@@ -157,3 +162,32 @@ def test_manifest_is_frozen_and_rejects_unknown_fields() -> None:
         classifier_manifest({}, extra=1)
     with pytest.raises(ValueError, match="version"):
         classifier_manifest({}, version=0)
+
+
+def test_files_of_an_artifact_have_limits() -> None:
+    assert MAX_MANIFEST_BYTES == 16_000_000
+    limits = {file: max_file_bytes(file) for file in ("head.pkl", "golden.npz", "holdout.npy", "README.md", "int8.bin")}
+    assert limits == {
+        "head.pkl": 256_000_000,
+        "golden.npz": 256_000_000,
+        "holdout.npy": 256_000_000,
+        "README.md": 4_000_000,
+        "int8.bin": 4_000_000_000,
+    }
+
+
+@pytest.mark.parametrize("engine", ["openvino:int8", "openvino:float32", "openvino:bfloat16", "tensorflow:float16"])
+def test_engine_reads_the_files_of_its_precision(engine: str) -> None:
+    expected = {"openvino:int8": ("int8.xml", "int8.bin"), "tensorflow:float16": ("weights.safetensors",)}
+    assert engine_files(engine) == expected.get(engine, ("float16.xml", "float16.bin"))
+
+
+@pytest.mark.parametrize("name", ["a", "A_0.b-c", "a" * 100, "0"])
+def test_file_names_are_accepted(name: str) -> None:
+    assert TypeAdapter(FileName).validate_python(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "a" * 101, ".a", "-a", "a/b", "..", "a\\b", "a b", "ä", "a\n", "a\0"])
+def test_file_names_that_could_be_paths_are_rejected(name: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(FileName).validate_python(name)

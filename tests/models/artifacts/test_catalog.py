@@ -12,7 +12,7 @@ import pytest
 from models.artifacts import catalog
 from models.artifacts.catalog import Catalog, group_consumers
 from models.artifacts.store import MANIFEST_FILE, Artifact, Store
-from models.classifier import Extractor
+from models.classifier import Embedding, Extractor
 from models.engines.base import Engine
 from models.engines.selection import EngineSelection, create
 from models.errors import CorruptArtifact, EngineError, GoldenMismatch, ModelNotFound, ModelsError, UnsafePickle
@@ -28,6 +28,7 @@ from models.manifests import (
     sha256,
 )
 from models.offline.predict import classify_files
+from models.preprocess import PreprocessSpec
 from tests.support import colour_store
 from tests.support.colour_images import colour_images
 from tests.support.fake_classifiers import fake_classifier, fake_extractor
@@ -235,6 +236,30 @@ def test_classifiers_with_equal_extractor_and_spec_are_grouped(extractor: Extrac
         (extractor, a.spec): (a, b),
         (extractor, smaller.spec): (smaller,),
         (other, a.spec): (separate,),
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": 16},
+        {"crop": "none"},
+        {"shrink": "box"},
+        {"enlarge": "box"},
+        {"decode_margin": 2},
+        {"mirror": True},
+    ],
+    ids=str,
+)
+def test_specs_that_differ_in_one_field_are_not_grouped(extractor: Extractor, change: dict[str, Any]) -> None:
+    """An item of a batch has the pixels of one spec, for all its classifiers."""
+    spec = PreprocessSpec(size=32)
+    first, second, third = (
+        Embedding(extractor, each) for each in (spec, spec.model_copy(update=change), spec.model_copy())
+    )
+    assert group_consumers([first, second, third]) == {
+        (extractor, first.spec): (first, third),
+        (extractor, second.spec): (second,),
     }
 
 

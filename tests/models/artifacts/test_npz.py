@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.artifacts import npz
 from models.artifacts.npz import read_npz
 
 
@@ -105,9 +104,22 @@ def test_archive_that_understates_its_sizes_is_rejected_early() -> None:
         tracemalloc.stop()
 
 
-def test_archive_of_many_arrays_is_rejected() -> None:
+def test_number_of_arrays_is_limited_to_1000() -> None:
+    arrays = dict.fromkeys(map(str, range(1000)), npy(header(), b"\0" * 8))
+    assert len(read_npz(archive(compression=zipfile.ZIP_STORED, **arrays))) == 1000
     with pytest.raises(ValueError, match="too large"):
-        read_npz(archive(compression=zipfile.ZIP_STORED, **dict.fromkeys(map(str, range(npz._MAX_ARRAYS + 1)), b"")))
+        read_npz(archive(compression=zipfile.ZIP_STORED, **arrays, more=npy(header(), b"\0" * 8)))
+
+
+@pytest.mark.parametrize(("size", "message"), [(256_000_000, "EOF"), (256_000_001, "too large")])
+def test_unpacked_bytes_of_all_arrays_are_limited(size: int, message: str) -> None:
+    """The second array declares the rest of them, but its packed bytes are damaged."""
+    first = npy(header(), b"\0" * 8)
+    data = archive(compression=zipfile.ZIP_STORED, a=first, b=b"damaged")
+    start = data.rindex(b"PK\x01\x02") + 24
+    declared = data[:start] + (size - len(first)).to_bytes(4, "little") + data[start + 4 :]
+    with pytest.raises(ValueError, match=message):
+        read_npz(declared)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -354,6 +354,23 @@ def test_killed_writer_leaves_no_partial_artifact(store: Store) -> None:
     )
 
 
+def test_files_are_durable_before_the_folder_appears(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a loss of power could leave a folder of empty files."""
+    synced: dict[int, int] = {}
+    real_fsync, final = os.fsync, store.root / "classifiers" / "colours" / "1"
+
+    def fsync(descriptor: int) -> None:
+        real_fsync(descriptor)
+        assert not final.exists()
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = status.st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files = list(add_classifier(store).iterdir())
+    assert len(files) == len(FILES) + 1
+    assert all(synced[path.stat().st_ino] == path.stat().st_size > 0 for path in files)
+
+
 def test_concurrent_writers_get_distinct_versions(store: Store) -> None:
     processes = [writer(store, count=5) for _ in range(3)]
     versions = [int(line) for process in processes for line in process.communicate(timeout=60)[0].split()]

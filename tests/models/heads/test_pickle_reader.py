@@ -292,6 +292,12 @@ def test_calls_of_known_names_are_only_recorded() -> None:
     assert (inner.function, inner.arguments, inner.state) == (DTYPE, ("O",), None)  # type: ignore[has-type]
 
 
+def test_new_object_of_a_known_name_is_only_recorded() -> None:
+    value = read(program(stack_global("models.heads", "TopSoftmax"), b"K\x01\x85\x81]K\x02ab"), NAMES)
+    assert isinstance(value, Call)
+    assert (value.function, value.arguments, value.state) == (Name("models.heads", "TopSoftmax"), (1,), [2])
+
+
 def test_state_of_a_known_name_is_only_recorded() -> None:
     """A dtype whose fields lie outside of it would crash NumPy."""
     state = b"(K\x03" + text("|") + b"N(" + text("f0") + b"tK\x00K\x00K\x00t"
@@ -333,6 +339,7 @@ def test_reading_imports_nothing() -> None:
         False,
         0,
         255,
+        300,
         -1,
         70000,
         2**40,
@@ -350,6 +357,7 @@ def test_reading_imports_nothing() -> None:
         {"a": [{"b": ()}], "c": (1, 2, 3, 4)},
         (1,),
         (1, 2),
+        ((1,), 2, 3, 4),
         [["again"], ["again"]],
     ],
     ids=repr,
@@ -413,6 +421,9 @@ def test_endless_pickle_is_rejected() -> None:
         b"]NNs.",
         b"}Na.",
         b"](N\x85.",
+        b"N(\x85.",
+        b"NN(\x86.",
+        b"}(\x8c\x01aN\x8c\x01bu.",
         b"B\xff\xff\xff\xffx.",
         b"\x8d" + b"\xff" * 9,
     ],

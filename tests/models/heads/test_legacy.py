@@ -16,6 +16,8 @@ from xgboost import XGBClassifier
 from models import heads
 from models.errors import UnsafePickle
 from models.heads import DenseLayers, TopSoftmax, top_softmax
+from models.heads.legacy import NAMES, estimator_of
+from models.heads.pickle_reader import Call, Name, read
 from tests.support.clusters import examples
 
 SCALE = np.array([0.01, 1, 30, 1, 5, 0.2], np.float32)
@@ -96,6 +98,53 @@ def test_earlier_head_without_its_parts_is_rejected(kind: str, state: bytes) -> 
 def test_earlier_head_with_other_arrays_is_rejected(values: Any) -> None:
     with pytest.raises(UnsafePickle):
         heads.load(pickled(DenseLayers((values,), (values,))))
+
+
+def calls_in(value: Any) -> list[Call]:
+    """Return all recorded calls in a value without cycles."""
+    if isinstance(value, Call):
+        return [value, *calls_in(value.arguments), *calls_in(value.state)]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [call for item in items for call in calls_in(item)]
+
+
+def used_calls(fitted: Callable[[int], Any], value: Any) -> list[Call]:
+    """Return the calls that make up the predictions; scikit-learn's and XGBoost's objects have others."""
+    if fitted is layers:
+        return calls_in(value)
+    if fitted is trees:
+        booster = value.state["_Booster"]
+        return [value, booster, booster.state["handle"]]
+    return [value, *calls_in([value.state["coef_"], value.state["intercept_"]])]
+
+
+@pytest.mark.parametrize("fitted", KINDS)
+def test_part_that_another_function_would_make_is_rejected(fitted: Callable[[int], Any]) -> None:
+    """Each function is allowed somewhere in a pickle, but only the right one in the place of an array or a class."""
+    value = read(pickled(fitted(3)), NAMES)
+    assert isinstance(value, Call)
+    estimator_of(value)
+    calls = used_calls(fitted, value)
+    assert len(calls) >= 3
+    for call in calls:
+        right = call.function
+        for other in (*NAMES - {right}, Name("numpy", "load"), None):
+            call.function = other
+            with pytest.raises((UnsafePickle, ValueError, TypeError, KeyError)):
+                estimator_of(value)
+        call.function = right
+
+
+@pytest.mark.parametrize("replacement", [None, 1, "x", b"", [], {}, (), Name("numpy", "ndarray")])
+def test_part_of_another_type_is_rejected(replacement: object) -> None:
+    for fitted, parts in ((trees, ["_Booster"]), (logistic, ["coef_", "intercept_"])):
+        for part in parts:
+            value = read(pickled(fitted(3)), NAMES)
+            assert isinstance(value, Call)
+            assert isinstance(value.state, dict)
+            value.state[part] = replacement
+            with pytest.raises((ValueError, TypeError, KeyError)):
+                estimator_of(value)
 
 
 INTACT = [pickled(fit(3)) for fit in (logistic, layers)]

@@ -35,6 +35,7 @@ def content(estimator: Estimator) -> dict[str, Any]:
 
 
 def test_file_is_a_pickle_of_plain_values() -> None:
+    assert heads.save(TopSoftmax((2, 0)))[:2] == b"\x80\x04", "of protocol 4, as in the digests of saved heads"
     assert content(TopSoftmax((2, 0))) == {"format": 2, "kind": "top_softmax", "columns": (2, 0)}
     linear = content(Logistic(kind="logistic").fit(*examples(3), seed=0))
     assert linear["kind"] == "dense_layers"

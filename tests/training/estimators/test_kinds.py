@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xgboost import XGBClassifier
 
 from models import heads
-from models.heads import Estimator, Head
+from models.heads import BoostedTrees, Estimator, Head
 from tests.support.clusters import examples
 from training.estimators.boosted_trees import XGBoost
 from training.estimators.dense import Dense
@@ -33,6 +34,32 @@ def fitted(kind: str, classes: int = 4) -> Estimator:
 
 def test_these_tests_cover_every_kind() -> None:
     assert set(FITS) == set(FITTED_KINDS)
+
+
+def test_defaults_of_the_parameters() -> None:
+    assert {kind: parameters().model_dump(exclude={"kind"}) for kind, parameters in FITTED_KINDS.items()} == {
+        "xgboost": {"n_estimators": 100, "max_depth": 4, "learning_rate": 0.1},
+        "logistic": {"C": 0.001, "max_iter": 300},
+        "ridge": {"alpha": 1e-5},
+        "dense": {
+            "units": (2048, 512, 64),
+            "dropout": 0.2,
+            "learning_rate": 0.001,
+            "batch": 128,
+            "epochs": 50,
+            "patience": 3,
+        },
+    }
+
+
+def test_trees_have_the_number_and_depth_of_their_parameters() -> None:
+    features, labels = examples(4)
+    estimator = XGBoost(n_estimators=3, max_depth=2, learning_rate=0.5).fit(features, labels, seed=0)
+    assert isinstance(estimator, BoostedTrees)
+    expected = XGBClassifier(n_estimators=3, max_depth=2, learning_rate=0.5, tree_method="hist", random_state=0)
+    np.testing.assert_array_equal(
+        estimator.predict_proba(features), expected.fit(features, labels).predict_proba(features)
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 4])

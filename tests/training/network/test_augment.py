@@ -69,6 +69,10 @@ def test_random_boxes_reach_every_edge_and_vary_in_size() -> None:
     boxes = np.array(random_boxes(2000, 64, np.random.default_rng(1), 0.25))
     assert boxes[:, :2].min() < 1
     assert boxes[:, 2:].max() > 63
+    ratios = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
+    assert ratios.min() == pytest.approx(3 / 4, rel=0.01)
+    assert ratios.max() == pytest.approx(4 / 3, rel=0.01)
+    assert np.median(ratios) == pytest.approx(1, rel=0.05)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / 64**2
     assert areas.min() < 0.3
     assert areas.max() > 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,24 @@ def test_newest_checkpoint_is_restored_and_two_are_kept(tmp_path: Path) -> None:
     _save_three(tmp_path)
     assert _restored(tmp_path) == 30
     assert [path.name.partition(".")[0] for path in _files(tmp_path)] == ["000000020", "000000030"]
+
+
+def test_checkpoint_is_durable_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a loss of power could leave an empty file, and the one before it would be deleted."""
+    synced: dict[int, int] = {}
+    real_fsync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real_fsync(descriptor)
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = status.st_size
+        assert len(_files(tmp_path)) == min(len(synced) - 1, 2), "the new file has its name, or an old one is missing"
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    _save_three(tmp_path)
+    assert len(synced) == 3
+    assert all(synced[path.stat().st_ino] == path.stat().st_size > 0 for path in _files(tmp_path))
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_restore_without_checkpoints_returns_false(tmp_path: Path) -> None:

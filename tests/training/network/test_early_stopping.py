@@ -59,6 +59,27 @@ def test_higher_accuracy_is_better() -> None:
     assert best_record(records, _LOSS) is not best
 
 
+def test_mean_over_all_tops_counts() -> None:
+    """Pass 1 has the best single top, pass 2 the least bad worst one, pass 3 the best mean."""
+    losses = [(0.1, 1.4), (0.8, 0.8), (0.3, 0.9)]
+    records = [
+        HistoryRecord(
+            step=10 * number,
+            passes=number,
+            learning_rate=0.1,
+            holdout={
+                top: TopMetrics(images=10, accuracy=1 - loss / 2, log_loss=loss)
+                for top, loss in zip(("first", "second"), pair, strict=True)
+            },
+        )
+        for number, pair in enumerate(losses, 1)
+    ]
+    for stop in (_LOSS, _ACCURACY):
+        best = best_record(records, stop)
+        assert best is not None
+        assert best.passes == 3
+
+
 @settings(max_examples=30)
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=12), st.integers(1, 5))
 def test_should_stop_counts_like_keras(losses: list[float], patience: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.support import tiny_fit
 from training.errors import RecipeError
 from training.network.schedule import Schedule, make_schedule
-from training.recipes.network import Fit, ProgressiveResizing
+from training.recipes.network import EarlyStopping, Fit, ProgressiveResizing
 
 _FIT = Fit(passes=1, learning_rate=0.1, checkpoint_steps=10)
 
@@ -32,6 +32,19 @@ def test_checkpoints_are_regular_and_each_has_a_history_record() -> None:
     schedule = Schedule(_FIT, steps=36, steps_per_pass=50, images_per_step=1)
     assert [step for step in range(1, 37) if schedule.saves_checkpoint(step)] == [10, 20, 30, 36]
     assert [step for step in range(37) if schedule.records_history(step)] == [0, 10, 20, 30, 36]
+
+
+def test_history_has_a_record_every_50_steps() -> None:
+    schedule = Schedule(_FIT.model_copy(update={"checkpoint_steps": 1000}), 210, steps_per_pass=1000, images_per_step=1)
+    assert [step for step in range(211) if schedule.records_history(step)] == [0, 50, 100, 150, 200, 210]
+
+
+def test_early_stopping_needs_a_checkpoint_after_each_pass() -> None:
+    stop = EarlyStopping(measure="accuracy", patience=1)
+    fit = _FIT.model_copy(update={"checkpoint_steps": 25, "stop": stop})
+    schedule = Schedule(fit, steps=36, steps_per_pass=9.7, images_per_step=1)
+    assert [step for step in range(1, 37) if schedule.saves_checkpoint(step)] == [10, 19, 25, 29, 36]
+    assert [step for step in range(37) if schedule.records_history(step)] == [0, 10, 19, 25, 29, 36]
 
 
 @pytest.mark.parametrize("missing", ["fit", "tasks"])

@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL.JpegImagePlugin import MARKER
 
 from models.decoding.errors import EmptyImage, ImageTooLarge, UndecodableImage
 from models.decoding.image import decode, open_file
@@ -124,6 +125,21 @@ def test_tables_of_a_jpeg_are_limited_to_64_kib(markers: tuple[int, int]) -> Non
     assert is_accepted(START + segment(first, 32_766) + segment(second, 32_766) + SCAN, "JPEG")
     assert not is_accepted(START + segment(first, 32_766) + segment(second, 32_767) + SCAN, "JPEG")
     assert is_accepted(START + segment(first, 32_766) + segment(0xFE, 32_767) + SCAN, "JPEG"), "a comment is no table"
+
+
+HANDLERS = {code & 0xFF: handler for code, (_, _, handler) in MARKER.items()}
+RESTARTS, SCAN_CODE = range(0xD0, 0xD8), 0xDA
+
+
+@pytest.mark.parametrize("code", sorted(HANDLERS.keys() - {*RESTARTS, SCAN_CODE}))
+def test_tables_after_a_marker_are_found_as_pillow_finds_them(code: int) -> None:
+    """Pillow skips the length of a segment that it handles; after any other marker, it reads on at once."""
+    tables = segment(0xDB, 60_000) * 2
+    hides_tables = HANDLERS[code] is not None
+    length = struct.pack(">H", 2 + len(tables) // 2)
+    data = START + b"\xff" + bytes([code]) + length + tables + SCAN
+    is_table = code in (0xDB, 0xC4)
+    assert is_accepted(data, "JPEG") == (hides_tables and not is_table)
 
 
 def progressive(scans: int, size: tuple[int, int] | None = None) -> bytes:

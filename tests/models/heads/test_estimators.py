@@ -35,6 +35,21 @@ def test_linear_softmax_predicts_like_scikit_learn(classes: int) -> None:
     assert estimator.fits(6, classes)
 
 
+def test_hidden_layers_are_rectified_and_the_last_one_is_not() -> None:
+    """By hand: (1, -1) @ hidden kernel + bias = (2, -3), rectified (2, 0); the scores are (-4, -2)."""
+    hidden = np.array([[1, -1], [0, 1]], np.float32), np.array([1, -1], np.float32)
+    last = np.array([[-3, -1], [9, 9]], np.float32), np.array([2, 0], np.float32)
+    layers = DenseLayers((hidden[0], last[0]), (hidden[1], last[1]))
+    expected = np.exp([-4, -2]) / np.exp([-4, -2]).sum()
+    np.testing.assert_allclose(layers.predict_proba(np.array([[1, -1]], np.float32)), [expected], rtol=1e-6)
+
+
+def test_large_scores_do_not_overflow() -> None:
+    layers = DenseLayers((np.array([[1000, 999]], np.float32),), (np.zeros(2, np.float32),))
+    expected = 1 / (1 + np.exp(-1))
+    np.testing.assert_allclose(layers.predict_proba(ones(1, 1)), [[expected, 1 - expected]], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("kernels", "biases"),
     [

@@ -31,6 +31,18 @@ def test_head_runs_on_one_thread_and_restores_the_limits() -> None:
     assert threadpool_info() == before
 
 
+def test_head_applies_its_temperature() -> None:
+    """By hand: the square roots of .64 and .36 are .8 and .6; the squares are in the ratio 256 to 81."""
+
+    class Fixed:
+        def predict_proba(self, features: Floats) -> Floats:
+            return np.tile(np.array([0.64, 0.36], np.float32), (len(features), 1))
+
+    features = np.zeros((2, 3), np.float32)
+    for temperature, expected in ((1.0, [0.64, 0.36]), (2.0, [8 / 14, 6 / 14]), (0.5, [256 / 337, 81 / 337])):
+        np.testing.assert_allclose(Head(Fixed(), temperature).predict_proba(features), [expected] * 2, rtol=1e-6)
+
+
 # --- temperature
 
 ROWS = (
@@ -60,6 +72,13 @@ def test_temperature_keeps_the_sum_and_order_of_rows(rows: Floats, temperature: 
 @given(ROWS, st.floats(1.01, 20))
 def test_temperature_above_one_lowers_confidence(rows: Floats, temperature: float) -> None:
     assert (apply_temperature(rows, temperature).max(axis=1) <= rows.max(axis=1) + 1e-6).all()
+
+
+@given(ROWS, st.floats(0.2, 20))
+def test_temperature_is_an_exponent_of_the_probabilities(rows: Floats, temperature: float) -> None:
+    powers = rows.astype(np.float64) ** (1 / temperature)
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(apply_temperature(rows, temperature), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_temperature_accepts_a_probability_of_one() -> None:

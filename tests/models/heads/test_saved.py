@@ -89,6 +89,7 @@ def test_class_instead_of_an_instance_is_rejected() -> None:
         {"format": 1},
         {"format": 3},
         {"format": True},
+        {"format": 2.0},
         {"format": None},
         {"kind": "svm"},
         {"kind": None},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -118,10 +119,15 @@ def used_calls(fitted: Callable[[int], Any], value: Any) -> list[Call]:
     return [value, *calls_in([value.state["coef_"], value.state["intercept_"]])]
 
 
+@functools.cache
+def pickled_kind(fitted: Callable[[int], Any]) -> bytes:
+    return pickled(fitted(3))
+
+
 @pytest.mark.parametrize("fitted", KINDS)
 def test_part_that_another_function_would_make_is_rejected(fitted: Callable[[int], Any]) -> None:
     """Each function is allowed somewhere in a pickle, but only the right one in the place of an array or a class."""
-    value = read(pickled(fitted(3)), NAMES)
+    value = read(pickled_kind(fitted), NAMES)
     assert isinstance(value, Call)
     estimator_of(value)
     calls = used_calls(fitted, value)
@@ -139,7 +145,7 @@ def test_part_that_another_function_would_make_is_rejected(fitted: Callable[[int
 def test_part_of_another_type_is_rejected(replacement: object) -> None:
     for fitted, parts in ((trees, ["_Booster"]), (logistic, ["coef_", "intercept_"])):
         for part in parts:
-            value = read(pickled(fitted(3)), NAMES)
+            value = read(pickled_kind(fitted), NAMES)
             assert isinstance(value, Call)
             assert isinstance(value.state, dict)
             value.state[part] = replacement

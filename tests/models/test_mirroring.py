@@ -42,6 +42,7 @@ def test_mirrored_rows_are_invariant_to_flips_and_others_unchanged(is_mirrored: 
     engine, pixels = HalvesEngine(), images(len(is_mirrored))
     mirrored, plain = np.flatnonzero(is_mirrored), np.flatnonzero(np.logical_not(is_mirrored))
     outputs = run_with_mirroring(engine, pixels, mirrored)["pooled"]
+    assert engine.sizes == [len(pixels), *([len(mirrored)] if any(is_mirrored) else [])], "an empty batch was run"
     flipped = run_with_mirroring(engine, np.ascontiguousarray(pixels[:, :, ::-1]), mirrored)["pooled"]
     np.testing.assert_allclose(flipped[mirrored], outputs[mirrored], rtol=1e-5)
     np.testing.assert_array_equal(outputs[plain], engine.run(pixels)["pooled"][plain])

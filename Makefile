@@ -17,7 +17,7 @@ CPU := $(call stamp,cpu)
 DEV := $(call stamp,dev)
 
 .NOTPARALLEL:
-.PHONY: help serve imagenet train test test-all check contract fuzz fuzz-image sbom audit bench bench-peers soak screenshots lock clean venv
+.PHONY: help serve imagenet train test test-all check contract fuzz fuzz-image mutants sbom audit bench bench-peers soak screenshots lock clean venv
 
 help: ## list of targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ fuzz-image: $(DEV) ## fuzz the image decoders with Atheris; first pip install at
 	@$(PY) -c 'import atheris' 2>/dev/null || \
 		{ echo 'Atheris is not in the lock files: $(PY) -m pip install atheris==3.0.0 (Linux on x86_64)' >&2; exit 1; }
 	$(PY) -m tests.support.fuzz_image -max_total_time=$(or $(SECONDS),300)
+
+mutants: $(DEV) ## change the code in 300 places, one at a time, and report what no test notices, in an hour; a part: make mutants ONLY=app/batching COUNT=40 SEED=2
+	$(PY) -m tests.support.mutation --count $(or $(COUNT),300) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY)) $(if $(UPDATE),--update)
 
 sbom: $(DEV) ## write CycloneDX SBOMs of the server: sbom/serve.json, sbom/cpu.json and sbom/gpu.json
 	@mkdir -p sbom

@@ -46,7 +46,8 @@ def changes(source: str, name: str) -> list[str]:
     [
         ("larger_number", "x = 0.5 + y[3]", ["x = 1.0 + y[3]", "x = 50.0 + y[3]"]),
         ("larger_number", "x = 1", ["x = 100"]),
-        ("NumberReplacer", "x = 5000", []),
+        ("NumberReplacer", "x = 5000 + 64 * 1024", []),
+        ("NumberReplacer", "x = 64", ["x = 65", "x = 63"]),
         ("doubled_quantity", "f(limit_s=limit_s)", ["f(limit_s=(limit_s * 2))"]),
         ("doubled_quantity", "self.limit_s = 1", []),
         ("doubled_quantity", "x = self.size if size else 1", ["x = (self.size * 2) if size else 1"]),

@@ -58,9 +58,10 @@ def kind_of(name: str) -> str:
 def is_meant(name: str, node: Any) -> bool:
     """Return whether an operator is meant for a node that it accepts.
 
-    cosmic-ray takes a bare `*` of parameters for a product. It also changes large numbers by one, which is nothing for
-    the size of a buffer; `larger_number` doubles them.
+    cosmic-ray takes a bare `*` of parameters for a product. It also changes large numbers and products of numbers, such
+    as `64 * 1024`, by one, which is nothing for the size of a buffer; `larger_number` doubles them.
     """
     if name == "NumberReplacer":
-        return bool(abs(ast.literal_eval(node.value)) < _LARGE)
+        of_product = node.parent.type == "term" and sum(each.type == "number" for each in node.parent.children) > 1
+        return bool(abs(ast.literal_eval(node.value)) < _LARGE) and not of_product
     return "BinaryOperator" not in name or node.parent.type in _BINARY

@@ -12,6 +12,7 @@ constants.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--update", action="store_true", help="write docs/mutants.md and the score in README.md")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no process of a test is left
     folder = _CACHE / tree.digest()
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
         workspaces = [Workspace(Path(temporary) / str(index)) for index in range(options.processes)]

@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--update", action="store_true", help="write docs/mutants.md and the score in README.md")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no process of a test is left
+    if options.update and not report.has_place_for_score():
+        parser.error("README.md needs a line that begins with 'Mutation score: '")
     folder = _CACHE / tree.digest()
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
         workspaces = [Workspace(Path(temporary) / str(index)) for index in range(options.processes)]

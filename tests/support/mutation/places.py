@@ -12,7 +12,7 @@ _LOGS = {"log", "logger", "logging", "warnings"}
 _SILENT_KEYWORDS = {
     *("frozen", "slots", "kw_only", "eq", "repr"),  # of dataclasses
     *("daemon", "name", "strict"),
-    *("alpha", "color", "dpi", "figsize", "fontsize", "linewidth", "parse_math"),  # of plots
+    *("alpha", "color", "dpi", "figsize", "fontsize", "layout", "linewidth", "parse_math"),  # of plots
     *("description", "examples", "help", "metavar", "rich_help_panel", "show_default", "summary", "title"),
 }
 _TYPES = {"NewType", "ParamSpec", "TypeVar", "cast"}

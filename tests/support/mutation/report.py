@@ -68,11 +68,14 @@ def lapsed(results: Sequence[Result]) -> list[str]:
     return [f"{path}: {before}" for path, before, after in accepted() if (path, before, after) not in survivors]
 
 
+def has_place_for_score() -> bool:
+    """Return whether the README has a line for the score."""
+    return bool(_SCORE.search(_README.read_text(encoding="utf-8")))
+
+
 def update(results: Sequence[Result], seed: int) -> None:
-    """Write the report, and the score into the README; raises ValueError if the README has no line for it."""
+    """Write the report, and the score into its line of the README."""
     readme = _README.read_text(encoding="utf-8")
-    if not _SCORE.search(readme):
-        raise ValueError("README.md has no line that begins with 'Mutation score: '; add it where it belongs.")
     REPORT.write_text(render(results, seed), encoding="utf-8")
     line = f"{score(results, seed)}: [survivors](docs/mutants.md)"
     _README.write_text(_SCORE.sub(line, readme), encoding="utf-8")

@@ -20,12 +20,13 @@ HEAD_FILE = "head.pkl"
 GOLDEN_FILE = "golden.npz"
 HOLDOUT_FILE = "holdout.npy"
 CARD_FILE = "README.md"
+SEEN_FILE = "seen.npz"
 OPENVINO_INT8 = ("int8.xml", "int8.bin")
 OPENVINO_FLOAT = ("float16.xml", "float16.bin")
 
 
 MAX_MANIFEST_BYTES = 16_000_000
-_MAX_FILE_BYTES = {HEAD_FILE: 256_000_000, GOLDEN_FILE: 256_000_000, HOLDOUT_FILE: 256_000_000, CARD_FILE: 4_000_000}
+_MAX_FILE_BYTES = dict.fromkeys((HEAD_FILE, GOLDEN_FILE, HOLDOUT_FILE, SEEN_FILE), 256_000_000) | {CARD_FILE: 4_000_000}
 _MAX_OTHER_BYTES = 4_000_000_000  # weights, in the formats of the engines
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
@@ -62,6 +63,34 @@ class Agreement(_FrozenModel):
     accuracy: dict[str, float] = Field({}, description="top -> accuracy of this engine on its test set, if measured")
 
 
+class SetRecord(_FrozenModel):
+    """What had been done with the images of a labelled set before it was measured."""
+
+    digest: str = Field(description="SHA-256 over its images and their division into classes")
+    images: int
+    uses: tuple[str, ...] = Field((), description="`use.stage` of other uses than to fit and to measure")
+    fitted_by_head: int | None = Field(
+        0, description="number of its images that the head was fitted on; null: not recorded"
+    )
+    fitted_by_network: int | None = Field(
+        None, description="the same for the network and its initial weights, as far as recorded; null: nothing recorded"
+    )
+    unrecorded: tuple[str, ...] = Field((), description="initial weights whose images are not recorded one by one")
+    measured_before: int | None = Field(None, description="number of earlier measurements; null: not recorded")
+    measured_by: tuple[str, ...] = Field((), description="what measured it before")
+    model: Literal["", "head", "network", "folds"] = Field(
+        "",
+        description="why the figures are not of the saved model: its head or network was fitted again after this "
+        "measurement, or heads on folds were measured",
+    )
+
+
+Sets = Annotated[
+    dict[str, SetRecord],
+    Field(exclude_if=lambda sets: not sets, description="labelled set -> what had been done with its images"),
+]
+
+
 class ExtractorManifest(_FrozenModel):
     """A network up to its features, and the softmax layers (tops) that were fitted with it."""
 
@@ -76,6 +105,7 @@ class ExtractorManifest(_FrozenModel):
     tops: dict[str, tuple[str, ...]] = Field(description="top -> class ids in the order of its columns")
     engines: dict[str, Agreement] = Field(description="`engine:precision` -> agreement with the golden outputs")
     fitted_on: dict[str, Any] = Field(description="datasets with their digests and image counts, initial weights")
+    sets: Sets = {}
     recipe: dict[str, Any]
     seed: int
     libraries: dict[str, str]
@@ -132,7 +162,8 @@ class ClassifierManifest(_FrozenModel):
     preprocess: PreprocessSpec
     extractor: ExtractorReference
     head: HeadReference
-    metrics: dict[str, Metrics] = Field(description="set -> metrics; the test set is used for nothing else")
+    metrics: dict[str, Metrics] = Field(description="labelled set -> metrics; `sets` says what else it was used for")
+    sets: Sets = {}
     recipe: dict[str, Any]
     data: dict[str, Any] = Field(description="dataset, digest, images fitted on, images held out")
     tuning: dict[str, Any] = Field(

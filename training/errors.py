@@ -21,3 +21,7 @@ class DownloadError(TrainingError):
 
 class SettingError(TrainingError):
     """An environment variable has an invalid value."""
+
+
+class ForbiddenUse(RuntimeError):
+    """A stage asked for images that it may not see. This is a bug, so it is no TrainingError."""

@@ -20,6 +20,19 @@ def sample_per_group(groups: Iterable[Integers], share: float, random: np.random
     return np.sort(np.concatenate(samples)).astype(np.int64)
 
 
+def sample_whole_groups(labels: Integers, groups: Integers, share: float, random: np.random.Generator) -> Integers:
+    """Return the same for each class, but sample groups, such as near duplicates, whole or not at all.
+
+    Args:
+        labels: int64 [images], class indices.
+        groups: int64 [images], group numbers; a group counts for the class of its first image.
+        share: of the groups of each class.
+        random: draws the groups.
+    """
+    numbers, first = np.unique(groups, return_index=True)
+    return np.flatnonzero(np.isin(groups, numbers[sample_per_class(labels[first], share, random)]))
+
+
 def assign_folds(labels: Integers, groups: Integers, folds: int, random: np.random.Generator) -> Integers:
     """Assign each image to a fold, 0 to `folds` - 1: groups stay whole, and each class is spread evenly.
 

@@ -18,16 +18,16 @@ from models.console.tensorflow_logs import hide_startup_messages
 from models.heads import Head
 from models.manifests import ExtractorManifest
 from training.data.dataset import Dataset
-from training.data.run_datasets import RunDatasets
-from training.data.split import Split, holdout_indices
 from training.estimators.kinds import Softmax
-from training.evaluation.probes import load_probes
 from training.evaluation.results import Report, do_not_report
-from training.evaluation.test_once import MEASURED_WEIGHTS, earlier_test_metrics
-from training.heads.finish import describe_dataset, measure_predictions, predict_splits, save_and_report
+from training.evaluation.test_once import MEASURED_WEIGHTS, EarlierTest, earlier_test
+from training.heads.finish import describe_partition, measure_predictions, predict_sets, record_sets, save_and_report
 from training.heads.fit import fit_head
-from training.heads.inputs import HeadInputs, check_extractor, check_top_classes, load_extractor
+from training.heads.inputs import HeadInputs, check_extractor, check_top_classes, load_extractor, make_inputs
 from training.heads.save import TrainedHead
+from training.partition.partition import FIT, HOLDOUT, TEST, TRAIN, Partition
+from training.partition.record import Record, Stage
+from training.partition.run_partitions import RunPartitions
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.runtime.names import printable
@@ -52,16 +52,18 @@ def run(
     """
     for name in (recipe.name, recipe.extractor.name):
         check_name(name)
-    datasets = RunDatasets(recipe, ctx.data_path, ctx.cache, ctx.log_left_out)
-    dataset = datasets.of_recipe() if recipe.data and recipe.head else None
-    extractors = _make_extractors(recipe, dataset, datasets, ctx, use_stored_extractor)
+    partitions = RunPartitions(recipe, ctx, fits_network=not use_stored_extractor)
+    dataset = partitions.recipe_dataset() if recipe.data and recipe.head else None
+    extractors = _make_extractors(recipe, dataset, partitions, ctx, use_stored_extractor)
     if recipe.head is None:
         return extractors.served
-    measured = load_extractor(extractors.measured)
     if dataset is None:
+        measured = load_extractor(extractors.measured)
         trained = _top_as_head(recipe, measured)
     else:
-        recipe, trained = _train_head(recipe, dataset, measured, ctx)
+        inputs = make_inputs(recipe, partitions.of_recipe(Record()), extractors.measured, ctx)
+        measured = inputs.extractor
+        recipe, trained = _train_head(recipe, inputs, "network" if extractors.is_refitted else "")
     served = measured
     if extractors.is_refitted:
         served = load_extractor(extractors.served)
@@ -88,13 +90,13 @@ class _Extractors:
 
 
 def _make_extractors(
-    recipe: Recipe, dataset: Dataset | None, datasets: RunDatasets, ctx: RunContext, use_stored: bool
+    recipe: Recipe, dataset: Dataset | None, partitions: RunPartitions, ctx: RunContext, use_stored: bool
 ) -> _Extractors:
     """Finish all fits of the network, before any head is fitted."""
     if recipe.network is None or use_stored:
         artifact = ctx.store.extractor(recipe.extractor.name, recipe.extractor.version)
     else:
-        artifact = _build_extractor(recipe, datasets, ctx)
+        artifact = _build_extractor(recipe, partitions, ctx)
     ctx.log(f"extractor {artifact.label}: {artifact.folder}")
     if recipe.preprocess is not None and recipe.head is not None:
         check_extractor(recipe, recipe.preprocess, artifact)
@@ -105,17 +107,17 @@ def _make_extractors(
         return _Extractors(artifact, artifact)
     passes = artifact.manifest.fitted_on["kept_step"]["passes"]
     ctx.log(f"fitting the network again on all images, for {passes:g} passes")
-    refitted = _build_extractor(recipe.for_refit(passes), datasets, ctx)
+    refitted = _build_extractor(recipe.for_refit(passes), partitions, ctx)
     ctx.log(f"extractor {refitted.label}: {refitted.folder}")
     return _Extractors(artifact, refitted)
 
 
-def _build_extractor(recipe: Recipe, datasets: RunDatasets, ctx: RunContext) -> ExtractorArtifact:
+def _build_extractor(recipe: Recipe, partitions: RunPartitions, ctx: RunContext) -> ExtractorArtifact:
     with hide_startup_messages():
         from training.extractor.build import build_extractor  # imports TensorFlow, which a head alone does not need
 
     assert recipe.network is not None
-    return build_extractor(recipe, recipe.network, datasets, ctx)
+    return build_extractor(recipe, recipe.network, partitions, ctx)
 
 
 def _top_as_head(recipe: Recipe, extractor: Extractor) -> TrainedHead:
@@ -125,44 +127,49 @@ def _top_as_head(recipe: Recipe, extractor: Extractor) -> TrainedHead:
     return TrainedHead(Head(heads.top_softmax(classes, classes)), classes, {}, data, np.empty(0, np.int64))
 
 
-def _train_head(recipe: Recipe, dataset: Dataset, extractor: Extractor, ctx: RunContext) -> tuple[Recipe, TrainedHead]:
+def _train_head(recipe: Recipe, inputs: HeadInputs, refitted: str) -> tuple[Recipe, TrainedHead]:
     """Tune, fit and measure the head; return the recipe with the tuned parameters, and the head."""
-    assert recipe.preprocess is not None
-    inputs = HeadInputs(dataset, extractor, recipe.extractor.output, recipe.preprocess, ctx)
-    splits = _labelled_splits(recipe, dataset, ctx)
+    partition, ctx, log = inputs.partition, inputs.ctx, inputs.ctx.log
     tuning: dict[str, Any] = {}
     if recipe.tune:
         from training.heads.tuning import tune_recipe
 
         recipe, tuning = tune_recipe(recipe, inputs)
-    head, holdout_metrics = fit_head(recipe, dataset, extractor, inputs.extract, ctx.log)
-    metrics = {"holdout": holdout_metrics}
+    head, holdout_metrics = fit_head(recipe, partition, inputs.extractor, inputs.extract, log)
+    names = partition.measured(Stage.REPORT)
+    earlier = _earlier_test(recipe, inputs, head) if TEST in names else None
+    if earlier is not None:
+        names.remove(TEST)
+    predictions = predict_sets(head, inputs, names)
+    if not predictions and not recipe.refit:
+        predictions = predict_sets(head, inputs, [HOLDOUT])  # a report needs predictions of at least one set
+    metrics = {"holdout": holdout_metrics} | (earlier.metrics if earlier else {})
+    metrics |= measure_predictions(predictions, partition.dataset.class_names)
+    sets = record_sets(inputs, partition.record, refitted) | (earlier.sets if earlier else {})
+    return recipe, TrainedHead(
+        head=head,
+        classes=partition.dataset.class_names,
+        metrics=metrics,
+        data=_describe_data(recipe, partition, ctx),
+        holdout_indices=partition.holdout_indices,
+        record=partition.record,
+        sets={name: record for name, record in sets.items() if name in metrics},
+        tuning=tuning,
+        predictions=predictions,
+    )
+
+
+def _earlier_test(recipe: Recipe, inputs: HeadInputs, head: Head) -> EarlierTest | None:
+    ctx = inputs.ctx
     stores = [ctx.store] if ctx.unpublished is None else [ctx.store, ctx.unpublished]
-    earlier_metrics = earlier_test_metrics(recipe, dataset.digest, extractor, head, stores, ctx.log)
-    if earlier_metrics is not None:
-        metrics |= earlier_metrics
-        del splits["test"]
-    holdout = holdout_indices(dataset.train)
-    if not splits and not recipe.refit:
-        splits["holdout"] = dataset.train.take(holdout)  # a report needs predictions of at least one set
-    predictions = predict_splits(head, inputs, splits)
-    metrics |= measure_predictions(predictions, dataset.class_names)
-    data = _describe_data(recipe, dataset, len(holdout), ctx)
-    return recipe, TrainedHead(head, dataset.class_names, metrics, data, holdout, tuning, predictions)
+    return earlier_test(recipe, inputs.partition, inputs.extractor, head, stores, ctx.log)
 
 
-def _labelled_splits(recipe: Recipe, dataset: Dataset, ctx: RunContext) -> dict[str, Split]:
-    """Return the sets that the head is measured on: validation and test set, and the recipe's probes."""
-    splits = {"valid": dataset.valid, "test": dataset.test}
-    return {name: split for name, split in splits.items() if split is not None} | load_probes(recipe, dataset, ctx)
-
-
-def _describe_data(recipe: Recipe, dataset: Dataset, held_out: int, ctx: RunContext) -> dict[str, Any]:
+def _describe_data(recipe: Recipe, partition: Partition, ctx: RunContext) -> dict[str, Any]:
     assert recipe.data is not None
     name = printable((ctx.data_path or Path(recipe.data.path)).name)
     refits_head = recipe.refit and not isinstance(recipe.head, Softmax)
-    fitted_on = len(dataset.train) - (0 if refits_head else held_out)
-    return describe_dataset(dataset, name, fitted_on=fitted_on, held_out=held_out)
+    return describe_partition(partition, name, TRAIN if refits_head else FIT)
 
 
 def _describe_refit(recipe: Recipe, measured: ExtractorManifest, served: ExtractorManifest) -> dict[str, Any]:

@@ -15,11 +15,20 @@ from models.artifacts.store import ClassifierArtifact, ExtractorArtifact, Store,
 from models.preprocess import PreprocessSpec
 from training.errors import DatasetError
 from training.evaluation.results import Report, do_not_report
-from training.heads.finish import describe_dataset, measure_predictions, predict_splits, save_and_report
-from training.heads.inputs import HeadInputs, load_extractor
+from training.heads.finish import (
+    CROSS_VALIDATED,
+    describe_partition,
+    measure_predictions,
+    predict_sets,
+    record_sets,
+    save_and_report,
+)
+from training.heads.inputs import HeadInputs, make_inputs
 from training.heads.model_selection import Candidate, fit_candidate, select_model
 from training.heads.save import TrainedHead
 from training.ingest.photo_folder import PhotoFolder, read_photo_folder
+from training.partition.partition import FIT, Partition
+from training.partition.record import Stage, Use
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.runtime.names import printable
@@ -44,10 +53,11 @@ def run(recipe: Recipe, ctx: RunContext, report: Report = do_not_report) -> Clas
     if ctx.data_path is None:
         raise DatasetError("Give your images with --data: a folder with one folder per class, or an archive of it.")
     folder = read_photo_folder(ctx.data_path, ctx.cache, ctx.track)
-    _log_folder(folder, ctx)
+    partition = Partition(folder.dataset, folder.group_of)
+    _log_folder(folder, partition, ctx)
     preprocess = PreprocessSpec(size=artifact.manifest.input_size, shrink="bilinear")
-    inputs = HeadInputs(folder.dataset, load_extractor(artifact), recipe.extractor.output, preprocess, ctx)
-    candidate, tuning = _choose_candidate(folder, inputs, recipe.seed)
+    inputs = make_inputs(recipe.model_copy(update={"preprocess": preprocess}), partition, artifact, ctx)
+    candidate, tuning = _choose_candidate(inputs, recipe.seed)
     trained = _train_head(folder, replace(inputs, preprocess=candidate.preprocess), candidate, tuning, recipe.seed)
     return save_and_report(
         _with_choices(recipe, artifact, candidate),
@@ -65,27 +75,33 @@ def _find_extractor(recipe: Recipe, store: Store) -> ExtractorArtifact:
     return store.extractor(_PREFERRED_EXTRACTOR if _PREFERRED_EXTRACTOR in names else recipe.extractor.name)
 
 
-def _log_folder(folder: PhotoFolder, ctx: RunContext) -> None:
+def _log_folder(folder: PhotoFolder, partition: Partition, ctx: RunContext) -> None:
     ctx.log_left_out(folder.left_out, listed_in="the report")
     for line in folder.notes:
         ctx.log(f"note: {line}")
-    dataset = folder.dataset
-    measured = sum(len(split) for split in (dataset.valid, dataset.test) if split is not None)
-    ctx.log(f"{len(dataset.class_ids)} classes, {len(dataset.train):,} training images, {measured:,} images to measure")
+    classes, measured = len(folder.dataset.class_ids), sum(map(partition.count, partition.measured(Stage.REPORT)))
+    ctx.log(f"{classes} classes, {partition.count(FIT):,} training images, {measured:,} images to measure")
 
 
-def _choose_candidate(folder: PhotoFolder, inputs: HeadInputs, seed: int) -> tuple[Candidate, dict[str, Any]]:
+def _choose_candidate(inputs: HeadInputs, seed: int) -> tuple[Candidate, dict[str, Any]]:
     """Return the best head and preprocessing, and a record of all candidates."""
-    dataset, ctx = folder.dataset, inputs.ctx
+    ctx = inputs.ctx
+    folds = inputs.partition.folds(Stage.SELECTION, FIT, Use.FIT, Use.CHOOSE, Use.CALIBRATE, Use.MEASURE)
 
     def extract(spec: PreprocessSpec) -> Floats:
         mirrored = ", mirrored" if spec.mirror else ""
         return replace(inputs, preprocess=spec).extract(
-            dataset.train, f"training images at {spec.source_side} px{mirrored}"
+            folds.split, f"training images at {spec.source_side} px{mirrored}"
         )
 
     best, record = select_model(
-        extract, inputs.preprocess, dataset.train.labels, folder.groups, dataset.class_names, seed, ctx.track
+        extract,
+        inputs.preprocess,
+        folds.split.labels,
+        folds.groups,
+        inputs.partition.dataset.class_names,
+        seed,
+        ctx.track,
     )
     low, high = best.metrics.accuracy_interval
     ctx.log(
@@ -101,26 +117,27 @@ def _train_head(
     folder: PhotoFolder, inputs: HeadInputs, candidate: Candidate, tuning: dict[str, Any], seed: int
 ) -> TrainedHead:
     """Fit the chosen head on all training images, and measure it on the others."""
-    dataset = folder.dataset
-    head = fit_candidate(candidate, inputs.extract(dataset.train, "training images"), dataset.train.labels, seed)
-    splits = {name: split for name, split in (("valid", dataset.valid), ("test", dataset.test)) if split is not None}
-    predictions = predict_splits(head, inputs, splits)
+    partition, classes = inputs.partition, folder.dataset.class_names
+    images = partition.hand_out(Stage.HEAD, FIT, Use.FIT)
+    head = fit_candidate(candidate, inputs.extract(images, "training images"), images.labels, seed)
+    predictions = predict_sets(head, inputs, partition.measured(Stage.REPORT))
     return TrainedHead(
         head=head,
-        classes=dataset.class_names,
-        metrics={"cross-validated": candidate.metrics} | measure_predictions(predictions, dataset.class_names),
-        data=_describe_folder(folder, inputs.ctx),
-        holdout_indices=np.empty(0, np.int64),
+        classes=classes,
+        metrics={CROSS_VALIDATED: candidate.metrics} | measure_predictions(predictions, classes),
+        data=_describe_folder(folder, partition, inputs.ctx),
+        holdout_indices=partition.holdout_indices,
+        record=partition.record,
+        sets=record_sets(inputs, partition.record),
         tuning=tuning,
         predictions=predictions,
     )
 
 
-def _describe_folder(folder: PhotoFolder, ctx: RunContext) -> dict[str, Any]:
+def _describe_folder(folder: PhotoFolder, partition: Partition, ctx: RunContext) -> dict[str, Any]:
     assert ctx.data_path is not None
     name = printable(ctx.data_path.resolve().name)
-    description = describe_dataset(folder.dataset, name, fitted_on=len(folder.dataset.train), held_out=0)
-    return description | {
+    return describe_partition(partition, name, FIT) | {
         "near_duplicates": len(folder.groups) - len(np.unique(folder.groups)),
         "left_out_files": len(folder.left_out),
     }

@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from models.preprocess import PreprocessSpec
-from training.data.dataset import Dataset, load_dataset
+from training.data.dataset import load_dataset
 from training.network.history import HISTORY_FILE
+from training.partition.partition import Partition
 from training.recipes.data import DatasetSpec
 from training.recipes.network import Fit, Network, Task
 
@@ -59,8 +60,9 @@ def write(folder: Path, *, per_class: int = 40) -> None:
             _save(image, folder / "stripes" / "train" / name / f"{number}.png")
 
 
-def load(folder: Path) -> list[Dataset]:
-    return [load_dataset(task.data, folder / task.data.path) for task in network().tasks]
+def load(folder: Path) -> list[Partition]:
+    """Return the partition of each task's dataset; no two of its images look alike."""
+    return [Partition(load_dataset(task.data, folder / task.data.path)) for task in network().tasks]
 
 
 def history_file(cache: Path) -> Path:

@@ -63,6 +63,7 @@ def test_one_command_makes_extractor_classifier_and_report(first: FirstRun, colo
     ]
     assert "test" in process.stdout.split("accuracy")[1], "the table of metrics"
     assert [line.partition(" in ")[0] for line in process.stderr.splitlines()] == [
+        "near duplicates: 240 of 240 images",
         "features of held-out images: 8 of 8 images",
         "features of training images: 152 of 152 images",
         "features of test set: 80 of 80 images",
@@ -77,6 +78,7 @@ def test_one_command_makes_extractor_classifier_and_report(first: FirstRun, colo
         "training_images": 160,
         "fitted_on_images": 152,
         "held_out_images": 8,
+        "excluded_near_duplicates": 0,
         "test_images": 80,
     }
     assert manifest.extractor.weights_sha256 == extractor.manifest.weights_sha256
@@ -119,7 +121,7 @@ def test_interrupted_run_resumes_with_the_same_command(
 
 def test_killed_run_resumes_with_the_same_command(workspace: Workspace, first: FirstRun) -> None:
     """The process is killed while it extracts features."""
-    killed = workspace.run_process("tests.support.killed", "open", ".png", str(240 + 216), "training")
+    killed = workspace.run_process("tests.support.killed", "open", ".png", str(240 + 240 + 216), "training")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     check_resumed_run(workspace, first, range(64, 240))
 

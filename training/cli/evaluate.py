@@ -26,6 +26,7 @@ from training.evaluation.results import ClassifierResults, LabelledPredictions
 from training.reporting.tables import metrics_table
 from training.runtime.context import log_left_out
 from training.runtime.folders import CACHE_FOLDER
+from training.set_notes import set_notes
 
 
 def evaluate_model(
@@ -52,7 +53,10 @@ def evaluate_model(
     """
     from models.artifacts.catalog import load_classifier, load_extractor
     from training.evaluation import evaluate
+    from training.evaluation.ledger import Ledger
     from training.evaluation.metrics import measure
+    from training.evaluation.seen import seen_by_artifact
+    from training.evaluation.set_records import Histories
     from training.reporting.report import write_report
 
     artifact = Store(store).classifier(*parse_name(model))
@@ -72,8 +76,14 @@ def evaluate_model(
         sys.stdout.write(json_text(metrics.model_dump(), sys.stdout.encoding, indent=2) + "\n")
     else:
         console.print(metrics_table({split: metrics}))
-    extractor = Store(store).extractor_of(artifact).manifest
-    results = ClassifierResults(manifest, extractor, {path_text(split): LabelledPredictions(images, probabilities)})
+    extractor = Store(store).extractor_of(artifact)
+    name, ledger = path_text(split), Ledger(Store(store).root)
+    record = Histories(seen_by_artifact(extractor), seen_by_artifact(artifact), ledger).of(images)
+    ledger.add(f"evaluate {artifact.label}", [(name, images)])
+    for note in set_notes(record):
+        print_error(f"{name}: {note}")
+    predictions = {name: LabelledPredictions(images, probabilities)}
+    results = ClassifierResults(manifest, extractor.manifest, predictions, sets={name: record})
     page = write_report(results, report or RUNS / f"{manifest.name}-{manifest.version}-{split}")
     print_error(f"report: {page}")
 

@@ -28,7 +28,7 @@ from training.errors import RecipeError
 from training.estimators.kinds import FITTED_KINDS
 from training.recipes.load import load_recipe
 from training.recipes.schema import Recipe
-from training.reporting.tables import metrics_table, trials_table
+from training.reporting.tables import metrics_table, set_lines, trials_table
 from training.runtime.folders import CACHE_FOLDER
 from training.runtime.tensorflow import enable_onednn
 
@@ -90,7 +90,7 @@ def run_recipe(
     else:
         artifact = train_folder.run(config, context, write_report)
     if isinstance(artifact.manifest, ClassifierManifest):
-        console.print(metrics_table(artifact.manifest.metrics))
+        _print_metrics(artifact.manifest)
     print_use(artifact, context)
 
 
@@ -137,7 +137,7 @@ def fit_head(
     assert isinstance(artifact.manifest, ClassifierManifest)
     if artifact.manifest.tuning:
         console.print(trials_table(artifact.manifest.tuning))
-    console.print(metrics_table(artifact.manifest.metrics))
+    _print_metrics(artifact.manifest)
     print_use(artifact, context)
 
 
@@ -168,6 +168,12 @@ def compare_heads(
         print_line(line)
     for path in write_comparison(result, to):
         print_line(f"{path}")
+
+
+def _print_metrics(manifest: ClassifierManifest) -> None:
+    console.print(metrics_table(manifest.metrics))
+    for line in set_lines(manifest):
+        print_line(line)
 
 
 def _chosen_name(recipe: Recipe, name: str | None, data: Path | None) -> str | None:

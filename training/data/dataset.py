@@ -8,17 +8,14 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
-from models.arrays import Integers
 from training.data.archives import locate_root
 from training.data.class_folder import UnusedEntry, first_damaged
 from training.data.layout import CLASSES_FILE, DESCRIPTIONS, entries, find_split, is_description, read_class_folders
-from training.data.split import Split, StoredImage, fit_indices, make_split
+from training.data.split import Split, StoredImage, make_split
 from training.data.unpacking.damaged import why_damaged
 from training.errors import DatasetError
 from training.recipes.data import DatasetSpec
@@ -50,14 +47,10 @@ class Dataset:
     left_out: tuple[str, ...] = ()
 
     @property
-    def fit_indices(self) -> Integers:
-        """Indices of the training images to fit on."""
-        return fit_indices(self.train) if self.has_holdout else np.arange(len(self.train), dtype=np.int64)
-
-    def merged_for_training(self) -> Dataset:
-        """Return the dataset with the training and validation images as training split and no holdout."""
-        train = self.train.joined_with(self.valid) if self.valid else self.train
-        return replace(self, train=train, valid=None, has_holdout=False)
+    def splits(self) -> dict[str, Split]:
+        """Its splits, for what treats all of their images alike; `training.partition` decides who may use which."""
+        named = {"training images": self.train, "validation set": self.valid, "test set": self.test}
+        return {name: split for name, split in named.items() if split is not None}
 
     @cached_property
     def digest(self) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +50,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the images and their division into classes, whatever the classes and files are called."""
+        classes = [
+            hashlib.sha256("\n".join(sorted(self.digests[i] for i in np.flatnonzero(self.labels == label))).encode())
+            for label in np.unique(self.labels)
+        ]
+        return hashlib.sha256("\n".join(sorted(each.hexdigest() for each in classes)).encode()).hexdigest()
+
     def take(self, indices: Integers) -> Split:
         """Return the images at `indices`, in that order."""
         return Split(
@@ -91,11 +101,6 @@ def holdout_indices(split: Split) -> Integers:
     classes = [np.flatnonzero(split.labels == label) for label in np.unique(split.labels)]
     by_folder = sorted(classes, key=lambda indices: split.images[indices[0]].parts)
     return sample_per_group(by_folder, HOLDOUT_SHARE, np.random.default_rng(_HOLDOUT_SEED))
-
-
-def fit_indices(split: Split) -> Integers:
-    """Return the indices of the images of a training split that are not held out."""
-    return np.setdiff1d(np.arange(len(split), dtype=np.int64), holdout_indices(split))
 
 
 def _digest(image: StoredImage) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.arrays import Floats
-from models.manifests import ClassifierManifest, ExtractorManifest
+from models.manifests import ClassifierManifest, ExtractorManifest, SetRecord
 from training.data.split import Split
+from training.set_notes import set_notes
 
 #: A report is about the first of these sets that was measured.
 _SETS_BY_PRIORITY = ("test", "valid", "holdout")
@@ -27,6 +28,7 @@ class ClassifierResults:
 
     Attributes:
         predictions: by name of the labelled set; at least one.
+        sets: what had been done with sets that the manifest does not describe.
         excluded_files: one line for each file that was not used.
     """
 
@@ -34,6 +36,11 @@ class ClassifierResults:
     extractor: ExtractorManifest
     predictions: Mapping[str, LabelledPredictions]
     excluded_files: Sequence[str] = ()
+    sets: Mapping[str, SetRecord] = field(default_factory=dict)
+
+    def notes(self, name: str) -> list[str]:
+        """Return what else a set was used for, in sentences."""
+        return set_notes(self.sets.get(name) or self.manifest.sets.get(name))
 
     @property
     def primary_set(self) -> tuple[str, LabelledPredictions]:

@@ -8,16 +8,15 @@ if it makes the same model, and none otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from models import heads
 from models.artifacts.store import ClassifierArtifact, Store
 from models.classifier import Extractor
 from models.heads import Head
-from models.manifests import Metrics
-from training.data.dataset import Dataset
-from training.recipes.data import DatasetSpec
+from models.manifests import Metrics, SetRecord
+from training.partition.partition import TEST, Partition
 from training.recipes.schema import Recipe
 
 #: Key in a classifier's `data`: the weights that were measured, if the network was fitted again afterwards.
@@ -26,50 +25,69 @@ MEASURED_WEIGHTS = "measured_weights"
 SKIPPED_NOTE = "The test set was not measured: this recipe measures it once (test_once), by training run."
 
 
-def without_reserved_test_set(dataset: Dataset, spec: DatasetSpec) -> Dataset:
-    """Return the dataset, without its test set if that may be measured only once."""
-    return replace(dataset, test=None) if spec.test_once else dataset
+@dataclass(frozen=True)
+class EarlierTest:
+    """What to report instead of a second measurement: the first one if it was of the same model, else nothing."""
+
+    metrics: dict[str, Metrics] = field(default_factory=dict)
+    sets: dict[str, SetRecord] = field(default_factory=dict)
 
 
-def earlier_test_metrics(
-    recipe: Recipe, digest: str, extractor: Extractor, head: Head, stores: Sequence[Store], log: Callable[[str], None]
-) -> dict[str, Metrics] | None:
+def earlier_test(
+    recipe: Recipe,
+    partition: Partition,
+    extractor: Extractor,
+    head: Head,
+    stores: Sequence[Store],
+    log: Callable[[str], None],
+) -> EarlierTest | None:
     """Look for an earlier measurement of a test set that may be measured only once.
 
     Args:
         recipe: of this run.
-        digest: of its dataset.
+        partition: of its dataset.
         extractor: of the model that this run made.
         head: of the model that this run made.
         stores: where classifiers of earlier runs are.
         log: receives whether an earlier measurement applies.
 
     Returns:
-        None if the test set may be measured now. Otherwise the metrics to report instead: `test` of the earlier run,
-        or nothing if this run made another model.
+        None if the test set may be measured now.
     """
-    if recipe.data is None or not recipe.data.test_once:
+    if not partition.test_once:
         return None
-    measurements = (previous_measurement(recipe, digest, store) for store in stores)
+    digests = DatasetDigests(partition.dataset.digest, partition.set_digest(TEST))
+    measurements = (previous_measurement(recipe, digests, store) for store in stores)
     measured = next(filter(None, measurements), None)
-    return None if measured is None else recorded_metrics(measured, extractor, head, log)
+    return None if measured is None else recorded_test(measured, extractor, head, log)
 
 
-def previous_measurement(recipe: Recipe, digest: str, store: Store) -> ClassifierArtifact | None:
-    """Return the oldest classifier that this recipe made of this dataset and that has test metrics."""
+class DatasetDigests(NamedTuple):
+    """Digests of a dataset and of its test set alone."""
+
+    dataset: str
+    test: str
+
+
+def previous_measurement(recipe: Recipe, digests: DatasetDigests, store: Store) -> ClassifierArtifact | None:
+    """Return the oldest classifier with test metrics that this recipe made, measured on the same test set.
+
+    Of classifiers that have no record of their test set, the whole dataset has to be the same.
+    """
     settings = _measured_settings(recipe.as_record())
     for artifact in reversed(store.classifiers()):
         manifest = artifact.manifest
-        is_same_run = _measured_settings(manifest.recipe) == settings and manifest.data.get("digest") == digest
-        if is_same_run and "test" in manifest.metrics:
+        test = manifest.sets.get(TEST)
+        same_set = test.digest == digests.test if test else manifest.data.get("digest") == digests.dataset
+        if same_set and TEST in manifest.metrics and _measured_settings(manifest.recipe) == settings:
             return artifact
     return None
 
 
-def recorded_metrics(
+def recorded_test(
     measured: ClassifierArtifact, extractor: Extractor, head: Head, log: Callable[[str], None]
-) -> dict[str, Metrics]:
-    """Return the test metrics of an earlier classifier if it is the same model, else none."""
+) -> EarlierTest:
+    """Return the measurement of an earlier classifier if it is the same model, else an empty one."""
     manifest = measured.manifest
     weights = manifest.data.get(MEASURED_WEIGHTS, manifest.extractor.weights_sha256)
     # Saved again, because the head may have been saved in an earlier format.
@@ -79,11 +97,12 @@ def recorded_metrics(
     prefix = f"the test set was measured on {manifest.created} for {measured.label} and is not measured again"
     if measured_model == this_model:
         log(f"{prefix}: this is the same model with the same metrics")
-        return {"test": manifest.metrics["test"]}
+        sets = {TEST: manifest.sets[TEST]} if TEST in manifest.sets else {}
+        return EarlierTest({TEST: manifest.metrics[TEST]}, sets)
     log(f"{prefix}: this is another model, so it has no test metrics")
-    return {}
+    return EarlierTest()
 
 
 def _measured_settings(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe's record without `refit`, which takes effect after measuring."""
-    return {key: value for key, value in recipe.items() if key != "refit"}
+    """Return a recipe's record without `refit`, which takes effect after measuring, and without the prose."""
+    return {key: value for key, value in recipe.items() if key not in ("refit", "card")}

@@ -12,8 +12,10 @@ from models import networks
 from models.arrays import Pixels
 from models.artifacts.store import ExtractorArtifact, Store
 from models.errors import ModelNotFound
-from models.manifests import ExtractorManifest, sha256
-from training.data.run_datasets import RunDatasets
+from models.manifests import SEEN_FILE, ExtractorManifest, sha256
+from training.evaluation.ledger import ledger_of
+from training.evaluation.seen import seen_by_run
+from training.evaluation.set_records import Histories
 from training.extractor.network_weights import NetworkWeights, make_weights
 from training.extractor.validate_engines import (
     MAX_INT8_ACCURACY_LOSS,
@@ -22,13 +24,16 @@ from training.extractor.validate_engines import (
     validate_engines,
 )
 from training.model_card import add_model_card
+from training.partition.partition import ALL, FIT, HOLDOUT
+from training.partition.record import Record
+from training.partition.run_partitions import RunPartitions
 from training.recipes.network import Network
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.runtime.versions import library_versions
 
 
-def build_extractor(recipe: Recipe, network: Network, datasets: RunDatasets, ctx: RunContext) -> ExtractorArtifact:
+def build_extractor(recipe: Recipe, network: Network, partitions: RunPartitions, ctx: RunContext) -> ExtractorArtifact:
     """Build a network, fit it if the recipe says so, and save it.
 
     Nothing is saved if the newest version in a store has the same weights and the engine file that is asked for.
@@ -36,26 +41,36 @@ def build_extractor(recipe: Recipe, network: Network, datasets: RunDatasets, ctx
     Args:
         recipe: of the whole run; it is stored in the manifest.
         network: the recipe's network.
-        datasets: of the recipe.
+        partitions: of the recipe's datasets.
         ctx: folders and output of the run.
 
     Raises:
         TrainingError, ModelsError: weights or images cannot be read, or do not fit.
     """
-    weights = make_weights(recipe, network, datasets, ctx)
+    record = Record()
+    weights = make_weights(recipe, network, partitions, record, ctx)
     weights_file = networks.to_bytes(weights.tensors)
     for store in (ctx.output, ctx.store):
         newest = _newest_version(store, recipe.extractor.name)
         if newest is not None and _is_equal(newest.manifest, network, weights, sha256(weights_file)):
             return newest
     draft = _draft_manifest(recipe, network, weights)
-    samples = _int8_calibration_samples(recipe, network, weights.labelled, datasets)
-    max_loss = 1.0 if network.int8 == "always" else MAX_INT8_ACCURACY_LOSS
+    samples = _int8_calibration_samples(recipe, network, weights.labelled, partitions, record)
+    max_loss = None if network.int8 == "always" else MAX_INT8_ACCURACY_LOSS
     engine_files = validate_engines(draft, weights_file, weights.labelled, samples, ctx, max_loss)
-    validated = draft.model_copy(update={"outputs": engine_files.outputs, "engines": engine_files.engines})
-    return ctx.output.add(
-        ExtractorManifest, recipe.extractor.name, partial(add_model_card, validated, engine_files.files)
+    seen = weights.inherited.joined_with(seen_by_run(record))
+    ledger = ledger_of(ctx)
+    validated = draft.model_copy(
+        update={
+            "outputs": engine_files.outputs,
+            "engines": engine_files.engines,
+            "sets": {top: Histories(seen, ledger=ledger).of(split) for top, split in engine_files.measured.items()},
+        }
     )
+    files = {**engine_files.files, SEEN_FILE: seen.to_npz()}
+    artifact = ctx.output.add(ExtractorManifest, recipe.extractor.name, partial(add_model_card, validated, files))
+    ledger.add(artifact.label, record.looks())
+    return artifact
 
 
 def _draft_manifest(recipe: Recipe, network: Network, weights: NetworkWeights) -> ExtractorManifest:
@@ -79,21 +94,20 @@ def _draft_manifest(recipe: Recipe, network: Network, weights: NetworkWeights) -
 
 
 def _int8_calibration_samples(
-    recipe: Recipe, network: Network, labelled: Sequence[LabelledTop], datasets: RunDatasets
+    recipe: Recipe, network: Network, labelled: Sequence[LabelledTop], partitions: RunPartitions, record: Record
 ) -> Pixels | None:
     """Return images to calibrate 8 bits with: of the network's datasets, else the recipe's; None to skip 8 bits."""
     if network.int8 == "never":
         return None
-    if network.int8 == "harmless" and not all(top.dataset.has_holdout for top in labelled):
+    everything = bool(network.fit and network.fit.everything)
+    if network.int8 == "harmless" and (everything or not all(top.partition.count(HOLDOUT) for top in labelled)):
         return None  # without held-out images, it cannot be measured whether 8 bits are harmless
     if labelled:
-        return np.concatenate(
-            [calibration_samples(top.dataset.train, top.dataset.fit_indices, top.preprocess) for top in labelled]
-        )
+        name = ALL if everything else FIT
+        return np.concatenate([calibration_samples(top.partition, name, top.preprocess) for top in labelled])
     if network.int8 == "harmless" or recipe.data is None or recipe.preprocess is None:
         return None
-    dataset = datasets.of_recipe()
-    return calibration_samples(dataset.train, dataset.fit_indices, recipe.preprocess)
+    return calibration_samples(partitions.of_recipe(record), FIT, recipe.preprocess)
 
 
 def _is_equal(manifest: ExtractorManifest, network: Network, weights: NetworkWeights, weights_sha256: str) -> bool:

@@ -14,6 +14,7 @@ from models.errors import WeightsError
 from models.manifests import WEIGHTS_FILE, sha256
 from models.networks import Tensors
 from training.errors import DownloadError, TrainingError
+from training.evaluation.seen import SeenImages, seen_by_artifact
 from training.runtime.download import RemoteFile, cached_download
 from training.runtime.folders import CACHE_FOLDER
 
@@ -48,11 +49,16 @@ CLASS_INDEX = RemoteFile(
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Initial tensors, the tops among them (name -> class names in the order of the columns), and their origin."""
+    """Initial tensors, the tops among them (name -> class names in the order of the columns), and their origin.
+
+    Attributes:
+        seen: images that they were made with, if they come from the store; of others that is not recorded.
+    """
 
     tensors: Tensors
     tops: dict[str, tuple[str, ...]] = field(default_factory=dict)
     origin: str = "random"
+    seen: SeenImages = field(default_factory=SeenImages)
 
 
 def load_initial_weights(
@@ -89,7 +95,7 @@ def load_initial_weights(
     if path.suffix == ".h5":
         names = () if network in _WITHOUT_TOP else _class_names(_class_index(path, cache, track))
         return _from_keras(network, path, names, origin)
-    return InitialWeights(networks.from_bytes(path.read_bytes()), origin=origin)
+    return InitialWeights(networks.from_bytes(path.read_bytes()), origin=origin, seen=_unrecorded(origin))
 
 
 def _class_index(weights: Path, cache: Path, track: Track) -> Path:
@@ -106,7 +112,8 @@ def _from_store(name: str, store: Store) -> InitialWeights:
     """Load the weights of an extractor, without its tops."""
     artifact = store.extractor(name)
     data = artifact.read(WEIGHTS_FILE)
-    return InitialWeights(networks.from_bytes(data), origin=f"{artifact.label} sha256:{sha256(data)}")
+    seen = seen_by_artifact(artifact).inherited()
+    return InitialWeights(networks.from_bytes(data), origin=f"{artifact.label} sha256:{sha256(data)}", seen=seen)
 
 
 def _from_imagenet(network: str, cache: Path, track: Track) -> InitialWeights:
@@ -139,7 +146,12 @@ def _from_keras(network: str, path: Path, names: tuple[str, ...], origin: str) -
         name.replace("predictions/", f"{IMAGENET_TOP}/"): value
         for name, value in networks.get_tensors(original).items()
     }
-    return InitialWeights(tensors, {IMAGENET_TOP: names} if names else {}, origin)
+    return InitialWeights(tensors, {IMAGENET_TOP: names} if names else {}, origin, _unrecorded(origin))
+
+
+def _unrecorded(origin: str) -> SeenImages:
+    """Return what is known of published weights: which weights they are."""
+    return SeenImages(unrecorded=(origin,))
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

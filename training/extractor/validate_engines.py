@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.arrays import Integers, Pixels
+from models.arrays import Pixels
 from models.artifacts import golden
 from models.console.progress import Track
 from models.cpu import has_bfloat16
@@ -21,10 +21,11 @@ from models.engines.selection import create
 from models.engines.tensorflow import TensorFlowEngine, gpus
 from models.manifests import GOLDEN_FILE, WEIGHTS_FILE, Agreement, ExtractorManifest
 from models.preprocess import PreprocessSpec
-from training.data.dataset import Dataset
 from training.data.loader import prepared_batches
-from training.data.split import Split, holdout_indices
+from training.data.split import Split
 from training.extractor import openvino_export
+from training.partition.partition import HOLDOUT, TEST, Partition
+from training.partition.record import Stage, Use
 from training.runtime.context import RunContext
 
 REFERENCE = "tensorflow:float32"
@@ -53,22 +54,22 @@ class LabelledTop:
     """The dataset that a top was fitted on, and the preprocessing of its images."""
 
     top: str
-    dataset: Dataset
+    partition: Partition
     preprocess: PreprocessSpec
-
-    @property
-    def held_out(self) -> Split:
-        """Images that the top was not fitted on, other than test images."""
-        return self.dataset.train.take(holdout_indices(self.dataset.train))
 
 
 @dataclass(frozen=True, eq=False)
 class EngineFiles:
-    """An extractor's files, the required agreement of each `engine:precision`, and the width of each output."""
+    """An extractor's files, the required agreement of each `engine:precision`, and the width of each output.
+
+    Attributes:
+        measured: top -> the images that the accuracy of each engine was measured on.
+    """
 
     files: Mapping[str, bytes]
     engines: Mapping[str, Agreement]
     outputs: Mapping[str, int]
+    measured: Mapping[str, Split]
 
 
 def validate_engines(
@@ -77,7 +78,7 @@ def validate_engines(
     labelled: Sequence[LabelledTop],
     samples: Pixels | None,
     ctx: RunContext,
-    max_int8_loss: float = MAX_INT8_ACCURACY_LOSS,
+    max_int8_loss: float | None = MAX_INT8_ACCURACY_LOSS,
 ) -> EngineFiles:
     """Make an extractor's files for every engine, and measure the engines that run on this machine.
 
@@ -87,7 +88,7 @@ def validate_engines(
         labelled: datasets of its tops.
         samples: images to calibrate 8 bits with, uint8 [n, size, size, 3]; None: no 8-bit network.
         ctx: shows progress; its log receives the accuracy loss in 8 bits.
-        max_int8_loss: largest accepted loss of accuracy of any top on its held-out images.
+        max_int8_loss: largest accepted loss of accuracy of any top on its held-out images; None: not measured.
 
     Raises:
         DatasetError: images cannot be read.
@@ -103,7 +104,9 @@ def validate_engines(
     }
     graph = openvino_export.convert_graph(reference)
     int8_files = {} if samples is None else openvino_export.export_int8(graph, samples)
-    if int8_files and _int8_accuracy_loss(int8_files, draft, reference, labelled, ctx) <= max_int8_loss:
+    if int8_files and (
+        max_int8_loss is None or _int8_accuracy_loss(int8_files, draft, reference, labelled, ctx) <= max_int8_loss
+    ):
         files |= int8_files
         measured = golden.measure_agreement(files[GOLDEN_FILE], create(_INT8, draft, files.__getitem__))
         engines[_INT8] = int8_tolerance(measured)
@@ -111,15 +114,27 @@ def validate_engines(
         files |= openvino_export.export_float16(graph)
         engines |= {"openvino:bfloat16": _FLOAT16_AGREEMENT, "openvino:float32": _FLOAT32_AGREEMENT}
     others = [create(name, draft, files.__getitem__) for name in engines if name != REFERENCE and _runs_here(name)]
-    for name, accuracies in _measure_accuracies([reference, *others], _test_sets(labelled), ctx.track).items():
+    tests = _test_sets(labelled)
+    for name, accuracies in _measure_accuracies([reference, *others], tests, ctx.track).items():
         engines[name] = engines[name].model_copy(update={"accuracy": accuracies})
-    return EngineFiles(files, engines, _output_widths(reference, draft.input_size))
+    splits = {top: split for top, (split, _) in tests.items()}
+    return EngineFiles(files, engines, _output_widths(reference, draft.input_size), splits)
 
 
-def calibration_samples(train: Split, fit_indices: Integers, spec: PreprocessSpec) -> Pixels:
-    """Return random training images as the network receives them, always the same: uint8 [n, size, size, 3]."""
-    chosen = np.random.default_rng(_CALIBRATION_SEED).permutation(fit_indices)[:_CALIBRATION_IMAGES]
-    images = train.take(chosen).images
+def calibration_samples(partition: Partition, name: str, spec: PreprocessSpec) -> Pixels:
+    """Return some images that are fitted on as the network receives them, always the same.
+
+    Args:
+        partition: of their dataset.
+        name: of the set that is fitted on.
+        spec: their preprocessing.
+
+    Returns:
+        uint8 [n, size, size, 3].
+    """
+    random = np.random.default_rng(_CALIBRATION_SEED)
+    chosen = random.permutation(partition.count(name))[:_CALIBRATION_IMAGES]
+    images = partition.hand_out(Stage.INT8, name, Use.FIT, chosen=chosen).images
     return np.concatenate([pixels for _, pixels in prepared_batches(dict(enumerate(images)), spec)])
 
 
@@ -151,7 +166,7 @@ def _int8_accuracy_loss(
     if not labelled:
         return 0.0
     quantized = create(_INT8, draft, int8_files.__getitem__)
-    held_out = {top.top: (top.held_out, top.preprocess) for top in labelled}
+    held_out = {top.top: (top.partition.hand_out(Stage.INT8, HOLDOUT, Use.CHOOSE), top.preprocess) for top in labelled}
     accuracies = _measure_accuracies([reference, quantized], held_out, ctx.track)
     losses = {top: accuracies[reference.name][top] - accuracies[quantized.name][top] for top in held_out}
     listed = ", ".join(f"{top} {loss:+.2%}" for top, loss in losses.items())
@@ -176,7 +191,11 @@ def _measure_accuracies(engines: Sequence[Engine], sets: _LabelledSets, track: T
 
 
 def _test_sets(labelled: Sequence[LabelledTop]) -> _LabelledSets:
-    return {top.top: (top.dataset.test, top.preprocess) for top in labelled if top.dataset.test is not None}
+    return {
+        top.top: (top.partition.hand_out(Stage.ENGINES, TEST, Use.MEASURE), top.preprocess)
+        for top in labelled
+        if top.partition.may(Stage.ENGINES, TEST, Use.MEASURE)
+    }
 
 
 def _output_widths(engine: Engine, size: int) -> dict[str, int]:

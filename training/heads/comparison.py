@@ -11,17 +11,21 @@ from pydantic import BaseModel, ConfigDict
 
 from models.arrays import Floats, Integers
 from models.heads import Head
-from models.manifests import ExtractorManifest, Metrics
-from training.data.dataset import Dataset
+from models.manifests import Metrics, SetRecord
 from training.data.split import Split
 from training.estimators.kinds import FITTED_KINDS
 from training.evaluation import metrics
-from training.evaluation.test_once import SKIPPED_NOTE, without_reserved_test_set
+from training.evaluation.ledger import ledger_of
+from training.evaluation.test_once import SKIPPED_NOTE
 from training.heads.cross_validation import cross_validate
+from training.heads.finish import CROSS_VALIDATED
 from training.heads.fit import fit_head
 from training.heads.inputs import HeadInputs
+from training.partition.partition import TEST, TRAIN, Folds
+from training.partition.record import Record, Stage, Use
 from training.recipes.schema import Recipe
 from training.runtime.versions import library_versions
+from training.set_notes import is_optimistic, set_notes
 
 #: Training images that the prediction time is measured on if there is no test set.
 _MAX_TIMED_IMAGES = 1000
@@ -56,8 +60,8 @@ class HeadComparison(BaseModel):
     output: str
     folds: int
     seed: int
-    optimistic: str = ""
-    """Why the cross-validated metrics are too good, if the extractor was fitted on these images."""
+    sets: dict[str, SetRecord] = {}
+    """What had been done with the images of each set that was measured."""
     untested: str = ""
     """Why there are no test metrics although there is a test set."""
     heads: tuple[HeadResult, ...]
@@ -72,7 +76,15 @@ class HeadComparison(BaseModel):
         if tested:
             accuracy, kind = max(tested)
             lines.append(f"Best on the test set: {kind}, {accuracy:.4f}")
-        return [*lines, *filter(None, (self.untested, self.optimistic))]
+        reservations = [f"{name}: {note}" for name, record in self.sets.items() for note in set_notes(record)]
+        return [*lines, *filter(None, [self.untested]), *reservations]
+
+    @property
+    def optimistic(self) -> str:
+        """Why the cross-validated metrics are too good; empty if nothing is known that makes them so."""
+        record = self.sets.get(CROSS_VALIDATED)
+        notes = set_notes(record) if record and is_optimistic(record) else []
+        return f"{CROSS_VALIDATED}: {notes[0]}" if notes else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,61 +110,54 @@ def compare_heads(
         DatasetError: images cannot be read, or a class has fewer images than there are folds.
         RecipeError: there is no such kind of head.
     """
-    manifest = inputs.extractor.manifest
+    manifest, partition = inputs.extractor.manifest, inputs.partition
     recipes = [recipe.with_head(kind) for kind in kinds]
-    has_test_set = inputs.dataset.test is not None
-    dataset = inputs.dataset if recipe.data is None else without_reserved_test_set(inputs.dataset, recipe.data)
-    train = _Features(inputs.extract(dataset.train, "training images"), dataset.train.labels)
-    test = None if dataset.test is None else _Features(inputs.extract(dataset.test, "test set"), dataset.test.labels)
-    return HeadComparison(
+    folded = partition.folds(Stage.COMPARISON, TRAIN, Use.FIT, Use.CALIBRATE, Use.MEASURE)
+    train = inputs.extract(folded.split, "training images")
+    measured = {CROSS_VALIDATED: folded.split}
+    if partition.may(Stage.COMPARISON, TEST, Use.MEASURE):
+        measured[TEST] = partition.hand_out(Stage.COMPARISON, TEST, Use.MEASURE)
+    test = _Features(inputs.extract(measured[TEST], "test set"), measured[TEST].labels) if TEST in measured else None
+    histories = inputs.histories()
+    comparison = HeadComparison(
         recipe=recipe.name,
-        dataset=dataset.root.name,
-        digest=inputs.dataset.digest,
-        training_images=len(train.labels),
+        dataset=partition.dataset.root.name,
+        digest=partition.dataset.digest,
+        training_images=len(train),
         test_images=0 if test is None else len(test.labels),
         extractor=f"{manifest.name}@{manifest.version}",
         output=inputs.output,
         folds=folds,
         seed=recipe.seed,
-        optimistic=overlap_warning(manifest, inputs.dataset, recipe),
-        untested=SKIPPED_NOTE if has_test_set and test is None else "",
-        heads=tuple(_measure_head(with_head, inputs, train, test, folds) for with_head in recipes),
+        sets={name: histories.of(split) for name, split in measured.items()},
+        untested=SKIPPED_NOTE if partition.count(TEST) and test is None else "",
+        heads=tuple(_measure_head(with_head, inputs, folded, train, test, folds) for with_head in recipes),
         libraries=library_versions(),
     )
-
-
-def overlap_warning(manifest: ExtractorManifest, dataset: Dataset, recipe: Recipe) -> str:
-    """Return a warning if an extractor was fitted on the training images of a dataset, else an empty string."""
-    label, name = f"{manifest.name}@{manifest.version}", recipe.data.path if recipe.data else ""
-    fitted_datasets = [value for value in manifest.fitted_on.values() if isinstance(value, dict) and "digest" in value]
-    if any(fitted["digest"] == dataset.digest for fitted in fitted_datasets):
-        images = "these training images"
-    elif any(fitted["dataset"] == name for fitted in fitted_datasets):
-        images = f"a dataset of the same name, {name}"
-    else:
-        return ""
-    return f"Cross-validation is optimistic here: {label} was fitted on {images}. The test set is not affected."
+    ledger_of(inputs.ctx).add(f"compare {recipe.name}", measured.items())
+    return comparison
 
 
 def _measure_head(
-    recipe: Recipe, inputs: HeadInputs, train: _Features, test: _Features | None, folds: int
+    recipe: Recipe, inputs: HeadInputs, folded: Folds, train: Floats, test: _Features | None, folds: int
 ) -> HeadResult:
-    head, dataset = recipe.head, inputs.dataset
+    head, classes = recipe.head, inputs.partition.dataset.class_names
     assert head is not None
     assert head.kind != "softmax"
     with inputs.ctx.track(f"{head.kind}: {folds} folds", folds, "folds") as advance:
         cross_validated = cross_validate(
             head,
-            train.rows,
-            train.labels,
-            dataset.class_names,
+            train,
+            folded.split.labels,
+            folded.groups,
+            classes,
             folds=folds,
             seed=recipe.seed,
             calibrate=recipe.calibrate,
             advance=advance,
         )
-    fitted, fit_seconds = _timed_fit(recipe, inputs, train.rows)
-    to_predict = train.rows[:_MAX_TIMED_IMAGES] if test is None else test.rows
+    fitted, fit_seconds = _timed_fit(recipe, inputs, folded.split, train)
+    to_predict = train[:_MAX_TIMED_IMAGES] if test is None else test.rows
     started = time.perf_counter()
     probabilities = fitted.predict_proba(to_predict)
     predict_seconds = time.perf_counter() - started
@@ -160,19 +165,20 @@ def _measure_head(
         kind=head.kind,
         parameters=head.model_dump(mode="json", exclude={"kind"}),
         cross_validated=cross_validated,
-        test=None if test is None else metrics.measure(probabilities, test.labels, dataset.class_names),
+        test=None if test is None else metrics.measure(probabilities, test.labels, classes),
         fit_seconds=fit_seconds,
         answer_ms=1000 * predict_seconds / len(to_predict),
     )
 
 
-def _timed_fit(recipe: Recipe, inputs: HeadInputs, train_rows: Floats) -> tuple[Head, float]:
+def _timed_fit(recipe: Recipe, inputs: HeadInputs, images: Split, rows: Floats) -> tuple[Head, float]:
     """Fit the recipe's head on features in memory; return it and the seconds that the fit took."""
-    row_of = {digest: index for index, digest in enumerate(inputs.dataset.train.digests)}
+    row_of = {digest: index for index, digest in enumerate(images.digests)}
+    partition = inputs.partition.recorded_by(Record())  # each head is a model of its own
 
     def extract(split: Split, title: str) -> Floats:  # noqa: ARG001 -- no progress bar is needed
-        return train_rows[[row_of[digest] for digest in split.digests]]
+        return rows[[row_of[digest] for digest in split.digests]]
 
     started = time.perf_counter()
-    head, _ = fit_head(recipe, inputs.dataset, inputs.extractor, extract, inputs.ctx.log)
+    head, _ = fit_head(recipe, partition, inputs.extractor, extract, inputs.ctx.log)
     return head, time.perf_counter() - started

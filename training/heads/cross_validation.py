@@ -15,13 +15,14 @@ from training.errors import DatasetError
 from training.estimators.kinds import FittedHead
 from training.evaluation import metrics
 from training.heads.fit import calibrate_head
-from training.sampling import assign_folds, sample_per_class
+from training.sampling import assign_folds, sample_whole_groups
 
 
 def cross_validate(
     head: FittedHead,
     features: Floats,
     labels: Integers,
+    groups: Integers,
     classes: Sequence[str],
     *,
     folds: int,
@@ -32,12 +33,13 @@ def cross_validate(
     """Predict each fold with a head fitted on all others, and measure all predictions; folds are stratified.
 
     As for a classifier, 5 % of the images to fit on are held out for the temperature, so the measured fold does not
-    influence that either.
+    influence that either. Images of a group are used together: to fit, to calibrate, or to measure.
 
     Args:
         head: its parameters.
         features: float32 [images, width].
         labels: [images], indices of `classes`.
+        groups: [images], such as near duplicates.
         classes: names.
         folds: number of folds.
         seed: of the folds and of each fit.
@@ -45,17 +47,18 @@ def cross_validate(
         advance: called with the number of folds done since the last call.
 
     Raises:
-        DatasetError: a class has fewer images than there are folds.
+        DatasetError: a class has fewer groups than there are folds.
     """
-    from sklearn.model_selection import StratifiedKFold
-
-    _check_class_sizes(labels, classes, folds)
+    _check_class_sizes(labels, groups, classes, folds)
     probabilities = np.zeros((len(labels), len(classes)), np.float32)
-    for others, fold in StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels):
-        holdout = others[sample_per_class(labels[others], HOLDOUT_SHARE, np.random.default_rng(seed))]
+    fold_of = assign_folds(labels, groups, folds, np.random.default_rng(seed))
+    for number in range(folds):
+        fold, others = np.flatnonzero(fold_of == number), np.flatnonzero(fold_of != number)
+        random = np.random.default_rng(seed)
+        holdout = others[sample_whole_groups(labels[others], groups[others], HOLDOUT_SHARE, random)]
         to_fit = np.setdiff1d(others, holdout)
         estimator = head.fit(features[to_fit], labels[to_fit], seed)
-        calibrated = calibrate_head(estimator, features[holdout], labels[holdout], calibrate)
+        calibrated = calibrate_head(estimator, features[holdout], labels[holdout], calibrate and len(holdout) > 0)
         probabilities[fold] = calibrated.predict_proba(features[fold])
         advance(1)
     return metrics.measure(probabilities, labels, classes)
@@ -96,11 +99,12 @@ def out_of_fold_probabilities(
     return probabilities
 
 
-def _check_class_sizes(labels: Integers, classes: Sequence[str], folds: int) -> None:
-    counts = np.bincount(labels, minlength=len(classes)).tolist()
+def _check_class_sizes(labels: Integers, groups: Integers, classes: Sequence[str], folds: int) -> None:
+    _, first = np.unique(groups, return_index=True)  # a group counts for the class of its first image
+    counts = np.bincount(labels[first], minlength=len(classes)).tolist()
     smallest = min(counts)
     if smallest < folds:
         raise DatasetError(
             f"{classes[counts.index(smallest)]!r} has {smallest} training images, too few for {folds} folds. "
-            "Add images, or use fewer folds."
+            "Add images, or use fewer folds. Images that look alike count as one."
         )

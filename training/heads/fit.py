@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from models import heads
 from models.arrays import Floats, Integers
 from models.classifier import Extractor
 from models.heads import Head
 from models.manifests import Metrics
-from training.data.dataset import Dataset
-from training.data.split import Split, fit_indices, holdout_indices
+from training.data.split import Split
 from training.errors import DatasetError, RecipeError
 from training.estimators.kinds import Softmax
 from training.evaluation import metrics
 from training.heads.inputs import check_top_classes
+from training.partition.partition import FIT, HOLDOUT, TRAIN, Partition
+from training.partition.record import Stage, Use
 from training.recipes.schema import Recipe
 
 #: (images, title of the progress bar) -> features, float32 [images, width]
@@ -24,26 +23,28 @@ ExtractFunction = Callable[[Split, str], Floats]
 
 
 def fit_head(
-    recipe: Recipe, dataset: Dataset, extractor: Extractor, extract: ExtractFunction, log: Callable[[str], None]
+    recipe: Recipe, partition: Partition, extractor: Extractor, extract: ExtractFunction, log: Callable[[str], None]
 ) -> tuple[Head, Metrics]:
     """Fit and calibrate the recipe's head.
 
     Returns:
         The head, and its metrics on the held-out images. With `refit` these are measured before the head is fitted
-        again on all images.
+        again on all training images.
 
     Raises:
         DatasetError: there are too few classes or images.
         RecipeError: the recipe has no head, or its top has other classes.
     """
-    holdout = dataset.train.take(holdout_indices(dataset.train))
-    if len(dataset.class_ids) < 2 or not len(holdout):
+    dataset = partition.dataset
+    if len(dataset.class_ids) < 2 or not partition.count(HOLDOUT):
         raise DatasetError(
             f"{dataset.root} is too small: it needs two classes, and at least one of them with two images."
         )
     if recipe.head is None:
         raise RecipeError(f"{recipe.name} has no [head].")
     check_top_classes(recipe, dataset, extractor.manifest.tops)
+    uses = (Use.CALIBRATE, Use.MEASURE) if recipe.calibrate else (Use.MEASURE,)
+    holdout = partition.hand_out(Stage.HEAD, HOLDOUT, *uses)
     holdout_features = extract(holdout, "held-out images")
     if isinstance(recipe.head, Softmax):
         top = extractor.manifest.tops[recipe.extractor.output]
@@ -51,18 +52,30 @@ def fit_head(
             heads.top_softmax(top, dataset.class_ids), holdout_features, holdout.labels, recipe.calibrate
         )
         return head, metrics.measure(head.predict_proba(holdout_features), holdout.labels, dataset.class_names)
-    to_fit = dataset.train.take(fit_indices(dataset.train))
+    to_fit = _images_to_fit(partition, FIT)
     features = extract(to_fit, "training images")
     log(f"fitting the {recipe.head.kind} head on {len(features):,} images")
     estimator = recipe.head.fit(features, to_fit.labels, recipe.seed)
     head = calibrate_head(estimator, holdout_features, holdout.labels, recipe.calibrate)
     measured = metrics.measure(head.predict_proba(holdout_features), holdout.labels, dataset.class_names)
     if recipe.refit:
-        log(f"fitting it again on all {len(dataset.train):,} images")
-        all_features = np.concatenate([features, holdout_features])
-        all_labels = np.concatenate([to_fit.labels, holdout.labels])
-        head = Head(recipe.head.fit(all_features, all_labels, recipe.seed), head.temperature)
+        everything = _images_to_fit(partition, TRAIN)
+        log(f"fitting it again on all {len(everything):,} images")
+        features = extract(everything, "all training images")
+        head = Head(recipe.head.fit(features, everything.labels, recipe.seed), head.temperature)
     return head, measured
+
+
+def _images_to_fit(partition: Partition, name: str) -> Split:
+    """Return the images to fit on; raises DatasetError if a class has none."""
+    split = partition.hand_out(Stage.HEAD, name, Use.FIT)
+    missing = sorted(set(range(len(partition.dataset.class_ids))) - set(split.labels.tolist()))
+    if missing:
+        raise DatasetError(
+            f"All training images of {partition.dataset.class_names[missing[0]]!r} look like images that measure the "
+            "classifier. Add others."
+        )
+    return split
 
 
 def calibrate_head(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.arrays import Floats
 from models.artifacts import catalog
@@ -10,28 +10,36 @@ from models.artifacts.store import ExtractorArtifact
 from models.classifier import Extractor
 from models.console.tensorflow_logs import hide_startup_messages
 from models.preprocess import PreprocessSpec
-from training.data.dataset import Dataset, load_dataset
+from training.data.dataset import Dataset
 from training.data.split import Split
 from training.errors import RecipeError
 from training.estimators.kinds import Softmax
+from training.evaluation.ledger import ledger_of
+from training.evaluation.seen import SeenImages, seen_by_run, seen_of
+from training.evaluation.set_records import Histories
 from training.heads import features
+from training.partition.partition import Partition
+from training.partition.record import Record
+from training.partition.run_partitions import RunPartitions
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 
 
 @dataclass(frozen=True, eq=False)
 class HeadInputs:
-    """A dataset and the features of its images, which are extracted once and cached.
+    """The partition of a dataset and the features of its images, which are extracted once and cached.
 
     Attributes:
         output: name of the extractor's output that is used as features.
+        seen: images that the extractor was made with.
     """
 
-    dataset: Dataset
+    partition: Partition
     extractor: Extractor
     output: str
     preprocess: PreprocessSpec
     ctx: RunContext
+    seen: SeenImages = field(default_factory=SeenImages)
 
     def extract(self, split: Split, title: str) -> Floats:
         """Return the features of images, float32 [images, width]; the progress bar shows the title."""
@@ -42,15 +50,13 @@ class HeadInputs:
 
     def fill_cache(self) -> None:
         """Extract the features of all images into the cache."""
-        dataset = self.dataset
-        for title, split in (
-            ("training images", dataset.train),
-            ("validation set", dataset.valid),
-            ("test set", dataset.test),
-        ):
-            if split is not None:
-                with self.ctx.track(f"features of {title}", len(split)) as advance:
-                    features.fill_cache(split, self.extractor, self.output, self.preprocess, self.ctx.cache, advance)
+        for title, split in self.partition.dataset.splits.items():
+            with self.ctx.track(f"features of {title}", len(split)) as advance:
+                features.fill_cache(split, self.extractor, self.output, self.preprocess, self.ctx.cache, advance)
+
+    def histories(self, head: Record | None = None) -> Histories:
+        """Return what is recorded of the images, with the record of a head."""
+        return Histories(self.seen, seen_by_run(head or Record()), ledger_of(self.ctx))
 
 
 def open_with_stored_extractor(recipe: Recipe, ctx: RunContext) -> HeadInputs:
@@ -65,9 +71,20 @@ def open_with_stored_extractor(recipe: Recipe, ctx: RunContext) -> HeadInputs:
         raise RecipeError(f"{recipe.name} has no images to extract features of: it needs [data] and [preprocess].")
     artifact = ctx.store.extractor(recipe.extractor.name, recipe.extractor.version)
     check_extractor(recipe, recipe.preprocess, artifact)
-    dataset = load_dataset(recipe.data, ctx.data_path, cache=ctx.cache)
-    ctx.log_left_out(dataset.left_out)
-    return HeadInputs(dataset, load_extractor(artifact), recipe.extractor.output, recipe.preprocess, ctx)
+    partition = RunPartitions(recipe, ctx, fits_network=False).of_recipe(Record())
+    return make_inputs(recipe, partition, artifact, ctx)
+
+
+def make_inputs(recipe: Recipe, partition: Partition, artifact: ExtractorArtifact, ctx: RunContext) -> HeadInputs:
+    """Load an extractor for the recipe's head.
+
+    Raises:
+        ModelsError: the extractor cannot be loaded.
+    """
+    assert recipe.preprocess is not None
+    extractor = load_extractor(artifact)
+    seen = seen_of(artifact, partition, recipe.data.path if recipe.data else "")
+    return HeadInputs(partition, extractor, recipe.extractor.output, recipe.preprocess, ctx, seen)
 
 
 def load_extractor(artifact: ExtractorArtifact) -> Extractor:

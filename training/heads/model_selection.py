@@ -138,9 +138,15 @@ class _Search:
         return tried
 
     def record(self, best: Candidate) -> dict[str, Any]:
-        """Return all candidates as a manifest stores them."""
+        """Return all candidates as a manifest stores them, and why that of the lowest loss was not chosen."""
         trials = [_describe(candidate) for candidate in self.candidates]
-        return {"folds": FOLDS, "best": self.candidates.index(best), "trials": trials}
+        record: dict[str, Any] = {"folds": FOLDS, "best": self.candidates.index(best), "trials": trials}
+        if best.log_loss > min(map(_log_loss, self.candidates)):
+            record["reason"] = (
+                "the average with mirror images doubles the cost of a prediction, so it has to lower the log loss "
+                f"of the first head by {1 - MAX_MIRROR_LOSS_RATIO:.0%}"
+            )
+        return record
 
 
 def _log_loss(candidate: Candidate) -> float:

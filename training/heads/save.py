@@ -22,15 +22,19 @@ from models.manifests import (
     GOLDEN_FILE,
     HEAD_FILE,
     HOLDOUT_FILE,
+    SEEN_FILE,
     ClassifierManifest,
     ExtractorReference,
     HeadReference,
     Metrics,
+    SetRecord,
     sha256,
 )
 from models.preprocess import PreprocessSpec
 from training.evaluation.results import LabelledPredictions
+from training.evaluation.seen import seen_by_run
 from training.model_card import add_model_card
+from training.partition.record import Record
 from training.recipes.schema import Recipe
 from training.runtime.versions import library_versions
 
@@ -46,6 +50,8 @@ class TrainedHead:
         metrics: by name of the labelled set.
         data: description of the dataset.
         holdout_indices: held-out images among the training images.
+        record: images that each stage of the head was given.
+        sets: what had been done with the images of each measured set.
         tuning: record of all candidates, if the head was chosen among several.
         predictions: by name of the labelled set; they are reported, but not part of the manifest.
     """
@@ -55,6 +61,8 @@ class TrainedHead:
     metrics: dict[str, Metrics]
     data: dict[str, Any]
     holdout_indices: Integers
+    record: Record = field(default_factory=Record)
+    sets: Mapping[str, SetRecord] = field(default_factory=dict)
     tuning: dict[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, LabelledPredictions] = field(default_factory=dict)
 
@@ -72,6 +80,7 @@ def save_classifier(
         HEAD_FILE: pickled,
         GOLDEN_FILE: golden.record_head(trained.head, _golden_features(extractor, recipe.extractor.output)),
         HOLDOUT_FILE: _to_npy(trained.holdout_indices.astype(np.int32)),
+        SEEN_FILE: seen_by_run(trained.record).to_npz(),
     }
     head = HeadReference(
         kind=recipe.head.kind if recipe.head else "none",
@@ -99,6 +108,7 @@ def _draft_manifest(
         ),
         head=head,
         metrics=trained.metrics,
+        sets=dict(trained.sets),
         recipe=recipe.as_record(),
         data=trained.data,
         tuning=trained.tuning,

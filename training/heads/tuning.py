@@ -20,14 +20,15 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict
 
-from models.arrays import Floats, Integers
+from models.arrays import Floats
 from models.console.progress import Advance, ignore
 from models.manifests import Metrics
-from training.data.split import fit_indices
 from training.errors import RecipeError
 from training.estimators.kinds import FittedHead, Softmax
 from training.heads.cross_validation import cross_validate
 from training.heads.inputs import HeadInputs
+from training.partition.partition import FIT, Folds
+from training.partition.record import Stage, Use
 from training.recipes.schema import Recipe, Tune
 
 #: Kind of head -> its tuned parameters and their ranges.
@@ -82,21 +83,22 @@ def tune_recipe(recipe: Recipe, inputs: HeadInputs) -> tuple[Recipe, dict[str, A
     head, settings = recipe.head, recipe.tune
     if head is None or isinstance(head, Softmax) or settings is None:
         raise RecipeError(f"{recipe.name} has no head to tune: it needs a [head] that is fitted, and [tune].")
-    images = inputs.dataset.train.take(fit_indices(inputs.dataset.train))
-    features, labels = inputs.extract(images, "training images"), images.labels
+    folds = inputs.partition.folds(Stage.TUNING, FIT, Use.FIT, Use.CALIBRATE, Use.CHOOSE)
+    features, labels = inputs.extract(folds.split, "training images"), folds.split.labels
 
     def measure(candidate: FittedHead) -> Metrics:
         return cross_validate(
             candidate,
             features,
             labels,
-            inputs.dataset.class_names,
+            folds.groups,
+            inputs.partition.dataset.class_names,
             folds=settings.folds,
             seed=recipe.seed,
             calibrate=recipe.calibrate,
         )
 
-    storage = inputs.ctx.cache / "tuning" / f"{_key(head, settings, recipe, features, labels)}.sqlite"
+    storage = inputs.ctx.cache / "tuning" / f"{_key(head, settings, recipe, features, folds)}.sqlite"
     with inputs.ctx.track(f"tuning the {head.kind} head", settings.trials, "trials") as advance:
         best_head, record = tune_head(head, settings, measure, storage, seed=recipe.seed, advance=advance)
     best = record.trials[record.best]
@@ -141,9 +143,10 @@ def tune_head(
     return head.model_copy(update=trials[best].parameters), record
 
 
-def _key(head: FittedHead, settings: Tune, recipe: Recipe, features: Floats, labels: Integers) -> str:
+def _key(head: FittedHead, settings: Tune, recipe: Recipe, features: Floats, images: Folds) -> str:
     """Digest of everything that determines the metrics of a trial."""
-    texts = (head.model_dump_json(), settings.folds, recipe.seed, recipe.calibrate, features.shape, labels.tolist())
+    labels, groups = images.split.labels.tolist(), images.groups.tolist()
+    texts = (head.model_dump_json(), settings.folds, recipe.seed, recipe.calibrate, features.shape, labels, groups)
     digest = hashlib.sha256(" ".join(map(str, texts)).encode())
     digest.update(np.ascontiguousarray(features).data)
     return digest.hexdigest()[:24]

@@ -15,16 +15,19 @@ import shutil
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from models.arrays import Pixels
 from models.console.progress import Track, silent
 from models.decoding.errors import ImageError
 from models.preprocess import decode_array
 from training.data.archives import unpack
 from training.data.class_folder import UnusedEntry
 from training.data.layout import CLASSES_FILE, ImageFile, Layout, detect_layout
-from training.data.near_duplicates import dhash
+from training.data.near_duplicates import thumbnail
 from training.errors import DatasetError
 from training.ingest.report import ImportReport, RejectedFile, write_rejected
 from training.ingest.staging import child_folder, stage_dataset
@@ -37,14 +40,14 @@ _MAX_CLASSES_SHOWN = 5
 _MAX_LOOSE_SHOWN = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CheckedFile:
-    """A decoded file: its SHA-256 and its dHash (`training.data.near_duplicates`), or the error if it is no image."""
+    """A decoded file: its SHA-256 and its thumbnail, by which near duplicates are found, or the error of no image."""
 
     file: ImageFile
     digest: str = ""
     error: str = ""
-    dhash: int = 0
+    thumbnail: Pixels = field(default_factory=lambda: np.empty(0, np.uint8))
 
 
 def import_class_folders(
@@ -142,7 +145,7 @@ def _check_file(file: ImageFile) -> CheckedFile:
         return CheckedFile(file, error=f"cannot be read ({error.strerror})")
     except MemoryError:
         return CheckedFile(file, error="decoding needs more memory than is available")
-    return CheckedFile(file, digest=hashlib.sha256(content).hexdigest(), dhash=dhash(rgb))
+    return CheckedFile(file, digest=hashlib.sha256(content).hexdigest(), thumbnail=thumbnail(rgb))
 
 
 def _store(files: Sequence[ImageFile], folder: Path, put: Callable[[Path, Path], object], track: Track) -> None:

@@ -10,18 +10,18 @@ one of the test or validation images are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from models.arrays import Integers
+from models.arrays import Integers, Pixels
 from models.console.progress import Track
 from training.data.archives import locate_root
 from training.data.dataset import Dataset, read_class_names
 from training.data.layout import ImageFile, Layout, detect_layout
-from training.data.near_duplicates import group_near_duplicates
+from training.data.near_duplicates import group_images
 from training.data.split import Split
 from training.errors import DatasetError
 from training.ingest.class_folders import CheckedFile, check_files, rejected_entries, resolve_duplicates
@@ -44,23 +44,25 @@ class PhotoFolder:
 
     Attributes:
         groups: int64 [training images], number of the group of near duplicates that each image belongs to.
+        group_of: the same for all images, by digest.
         left_out: folders and files that are not used, one line each.
         notes: remarks on the dataset, one line each.
     """
 
     dataset: Dataset
     groups: Integers
+    group_of: Mapping[str, int]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Image:
-    """A usable file with its SHA-256 and its dHash."""
+    """A usable file with its SHA-256 and its thumbnail."""
 
     file: ImageFile
     digest: str
-    dhash: int
+    thumbnail: Pixels
 
 
 def read_photo_folder(location: Path, cache: Path, track: Track) -> PhotoFolder:
@@ -73,7 +75,7 @@ def read_photo_folder(location: Path, cache: Path, track: Track) -> PhotoFolder:
     checked = {item.file: item for item in check_files(layout.files, track)}
     kept, rejected = resolve_duplicates(list(checked.values()), layout.root)
     images = _sorted(kept, checked)
-    groups = group_near_duplicates([image.dhash for image in images])
+    groups = group_images([image.thumbnail for image in images])
     has_splits = any(image.file.split != "train" for image in images)
     if has_splits:
         indices, leaks = _without_leaks(images, groups, layout.root)
@@ -92,6 +94,7 @@ def read_photo_folder(location: Path, cache: Path, track: Track) -> PhotoFolder:
     return PhotoFolder(
         Dataset(layout.root, class_ids, class_names, train, test, valid, has_holdout=False),
         groups[split_of == "train"],
+        {image.digest: group for image, group in zip(images, groups.tolist(), strict=True)},
         tuple(f"{item.path}: {item.reason}" for item in [*_unused(layout, kept), *rejected]),
         (*notes, *_conflicting_labels(images, groups, layout.root)),
     )
@@ -109,7 +112,7 @@ def _unused(layout: Layout, kept: Sequence[ImageFile]) -> list[RejectedFile]:
 def _sorted(kept: Sequence[ImageFile], checked: dict[ImageFile, CheckedFile]) -> list[_Image]:
     """Sort images by class and path, independent of their split."""
     order = sorted(kept, key=lambda file: (file.label, file.path.parts))
-    return [_Image(file, checked[file].digest, checked[file].dhash) for file in order]
+    return [_Image(file, checked[file].digest, checked[file].thumbnail) for file in order]
 
 
 def _without_leaks(images: Sequence[_Image], groups: Integers, root: Path) -> tuple[list[int], list[RejectedFile]]:

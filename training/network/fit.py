@@ -19,13 +19,14 @@ from models import networks
 from models.console.progress import Track, silent
 from models.manifests import sha256
 from models.networks import Tensors
-from training.data.dataset import Dataset
-from training.data.split import Split, holdout_indices
+from training.data.split import Split
 from training.network.batches import DatasetShare, LabelledImages
 from training.network.history import History, HistoryRecord
 from training.network.image_cache import load_decoded_images
 from training.network.loop import TrainingLoop
 from training.network.schedule import Schedule, make_schedule
+from training.partition.partition import ALL, FIT, HOLDOUT, VALID, Partition
+from training.partition.record import Stage, Use
 from training.recipes.network import Network, Task
 from training.runtime.tensorflow import fastest_precision
 
@@ -55,7 +56,7 @@ class FitResult:
 def fit_network(
     network: Network,
     seed: int,
-    datasets: Sequence[Dataset],
+    partitions: Sequence[Partition],
     initial_weights: Tensors | None,
     cache: Path,
     track: Track = silent,
@@ -64,13 +65,13 @@ def fit_network(
     """Fit a network jointly on its tasks, or resume a fit that was interrupted.
 
     The arguments alone determine the result, and checkpoints are only found by a call with the same arguments. The
-    held-out share of each dataset is never fitted on. The network is evaluated on it at the start and after each pass,
-    or on the validation images if the recipe names some.
+    network is evaluated at the start and after each pass, on the validation images if the recipe names some, else on
+    the held-out ones. A fit on everything is not evaluated.
 
     Args:
         network: from the recipe.
         seed: of random weights, order of images, augmentation and dropout.
-        datasets: of the network's tasks, in their order.
+        partitions: of the datasets of the network's tasks, in their order.
         initial_weights: tops that they lack start with random weights; None: everything does.
         cache: folder for decoded images, checkpoints, history and learning curve.
         track: shows progress.
@@ -85,20 +86,20 @@ def fit_network(
         WeightsError: there is no such network, or the initial weights belong to another one.
         TrainingError: there are checkpoints, but none can be read.
     """
-    schedule = make_schedule(network, datasets)
+    schedule = make_schedule(network, [partition.count(_fitted_set(network)) for partition in partitions])
     if initial_weights is not None and not schedule.steps:
         return FitResult(initial_weights)
     from training.network.checkpoints import Checkpoints
     from training.network.trainer import Trainer
 
-    tops = {task.top: len(dataset.class_ids) for task, dataset in zip(network.tasks, datasets, strict=True)}
+    tops = {task.top: len(each.dataset.class_ids) for task, each in zip(network.tasks, partitions, strict=True)}
     trainer = Trainer(network, schedule.fit, tops, seed, initial_weights, schedule.steps)
     if not schedule.steps:
         return FitResult(trainer.export_tensors())
-    folder = cache / "fits" / fit_key(network, seed, datasets, initial_weights)
+    folder = cache / "fits" / fit_key(network, seed, partitions, initial_weights)
     checkpoints = Checkpoints(folder, trainer.variables)
     history = _open_history(folder, trainer, schedule, resumed=checkpoints.restore(), log=log)
-    shares, held_out = _load_images(network.tasks, datasets, schedule.fit.flip, cache, track)
+    shares, held_out = _load_images(network, partitions, cache, track)
     loop = TrainingLoop(schedule, trainer, checkpoints, history, shares, held_out, seed)
     with fastest_precision() as precision, track("Fitting", schedule.steps * schedule.images_per_step) as advance:
         log(f"Fitting in {precision}")
@@ -134,34 +135,48 @@ def _finish(loop: TrainingLoop, log: Callable[[str], None]) -> HistoryRecord:
 
 
 def _load_images(
-    tasks: Sequence[Task], datasets: Sequence[Dataset], flip: bool, cache: Path, track: Track
+    network: Network, partitions: Sequence[Partition], cache: Path, track: Track
 ) -> tuple[list[DatasetShare], dict[str, LabelledImages]]:
     """Return the images to fit on, and by top those to measure: validation images, else held-out ones."""
-    shares, held_out = [], {}
-    for task, dataset in zip(tasks, datasets, strict=True):
-        train = dataset.train
-        pixels = load_decoded_images(train, task.preprocess, cache, task.top, track)
-        images = LabelledImages(pixels, train.labels, dataset.fit_indices, task.preprocess)
-        shares.append(DatasetShare(images, task.batch, task.crop_border, flip, task.smallest_area, task.warp))
-        if dataset.valid:
-            held_out[task.top] = _load_validation_images(dataset.valid, task, cache, track)
-        elif dataset.has_holdout:
-            held_out[task.top] = LabelledImages(pixels, train.labels, holdout_indices(train), task.preprocess)
-    return shares, held_out
+    assert network.fit is not None
+    shares, measured = [], {}
+    for task, partition in zip(network.tasks, partitions, strict=True):
+        split = partition.hand_out(Stage.NETWORK, _fitted_set(network), Use.FIT)
+        images = _decode(split, task, task.top, cache, track)
+        shares.append(
+            DatasetShare(images, task.batch, task.crop_border, network.fit.flip, task.smallest_area, task.warp)
+        )
+        name = _measured_set(network, partition)
+        if name:
+            # Without early stopping the figures are only shown.
+            split = partition.hand_out(Stage.NETWORK, name, Use.CHOOSE if network.fit.stop else Use.MEASURE)
+            measured[task.top] = _decode(split, task, f"{task.top}: {name}", cache, track)
+    return shares, measured
 
 
-def _load_validation_images(split: Split, task: Task, cache: Path, track: Track) -> LabelledImages:
-    pixels = load_decoded_images(split, task.preprocess, cache, f"{task.top}: validation", track)
+def _fitted_set(network: Network) -> str:
+    return ALL if network.fit and network.fit.everything else FIT
+
+
+def _measured_set(network: Network, partition: Partition) -> str:
+    """Return the name of the set that the network is evaluated on after each pass; empty if there is none."""
+    if _fitted_set(network) == ALL:
+        return ""
+    return next((name for name in (VALID, HOLDOUT) if partition.count(name)), "")
+
+
+def _decode(split: Split, task: Task, title: str, cache: Path, track: Track) -> LabelledImages:
+    pixels = load_decoded_images(split, task.preprocess, cache, title, track)
     return LabelledImages(pixels, split.labels, np.arange(len(split), dtype=np.int64), task.preprocess)
 
 
-def fit_key(network: Network, seed: int, datasets: Sequence[Dataset], initial_weights: Tensors | None) -> str:
+def fit_key(network: Network, seed: int, partitions: Sequence[Partition], initial_weights: Tensors | None) -> str:
     """Return a digest of everything that determines the result: recipe, seed, ordered images, initial weights."""
     # statistics_batches takes effect after the last checkpoint, so it does not distinguish checkpoints.
     parts = [network.model_dump_json(exclude={"weights": True, "fit": {"statistics_batches"}}), str(seed)]
-    parts += [f"{dataset.class_ids} {dataset.train.labels.tolist()} {dataset.train.digests}" for dataset in datasets]
-    parts += [f"{dataset.valid.labels.tolist()} {dataset.valid.digests}" for dataset in datasets if dataset.valid]
-    # If other images were held out than before, a resumed fit would be measured on images that it was fitted on.
-    parts += [str(dataset.fit_indices.tolist()) for dataset in datasets]
+    for partition in partitions:
+        # If other images were held out than before, a resumed fit would be measured on images that it was fitted on.
+        sets = (_fitted_set(network), _measured_set(network, partition))
+        parts += [f"{partition.dataset.class_ids}", *(partition.identity(name) for name in sets if name)]
     parts += [sha256(networks.to_bytes(initial_weights)) if initial_weights is not None else "random"]
     return sha256("\n".join(parts).encode())[:24]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.data.dataset import Dataset
 from training.errors import RecipeError
 from training.recipes.network import Fit, Network
 
@@ -52,12 +51,12 @@ class Schedule:
         return step % _RECORD_INTERVAL_STEPS == 0 or self.saves_checkpoint(step) or self.evaluates(step)
 
 
-def make_schedule(network: Network, datasets: Sequence[Dataset]) -> Schedule:
+def make_schedule(network: Network, images: Sequence[int]) -> Schedule:
     """Count the steps. A pass is over the dataset that needs most of them.
 
     Args:
         network: its tasks give the images of each dataset per step, its fit the number of passes.
-        datasets: of the tasks, in their order.
+        images: number of images to fit on of each task, in their order.
 
     Raises:
         RecipeError: the recipe has no fit or no tasks.
@@ -65,5 +64,5 @@ def make_schedule(network: Network, datasets: Sequence[Dataset]) -> Schedule:
     fit, tasks = network.fit, network.tasks
     if fit is None or not tasks:
         raise RecipeError("To fit a network, the recipe needs [network.fit] and at least one [[network.tasks]].")
-    steps_per_pass = max(len(dataset.fit_indices) / task.batch for task, dataset in zip(tasks, datasets, strict=True))
+    steps_per_pass = max(count / task.batch for task, count in zip(tasks, images, strict=True))
     return Schedule(fit, round(fit.passes * steps_per_pass), steps_per_pass, sum(task.batch for task in tasks))

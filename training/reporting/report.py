@@ -44,6 +44,7 @@ def write_report(results: ClassifierResults, folder: Path) -> Path:
         figures=figures,
         manifest=results.manifest,
         set=name,
+        notes=figures["recorded"],
         most_frequent=results.manifest.classes[int(np.bincount(predictions.split.labels).argmax())],
         correct=int((predictions.probabilities.argmax(axis=1) == predictions.split.labels).sum()),
         confidence=float(predictions.probabilities.max(axis=1).mean()),
@@ -76,6 +77,7 @@ def report_figures(results: ClassifierResults) -> dict[str, Any]:
         "confusion_matrix": matrix.tolist(),
         "confusions": [pair._asdict() for pair in pairs],
         "reliability": [members._asdict() for members in metrics.reliability_bins(probabilities, labels)],
+        "recorded": {key: results.notes(key) for key in sets},
         "other_sets": {key: _without_classes(measured) for key, measured in sets.items() if key != name},
         "learning": [
             record.model_dump(mode="json", exclude_none=True)

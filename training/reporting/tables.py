@@ -9,7 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from models.manifests import Metrics
+from models.manifests import ClassifierManifest, Metrics
+from training.set_notes import set_notes
 
 _HEADINGS = ("set", "images", "accuracy", "95 %\ninterval", "baseline", "top 5", "log\nloss", "calibration\nerror")
 
@@ -34,12 +35,17 @@ def metrics_table(measured: Mapping[str, Metrics]) -> Table:
     return table
 
 
+def set_lines(manifest: ClassifierManifest) -> list[str]:
+    """Return one line for each reservation about the metrics of a classifier."""
+    return [f"{name}: {note}" for name in manifest.metrics for note in set_notes(manifest.sets.get(name))]
+
+
 def trials_table(tuning: Mapping[str, Any]) -> Table:
-    """Return a table with one row per trial in a manifest's record; the best trial is marked."""
+    """Return a table with one row per trial in a manifest's record; the chosen trial is marked."""
     table = Table("trial", "parameters", "log loss", "accuracy", title="Cross-validated", title_justify="left")
     for number, trial in enumerate(tuning["trials"]):
         parameters = ", ".join(f"{name} {_short(value)}" for name, value in trial["parameters"].items())
-        mark = " (best)" if number == tuning["best"] else ""
+        mark = " (chosen)" if number == tuning["best"] else ""
         table.add_row(f"{number}{mark}", parameters, f"{trial['log_loss']:.4f}", f"{trial['accuracy']:.4f}")
     return table
 

@@ -80,6 +80,7 @@ def test_features_are_extracted_once_for_all_later_commands(
     code, _, err = call("features", data=folder / "shards")
     assert code == 0, err
     assert [line.partition(" in ")[0] for line in err.splitlines()] == [
+        "near duplicates: 240 of 240 images",
         "features of training images: 160 of 160 images",
         "features of test set: 80 of 80 images",
     ]
@@ -121,7 +122,7 @@ def test_tuned_head_is_stored_with_all_trials(call: Call, folder: Path, colours:
     best = tuning["trials"][tuning["best"]]
     assert artifact.manifest.recipe["head"]["C"] == best["parameters"]["C"]
     assert f"{best['log_loss']:.4f}" in out
-    assert "the best of 3 by 5-fold cross-validation on the training images" in artifact.read("README.md").decode()
+    assert "chosen among 3 by 5-fold cross-validation on the training images" in artifact.read("README.md").decode()
 
 
 def test_head_can_use_the_network_softmax_as_features(call: Call, folder: Path, colours: Path) -> None:

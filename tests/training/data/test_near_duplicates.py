@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
 from models.arrays import Pixels
-from training.data.near_duplicates import dhash, group_near_duplicates
+from training.data.near_duplicates import dhash, group_images, group_near_duplicates, thumbnail
 from training.sampling import assign_folds
 
 
@@ -37,6 +37,22 @@ def test_recompressed_image_is_recognized_and_another_image_is_not() -> None:
     assert numbers[:20].tolist() == numbers[20:].tolist()
     assert len(set(numbers.tolist())) == 20
     assert dhash(np.array(ImageOps.mirror(scenes[0]))) != hashes[0], "mirrored images are not recognized"
+
+
+def test_images_of_equal_hashes_that_show_something_else_are_not_alike() -> None:
+    """Rows of one colour each have no steps to the side, so dHash cannot tell such images apart."""
+    random = np.random.default_rng(1)
+    striped = [np.repeat(random.integers(0, 256, (16, 1, 3), np.uint8), 16, axis=1) for _ in range(10)]
+    assert {dhash(pixels) for pixels in striped} == {0}
+    assert len(set(group_images([thumbnail(pixels) for pixels in striped]).tolist())) == 10
+    darker = [(pixels * 0.9).astype(np.uint8) for pixels in striped]
+    numbers = group_images([thumbnail(pixels) for pixels in [*striped, *darker]])
+    assert numbers[:10].tolist() == numbers[10:].tolist()
+
+
+def test_plain_images_are_alike() -> None:
+    plain = [np.full((30, 30, 3), level, np.uint8) for level in (5, 90)]
+    assert len(set(group_images([thumbnail(pixels) for pixels in plain]).tolist())) == 1
 
 
 def with_bits(bits: Iterable[int], scale: int = 1) -> Pixels:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.split import Split, fit_indices, holdout_indices
+from training.data.split import Split, holdout_indices
 
 
 def split_of(counts: Sequence[int]) -> Split:
@@ -21,9 +22,10 @@ def split_of(counts: Sequence[int]) -> Split:
 @settings(deadline=None)
 def test_held_out_share_is_fixed_stratified_and_not_fitted_on(counts: list[int]) -> None:
     images = split_of(counts)
-    held, fitted = holdout_indices(images), fit_indices(images)
+    held = holdout_indices(images)
+    fitted = np.setdiff1d(np.arange(len(images)), held)
     assert np.array_equal(held, holdout_indices(images))
-    assert sorted([*held, *fitted]) == list(range(len(images)))
+    assert len(fitted) == len(images) - len(held)
     for label, count in enumerate(counts):
         of_class = int((images.labels[held] == label).sum())
         assert of_class == (min(max(1, round(count * 0.05)), count - 1))
@@ -49,4 +51,14 @@ def test_class_with_one_image_is_fitted_on() -> None:
     images = split_of([1, 1])
     assert holdout_indices(images).tolist() == []
     assert holdout_indices(images).dtype == np.int64
-    assert fit_indices(images).tolist() == [0, 1]
+
+
+def test_digest_of_a_set_depends_on_its_images_and_their_classes_alone() -> None:
+    digests = tuple(f"{number:064x}" for number in range(6))
+    images = Split(tuple(map(Path, "abcdef")), np.array([0, 0, 1, 1, 2, 2]), digests)
+    order = np.array([5, 2, 0, 4, 1, 3])
+    assert images.take(order).digest == images.digest, "in another order"
+    assert replace(images, labels=np.array([2, 2, 0, 0, 1, 1])).digest == images.digest, "classes of other names"
+    assert replace(images, labels=np.array([0, 1, 0, 1, 2, 2])).digest != images.digest, "images of other classes"
+    assert images.take(np.arange(5)).digest != images.digest
+    assert replace(images, digests=(*digests[:5], "f" * 64)).digest != images.digest

@@ -41,6 +41,7 @@ from training.extractor.validate_engines import (
     validate_engines,
 )
 from training.network.fit import fit_network
+from training.partition.partition import FIT
 from training.runtime.context import RunContext
 
 
@@ -63,14 +64,12 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     tiny_fit.write(folder)
     sets, network = tiny_fit.load(folder), tiny_fit.network(passes=6)
     weights = networks.to_bytes(fit_network(network, 0, sets, None, folder / "cache").tensors)
-    tops = {task.top: data.class_ids for task, data in zip(network.tasks, sets, strict=True)}
+    tops = {task.top: data.dataset.class_ids for task, data in zip(network.tasks, sets, strict=True)}
     draft = extractor_manifest({}, tops=tops, engines={}, outputs={})
     labelled = [LabelledTop(task.top, data, task.preprocess) for task, data in zip(network.tasks, sets, strict=True)]
     lines: list[str] = []
     ctx = RunContext(Store(folder / "store"), silent, lines.append, cache=folder / "cache")
-    chosen = np.concatenate(
-        [calibration_samples(top.dataset.train, top.dataset.fit_indices, top.preprocess) for top in labelled]
-    )
+    chosen = np.concatenate([calibration_samples(top.partition, FIT, top.preprocess) for top in labelled])
     validated = validate_engines(draft, weights, labelled, chosen, ctx)
     return Fitted(draft, weights, labelled, chosen, ctx, validated, lines)
 

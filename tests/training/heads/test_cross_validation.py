@@ -25,7 +25,8 @@ ROWS[:, 0] = np.arange(120)
 
 
 def validate(head: FittedHead, rows: Floats = ROWS, labels: Integers = LABELS, **settings: Any) -> Metrics:
-    return cross_validate(head, rows, labels, CLASSES, **{"folds": 5, "seed": 0, **settings})
+    groups = settings.pop("groups", np.arange(len(labels)))
+    return cross_validate(head, rows, labels, groups, CLASSES, **{"folds": 5, "seed": 0, **settings})
 
 
 @dataclass
@@ -99,6 +100,23 @@ def test_class_with_fewer_images_than_folds_is_an_error() -> None:
     with pytest.raises(DatasetError, match=r"^'red' has 3 training images, too few for 5 folds\. Add images, or"):
         validate(Logistic(), labels=labels)
     assert validate(Logistic(), labels=labels, folds=3).images == 120
+
+
+def test_images_of_a_group_are_fitted_on_calibrate_or_are_measured_together() -> None:
+    FOLDS.clear()
+    groups = np.arange(120) // 2
+    assert validate(RecordingLogistic(), groups=groups).images == 120
+    for fold in FOLDS:
+        calibrating, measured = fold.predicted
+        assert calibrating, "some groups calibrate"
+        parts = [{int(groups[image]) for image in part} for part in (fold.fitted, calibrating, measured)]
+        assert sum(map(len, parts)) == len(set().union(*parts)) == 60
+
+
+def test_images_that_look_alike_count_once_for_the_number_of_folds() -> None:
+    groups = np.where(LABELS == 2, 100 + np.arange(120) % 4, np.arange(120))
+    with pytest.raises(DatasetError, match=r"^'red' has 4 training images, too few for 5 folds\..* look alike count"):
+        validate(Logistic(), groups=groups)
 
 
 def test_near_duplicates_stay_in_one_fold() -> None:

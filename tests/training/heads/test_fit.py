@@ -12,10 +12,11 @@ from models.heads import Head, apply_temperature
 from models.manifests import Metrics
 from tests.support import colour_dataset
 from training.data.dataset import Dataset
-from training.data.split import Split, fit_indices, holdout_indices
+from training.data.split import Split, holdout_indices
 from training.errors import DatasetError, RecipeError
 from training.evaluation import metrics
 from training.heads import fit as fitting
+from training.partition.partition import Partition
 from training.recipes.schema import Recipe
 
 CLASSES = ("blue", "green", "red")
@@ -25,7 +26,8 @@ ROWS = np.random.default_rng(1).normal(0, 1, (300, 12)).astype(np.float32)
 def dataset(counts: tuple[int, ...] = (100, 60, 80), classes: tuple[str, ...] = CLASSES) -> Dataset:
     labels = np.repeat(np.arange(len(counts)), counts)
     paths = tuple(Path(str(number)) for number in range(len(labels)))
-    return Dataset(Path("colours"), classes, classes, Split(paths, labels, ("",) * len(labels)), None)
+    digests = tuple(f"{number:064x}" for number in range(len(labels)))
+    return Dataset(Path("colours"), classes, classes, Split(paths, labels, digests), None)
 
 
 def features_of(split: Split) -> Floats:
@@ -48,7 +50,7 @@ class Extract:
 
 def fit(recipe: Recipe, data: Dataset) -> tuple[Head, Metrics, list[str]]:
     lines: list[str] = []
-    head, measured = fitting.fit_head(recipe, data, colour_dataset.extractor(), Extract(), lines.append)
+    head, measured = fitting.fit_head(recipe, Partition(data), colour_dataset.extractor(), Extract(), lines.append)
     return head, measured, lines
 
 
@@ -60,8 +62,9 @@ XGBOOST = {"kind": "xgboost", "n_estimators": 5}
 def test_head_is_fitted_on_all_but_the_held_out_images(head: dict[str, object]) -> None:
     recipe, data = colour_dataset.recipe(head=head), dataset()
     fitted_head, measured, lines = fit(recipe, data)
-    fitted = data.train.take(fit_indices(data.train))
-    held = data.train.take(holdout_indices(data.train))
+    held_indices = holdout_indices(data.train)
+    fitted = data.train.take(np.setdiff1d(np.arange(240), held_indices))
+    held = data.train.take(held_indices)
     assert recipe.head is not None
     assert recipe.head.kind != "softmax"
     alone = recipe.head.fit(features_of(fitted), fitted.labels, recipe.seed)
@@ -82,7 +85,8 @@ def test_refit_uses_all_images_and_keeps_the_temperature() -> None:
     assert after.temperature == before.temperature
     assert measured_after == measured, "measured before the held-out images were fitted on"
     assert lines[-1] == "fitting it again on all 240 images"
-    order = np.concatenate([fit_indices(data.train), holdout_indices(data.train)])
+    held = holdout_indices(data.train)
+    order = np.concatenate([np.setdiff1d(np.arange(240), held), held])
     everything = data.train.take(order)
     assert recipe.head is not None
     assert recipe.head.kind == "logistic"
@@ -97,12 +101,15 @@ def test_without_calibration_the_temperature_is_1() -> None:
     assert head.temperature == 1
 
 
-def test_features_of_each_image_are_requested_once() -> None:
+def test_features_are_requested_for_each_fit_and_for_the_held_out_images() -> None:
     extract = Extract()
-    fitting.fit_head(
-        colour_dataset.recipe(head=LOGISTIC, refit=True), dataset(), colour_dataset.extractor(), extract, print
-    )
-    assert extract.calls == [("held-out images", 12), ("training images", 228)]
+    recipe = colour_dataset.recipe(head=LOGISTIC, refit=True)
+    fitting.fit_head(recipe, Partition(dataset()), colour_dataset.extractor(), extract, print)
+    assert extract.calls == [
+        ("held-out images", 12),
+        ("training images", 228),
+        ("all training images", 240),
+    ]
 
 
 def test_softmax_head_has_the_class_order_of_the_dataset() -> None:
@@ -111,7 +118,7 @@ def test_softmax_head_has_the_class_order_of_the_dataset() -> None:
     data = dataset((40, 40, 40, 40), colour_dataset.CLASSES)
     top = np.array([[0.4, 0.3, 0.2, 0.1]], np.float32)
     head, measured = fitting.fit_head(
-        recipe, data, colour_dataset.extractor(), lambda split, _: np.repeat(top, len(split), axis=0), print
+        recipe, Partition(data), colour_dataset.extractor(), lambda split, _: np.repeat(top, len(split), axis=0), print
     )
     assert np.allclose(Head(head.estimator).predict_proba(top), [[0.1, 0.3, 0.2, 0.4]])
     assert measured.accuracy_by_class == {"blue": 0, "green": 0, "grey": 0, "red": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,14 @@ from models.preprocess import PreprocessSpec
 from tests.support import colour_dataset
 from tests.support.colour_engine import ColourEngine
 from training.data.dataset import load_dataset
+from training.errors import DatasetError
 from training.estimators.kinds import FITTED_KINDS, FittedHead
 from training.estimators.linear import Logistic, Ridge
 from training.heads import tuning
 from training.heads.inputs import HeadInputs
 from training.heads.tuning import SPACES, TuningRecord, tune_head
+from training.partition.partition import HOLDOUT, Partition
+from training.partition.record import Stage, Use
 from training.recipes.data import DatasetSpec
 from training.recipes.schema import Tune
 from training.runtime.context import RunContext
@@ -106,9 +110,8 @@ def test_search_space_of_every_kind_contains_its_defaults(kind: str) -> None:
 def make_inputs(colours: Path, cache: Path, engine: ColourEngine, **spec: int) -> HeadInputs:
     ctx = RunContext(None, silent, lambda line: None, colours, cache)  # type: ignore[arg-type]
     data = load_dataset(DatasetSpec(path="colours"), colours)
-    return HeadInputs(
-        data, colour_dataset.extractor(engine), "pooled", PreprocessSpec(size=colour_dataset.SIZE, **spec), ctx
-    )
+    preprocess = PreprocessSpec(size=colour_dataset.SIZE, **spec)
+    return HeadInputs(Partition(data), colour_dataset.extractor(engine), "pooled", preprocess, ctx)
 
 
 def test_tuning_uses_only_the_images_that_the_head_is_fitted_on(colours: Path, tmp_path: Path) -> None:
@@ -121,6 +124,21 @@ def test_tuning_uses_only_the_images_that_the_head_is_fitted_on(colours: Path, t
     assert chosen.tune is None, "a run of it fits this head without tuning"
     assert chosen.model_copy(update={"head": recipe.head, "tune": recipe.tune}) == recipe
     assert (len(record["trials"]), record["folds"]) == (3, 2)
+
+
+def test_images_that_look_alike_stay_in_one_fold_of_a_trial(colours: Path, tmp_path: Path) -> None:
+    """All blue images but those held out are one group, which cannot be in two folds."""
+    inputs = make_inputs(colours, tmp_path, ColourEngine())
+    dataset = inputs.partition.dataset
+    held = set(inputs.partition.hand_out(Stage.HEAD, HOLDOUT, Use.MEASURE).digests)
+    blue = {
+        digest: 1
+        for digest, label in zip(dataset.train.digests, dataset.train.labels, strict=True)
+        if label == 0 and digest not in held
+    }
+    recipe = colour_dataset.recipe(head={"kind": "logistic"}, tune={"trials": 1, "folds": 2})
+    with pytest.raises(DatasetError, match="'blue' has 1 training images, too few for 2 folds"):
+        tuning.tune_recipe(recipe, replace(inputs, partition=Partition(dataset, blue)))
 
 
 def test_trials_of_other_features_are_not_reused(colours: Path, tmp_path: Path) -> None:

@@ -70,12 +70,15 @@ def test_existing_splits_are_kept_and_leaks_are_left_out(tmp_path: Path) -> None
     train = {f"train/{name}": content for name, content in PETS.items()}
     test = {f"test/{name}": content for name, content in class_folders(cats=[50, 51], dogs=[60]).items()}
     more = {f"val/{name}": content for name, content in class_folders(cats=[70], dogs=[80]).items()}
-    leak = {"train/cats/leak.jpg": encoded_image(50, "JPEG", 40)}
-    photos = read(tmp_path, train | test | more | leak)
+    leaks = {f"train/cats/leak-{seed}.jpg": encoded_image(seed, "JPEG", 40) for seed in (50, 70)}
+    photos = read(tmp_path, train | test | more | leaks)
     assert names(photos.dataset.test) == {"050.png", "051.png", "060.png"}
     assert names(photos.dataset.valid) == {"070.png", "080.png"}
     assert len(photos.dataset.train) == len(photos.groups) == 25
-    assert photos.left_out == ("train/cats/leak.jpg: looks like test/cats/050.png in the test split",)
+    assert photos.left_out == (
+        "train/cats/leak-50.jpg: looks like test/cats/050.png in the test split",
+        "train/cats/leak-70.jpg: looks like val/cats/070.png in the valid split",
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,9 @@ from models import networks
 from models.errors import WeightsError
 from models.networks import Tensors
 from tests.support import tiny_fit
-from training.data.dataset import Dataset
-from training.data.split import holdout_indices
 from training.network.fit import FitResult, fit_key, fit_network
 from training.network.history import CURVE_FILE, HISTORY_FILE
+from training.partition.partition import HOLDOUT, Partition
 from training.runtime.folders import PROJECT
 
 
@@ -51,10 +50,8 @@ def test_one_network_learns_several_datasets(fitted: FitResult) -> None:
 def test_held_out_images_are_measured_after_each_pass(fitted: FitResult, data: Path) -> None:
     measured = [record for record in fitted.history if record.holdout]
     assert [round(record.passes) for record in measured] == list(range(9))
-    for top, dataset in zip(("colours", "stripes"), tiny_fit.load(data), strict=True):
-        assert {record.holdout[top].images for record in measured if record.holdout} == {
-            len(holdout_indices(dataset.train))
-        }
+    for top, partition in zip(("colours", "stripes"), tiny_fit.load(data), strict=True):
+        assert {record.holdout[top].images for record in measured if record.holdout} == {partition.count(HOLDOUT)}
 
 
 def test_history_is_written_as_json_lines_and_as_a_plot(fitted: FitResult) -> None:
@@ -81,8 +78,18 @@ def test_finished_fit_is_not_repeated(fitted: FitResult, data: Path, cache: Path
         np.testing.assert_array_equal(again.tensors[name], tensor)
 
 
-def _with_validation(datasets: list[Dataset], images: int) -> list[Dataset]:
-    return [replace(dataset, valid=dataset.train.take(np.arange(images))) for dataset in datasets]
+def _with_validation(partitions: list[Partition], images: int) -> list[Partition]:
+    """Return partitions in which some of the training images validate."""
+    return [
+        Partition(
+            replace(
+                each.dataset,
+                valid=each.dataset.train.take(np.arange(images)),
+                train=each.dataset.train.take(np.arange(images, len(each.dataset.train))),
+            )
+        )
+        for each in partitions
+    ]
 
 
 def test_each_argument_changes_the_folder_of_the_checkpoints(data: Path, tmp_path: Path) -> None:
@@ -95,7 +102,8 @@ def test_each_argument_changes_the_folder_of_the_checkpoints(data: Path, tmp_pat
         fit_key(network, 3, datasets, {"dense_0/bias": np.ones(3, np.float16)}),
         fit_key(network, 3, datasets, None),
         fit_key(network, 3, tiny_fit.load(tmp_path), start),
-        fit_key(network, 3, [replace(dataset, has_holdout=False) for dataset in datasets], start),
+        fit_key(network, 3, [Partition(replace(each.dataset, has_holdout=False)) for each in datasets], start),
+        fit_key(tiny_fit.network(everything=True), 3, datasets, start),
         fit_key(network, 3, _with_validation(datasets, 7), start),  # other validation images may choose another pass
         fit_key(network, 3, _with_validation(datasets, 6), start),
     ]

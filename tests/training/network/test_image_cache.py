@@ -19,7 +19,7 @@ _SPEC = PreprocessSpec(size=96, source=16)
 @pytest.fixture
 def split(tmp_path: Path) -> Split:
     tiny_fit.write(tmp_path, per_class=4)
-    return tiny_fit.load(tmp_path)[0].train
+    return tiny_fit.load(tmp_path)[0].dataset.train
 
 
 def test_network_is_fitted_on_the_pixels_that_it_is_served(split: Split, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.support import tiny_fit
 from training.errors import RecipeError
 from training.network.schedule import Schedule, make_schedule
+from training.partition.partition import FIT
 from training.recipes.network import EarlyStopping, Fit, ProgressiveResizing
 
 _FIT = Fit(passes=1, learning_rate=0.1, checkpoint_steps=10)
@@ -16,7 +17,7 @@ _FIT = Fit(passes=1, learning_rate=0.1, checkpoint_steps=10)
 
 def test_pass_is_over_the_dataset_that_needs_most_steps(tmp_path: Path) -> None:
     tiny_fit.write(tmp_path)
-    schedule = make_schedule(tiny_fit.network(), tiny_fit.load(tmp_path))
+    schedule = make_schedule(tiny_fit.network(), [each.count(FIT) for each in tiny_fit.load(tmp_path)])
     # 3 x 38 images of colours, 12 in a step; 2 x 38 of stripes, 8 in a step
     assert schedule.steps_per_pass == 9.5
     assert schedule.steps == 28

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.manifests import SetRecord
 from tests.support import colour_dataset
 from tests.support.manifests import classifier_manifest
 from training.data.dataset import load_dataset
@@ -78,9 +79,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> ClassifierResults:
     below = extractor.model_copy(
         update={"fitted_on": {"history": [each.model_dump(mode="json", exclude_none=True) for each in HISTORY]}}
     )
-    return ClassifierResults(
-        manifest, below, {"test": LabelledPredictions(split, probabilities)}, ("a/<i>.txt: no image",)
-    )
+    predictions = {"test": LabelledPredictions(split, probabilities)}
+    record = SetRecord(digest="", images=40, fitted_by_network=3, measured_before=2, measured_by=("<b>@1",))
+    return ClassifierResults(manifest, below, predictions, ("a/<i>.txt: no image",), {"test": record})
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +102,12 @@ def test_page_contains_all_its_images_and_no_external_address(folder: Path) -> N
 
 def test_page_states_the_results_in_sentences(folder: Path) -> None:
     text = Page((folder / "report.html").read_text(encoding="utf-8")).text
+    assert "It classifies 30 of the 40 images in the set “test” correctly: 75.0 % . With few images, chance" in text
     assert (
-        "It classifies 30 of the 40 images in the set “test” correctly: 75.0 % . It was not trained on any of them."
+        "recorded of these images: optimistic: the network or its initial weights had been fitted on 3 of its 40"
         in text
     )
+    assert "measured 2 times before, by <b>@1" in text
     assert "of the same kind, expect between 59.8 % and 85.8 %." in text
     assert "would be correct for 25.0 %. The classifier is clearly better than that." in text
     assert (

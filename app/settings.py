@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     precision: Precision = Field(
         "auto",
         description="Numeric precision: `int8`, `float16`, `bfloat16` or `float32`. `auto`: the lowest one that this "
-        "machine supports and that reproduces the model's golden outputs within its tolerance.",
+        "machine supports and that comes as close to the model's golden outputs as its manifest requires.",
     )
     threads: int | None = Field(None, ge=1, description="Threads of the CPU engine. Empty: all available cores.")
     api_keys_file: Path | None = Field(

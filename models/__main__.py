@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +16,15 @@ from rich.table import Table
 from models.artifacts import catalog
 from models.artifacts.store import DEFAULT_STORE, ClassifierArtifact, ExtractorArtifact, Store, parse_name
 from models.console.encoding import make_output_lossless
-from models.console.output import OutputFormat, Results, write
+from models.console.output import OutputFormat, write
 from models.console.progress import Advance, silent, track
+from models.console.table import POST_MEANING, POST_PREDICTIONS
 from models.console.tensorflow_logs import hide_startup_messages
 from models.errors import ModelNotFound, ModelsError
 from models.manifests import CARD_FILE
 from models.offline import client
 from models.offline.predict import classify_files, find_images
+from models.offline.results import Prediction, Result, in_order
 
 app = typer.Typer(
     help="List, show and verify the models of a store, and classify images without a server.",
@@ -34,6 +36,9 @@ stdout = Console()
 stderr = Console(stderr=True)
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the model store.", show_default="models/store")]
+
+_PREDICTIONS = {OutputFormat.LABELS: 1, OutputFormat.POST: POST_PREDICTIONS}
+"""Number of classes per image of the formats that do not let the user choose it."""
 
 
 class _ExitCode(IntEnum):
@@ -84,7 +89,10 @@ def show(
 
 @app.command()
 def verify(store: StoreOption = DEFAULT_STORE) -> None:
-    """Verify the digest of every file, and that every model reproduces its golden outputs."""
+    """Verify the digest of every file, and that every model agrees with its golden outputs.
+
+    Heads must return them, extractors come as close to them on this machine as their manifests require.
+    """
     invalid = 0
     with hide_startup_messages():
         for label, error in catalog.verify(Store(store)):
@@ -103,26 +111,35 @@ def classify_command(
     top: Annotated[int, typer.Option(min=1, help="Maximum number of classes per image.")] = 5,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Minimum probability of a class.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Write one line of JSON per image.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV: file,label,score.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV: file,label,score,error.")] = False,
     as_labels: Annotated[
-        bool, typer.Option("--labels", help="Write CSV with only the most probable class: Filename,Predictions.")
+        bool, typer.Option("--labels", help="Write the same CSV with only the most likely class, one row per image.")
     ] = False,
+    as_post: Annotated[bool, typer.Option("--post", help=f"Write CSV as the blog post: {POST_MEANING}.")] = False,
     url: Annotated[str | None, typer.Option(help="Use a running server, such as http://127.0.0.1:8000.")] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Classify images locally, or with a running server (--url).
 
-    Images that cannot be read are reported at the end, with exit code 1; the others are still classified.
+    Images that cannot be read are reported at the end, with exit code 1, and have their error in JSON and CSV; the
+    others are still classified.
     """
-    output_format = _output_format(
-        {OutputFormat.JSON: as_json, OutputFormat.CSV: as_csv, OutputFormat.LABELS: as_labels}
-    )
+    flags = {
+        OutputFormat.JSON: as_json,
+        OutputFormat.CSV: as_csv,
+        OutputFormat.LABELS: as_labels,
+        OutputFormat.POST: as_post,
+    }
+    output_format = _output_format(flags)
+    if output_format is OutputFormat.POST and threshold > 0:
+        raise typer.BadParameter("--post has a prediction for every image: leave out --threshold")
+    top = _PREDICTIONS.get(output_format, top)
     images = find_images(files)
     if not images:
         _print_error(f"No images found in {', '.join(files)}.")
         raise typer.Exit(_ExitCode.FAILED)
     failures: dict[str, str] = {}
-    results = (
+    classified = (
         client.classify(url, images, model, top, failures.__setitem__)
         if url
         else _classify_locally(Store(store), model, images, top, failures.__setitem__)
@@ -130,7 +147,7 @@ def classify_command(
     # In a terminal the results themselves show the progress; a bar would be mixed with them.
     show_progress = track if sys.stderr.isatty() and not sys.stdout.isatty() else silent
     with show_progress("Classifying", len(images)) as advance:
-        write(_filter(results, threshold, advance), output_format)
+        write(_filter(in_order(images, classified, failures), threshold, advance), output_format)
     for name, reason in failures.items():
         _print_error(f"{name}: {reason}")
     raise typer.Exit(_ExitCode.FAILED if failures else _ExitCode.OK)
@@ -139,22 +156,22 @@ def classify_command(
 def _output_format(flags: Mapping[OutputFormat, bool]) -> OutputFormat:
     chosen = [output_format for output_format, is_set in flags.items() if is_set]
     if len(chosen) > 1:
-        raise typer.BadParameter("choose one of --json, --csv and --labels")
-    return chosen[0] if chosen else OutputFormat.TABLE
+        raise typer.BadParameter("choose one of --json, --csv, --labels and --post")
+    return chosen[0] if chosen else OutputFormat.TEXT
 
 
 def _classify_locally(
     store: Store, model: str, images: Mapping[str, Path], top: int, on_failure: Callable[[str, str], None]
-) -> Results:
+) -> Iterator[tuple[str, list[Prediction]]]:
     with hide_startup_messages():
         classifier = catalog.load(store, [model]).classifiers[0]
     return ((name, classifier.top(row, top)) for name, row in classify_files(classifier, images, on_failure))
 
 
-def _filter(results: Results, threshold: float, advance: Advance) -> Results:
+def _filter(results: Iterable[Result], threshold: float, advance: Advance) -> Iterator[Result]:
     """Drop predictions below the threshold, and report each image as done."""
-    for name, predictions in results:
-        yield name, [prediction for prediction in predictions if prediction[2] >= threshold]
+    for result in results:
+        yield result._replace(predictions=[item for item in result.predictions if item[2] >= threshold])
         advance(1)
 
 

@@ -55,7 +55,7 @@ class _FrozenModel(BaseModel):
 
 
 class Agreement(_FrozenModel):
-    """Minimum agreement of an engine with the golden outputs, required before it may serve."""
+    """Minimum agreement of an engine with the golden outputs of the reference, required before it may serve."""
 
     min_cosine: float = Field(ge=0, le=1, description="cosine similarity of the features, for each golden image")
     mean_cosine: float = Field(0, ge=0, le=1, description="mean cosine similarity over all golden images")

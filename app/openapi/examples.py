@@ -1,4 +1,4 @@
-"""Example responses, built from the response schemas so that they cannot become outdated."""
+"""Example responses, built from the response schemas; a test compares them with the shipped store."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TIMING = Timing(decode=2.28, queue=0.39, inference=22.92, total=27.2)
 _PREDICTIONS = [Prediction(label="dog", index=5, score=0.8836), Prediction(label="cat", index=3, score=0.0807)]
 _MODEL = ModelResult(model="cifar10", version=3, predictions=_PREDICTIONS)
 _OTHER = ModelResult(
-    model="tiny_imagenet", version=3, predictions=[Prediction(label="golden retriever", index=25, score=0.4127)]
+    model="tiny_imagenet", version=3, predictions=[Prediction(label="golden retriever", index=26, score=0.4127)]
 )
 _CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _MEASURED: dict[str, Any] = {"request_id": REQUEST_ID, "timing_ms": _TIMING, "batch_size": 1}
@@ -110,16 +110,16 @@ MODEL = ModelDetail(
     metrics={
         "test": Metrics(
             images=10_000,
-            accuracy=0.887,
-            accuracy_interval=(0.880, 0.893),
-            top5_accuracy=0.995,
-            log_loss=0.346,
-            expected_calibration_error=0.016,
-            accuracy_by_class={"airplane": 0.904, "automobile": 0.955},
+            accuracy=0.8868,
+            accuracy_interval=(0.8804, 0.8929),
+            top5_accuracy=0.9953,
+            log_loss=0.3456,
+            expected_calibration_error=0.0161,
+            accuracy_by_class={"airplane": 0.903, "automobile": 0.952},
             most_frequent=0.1,
         )
     },
-    card="# cifar10\n\nTen classes of vehicles and animals.\n",
+    card="# CIFAR-10: ten everyday animals and vehicles\n\n`cifar10` version 3",
 )
 HEALTH = Health(status="ok")
 V2_SERVER = V2Server(

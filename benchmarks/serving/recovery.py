@@ -26,13 +26,16 @@ from models.cpu import available_cores
 
 IMAGES = 40
 MAX_RATIO = 1.15
+SLOW_S, RECOVERY_S = 3, 10
 _WARM_UP_REQUESTS = 5
 _BUSY = "while True: pass"
 
 
 def run(
-    slow_s: Annotated[float, typer.Option(min=0, help="Seconds for which other processes occupy all cores.")] = 3,
-    recovery_s: Annotated[float, typer.Option(min=0, help="Seconds of single images before the measurement.")] = 10,
+    slow_s: Annotated[float, typer.Option(min=0, help="Seconds for which other processes occupy all cores.")] = SLOW_S,
+    recovery_s: Annotated[
+        float, typer.Option(min=0, help="Seconds of single images before the measurement.")
+    ] = RECOVERY_S,
     rounds: RoundsOption = 5,
     side: SideOption = 256,
     store: StoreOption = DEFAULT_STORE,

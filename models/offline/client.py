@@ -15,9 +15,7 @@ import httpx
 from models.errors import ServerError
 from models.offline.loader import Readable
 from models.offline.proxies import environment_proxy
-
-Prediction = tuple[str, int, float]
-"""Label, index, probability."""
+from models.offline.results import Prediction
 
 KEY_VARIABLE = "CLASSIFIER_API_KEY"
 """Environment variable of the API key; a command-line option would show the key to other users of the machine."""

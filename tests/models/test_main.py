@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -142,7 +143,9 @@ def test_unreadable_images_are_reported_after_the_others_are_classified(
     broken.write_bytes(encode(colour_images()[0][0], "JPEG")[:300])
     result = invoke(network_store, "classify", broken, images_folder, missing, "--model", "colours", "--json")
     assert result.exit_code == 1
-    assert len(result.stdout.splitlines()) == 3, "the other images must still be classified"
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == 5
+    assert [bool(line["predictions"]) for line in lines] == [False, True, True, True, False]
     assert f"{broken}: This JPEG image cannot be decoded" in result.stderr
     assert f"{missing}: No such file or directory" in result.stderr
 
@@ -152,6 +155,8 @@ def test_unreadable_images_are_reported_after_the_others_are_classified(
     [
         ["--json", "--csv"],
         ["--labels", "--csv"],
+        ["--post", "--labels"],
+        ["--post", "--threshold", "0.5"],
         ["--top", "0"],
         ["--threshold", "2"],
         ["--colour"],
@@ -223,8 +228,9 @@ class FakeServer(BaseHTTPRequestHandler):
         elif data.startswith(b"broken"):
             self._send(415, {"detail": "This is not an image."})
         else:
-            predictions = [{"label": "blue", "index": 0, "score": 0.9}, {"label": "red", "index": 2, "score": 0.1}]
-            self._send(200, {"model": "colours", "version": 1, "predictions": predictions})
+            predictions = [{"label": "blue", "index": 0, "score": 0.9}, {"label": "red", "index": 1, "score": 0.1}]
+            top = int(parse_qs(urlsplit(self.path).query)["top_k"][0])
+            self._send(200, {"model": "colours", "version": 1, "predictions": predictions[:top]})
 
     def _send(self, status: int, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> None:
         content = json.dumps(body).encode()
@@ -269,8 +275,9 @@ def test_classify_by_a_server(network_store: Store, images_folder: Path, tmp_pat
     )
     assert result.exit_code == 1
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [Path(line["file"]).name for line in lines] == ["blue.png", "green ä.jpg", "red.webp"]
-    assert all(line["predictions"] == [{"label": "blue", "index": 0, "score": 0.9}] for line in lines)
+    assert [Path(line["file"]).name for line in lines] == ["blue.png", "green ä.jpg", "red.webp", "letter.txt"]
+    assert all(line["predictions"] == [{"label": "blue", "index": 0, "score": 0.9}] for line in lines[:3])
+    assert lines[3] == {"file": str(broken), "predictions": [], "error": "This is not an image."}
     assert f"{broken}: This is not an image." in result.stderr
     assert all("model=colours%401&top_k=2" in path for path in FakeServer.paths)
 
@@ -357,15 +364,53 @@ def test_metadata_of_file_managers_in_a_folder_is_no_failure(
     assert "Thumbs.db: " in named.stderr
 
 
-def test_labels_format_has_two_columns(network_store: Store, images_folder: Path) -> None:
-    result = invoke(network_store, "classify", images_folder, "--model", "colours", "--labels")
-    rows = list(csv.reader(io.StringIO(result.stdout)))
-    assert rows[0] == ["Filename", "Predictions"]
-    assert [(Path(name).name, label) for name, label in rows[1:]] == [
-        ("blue.png", "blue"),
-        ("green ä.jpg", "green"),
-        ("red.webp", "red"),
+@pytest.fixture
+def mixed(images_folder: Path, tmp_path: Path) -> Path:
+    """Return a folder with an image, a text file and another image."""
+    for name, source in (("1.png", "blue.png"), ("3.webp", "more/red.webp")):
+        (tmp_path / name).write_bytes((images_folder / source).read_bytes())
+    (tmp_path / "2.txt").write_bytes(b"broken")
+    return tmp_path
+
+
+def classified(store: Store, folder: Path, *options: object) -> list[list[str]]:
+    """Classify a folder of which one file cannot be read; return the rows of the table, with names of files."""
+    result = invoke(store, "classify", folder, *options)
+    assert result.exit_code == 1, result.output
+    header, *rows = csv.reader(io.StringIO(result.stdout))
+    return [header, *([Path(file).name, *cells] for file, *cells in rows)]
+
+
+def test_labels_have_one_row_for_each_image_with_its_error(network_store: Store, mixed: Path) -> None:
+    header, blue, broken, red = classified(network_store, mixed, "--model", "colours", "--labels", "--top", 3)
+    assert header == ["file", "label", "score", "error"]
+    assert (blue[:2], blue[3]) == (["1.png", "blue"], "")
+    assert 0.5 < float(blue[2]) <= 1
+    assert broken[:3] == ["2.txt", "", ""]
+    assert broken[3].startswith("This is not an image")
+    assert (red[:2], red[3]) == (["3.webp", "red"], "")
+
+
+def test_csv_of_one_class_is_that_of_labels(network_store: Store, mixed: Path) -> None:
+    options = (network_store, mixed, "--model", "colours")
+    assert classified(*options, "--csv", "--top", 1) == classified(*options, "--labels")
+
+
+def test_labels_by_a_server_have_the_same_rows(network_store: Store, mixed: Path, url: str) -> None:
+    assert classified(network_store, mixed, "--labels", "--url", url) == [
+        ["file", "label", "score", "error"],
+        ["1.png", "blue", "0.900000", ""],
+        ["2.txt", "", "", "This is not an image."],
+        ["3.webp", "blue", "0.900000", ""],
     ]
+
+
+def test_post_format_has_its_two_columns(network_store: Store, mixed: Path, url: str) -> None:
+    header = ["Filename", "Predictions"]
+    local = classified(network_store, mixed, "--model", "colours", "--post", "--top", 1)
+    assert local == [header, ["1.png", "blue"], ["2.txt", ""], ["3.webp", "red"]]
+    by_server = classified(network_store, mixed, "--post", "--url", url)
+    assert by_server == [header, ["1.png", "0.100000"], ["2.txt", ""], ["3.webp", "0.100000"]]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from models.__main__ import app as models_app
 from models.artifacts.store import Store
 from tests.support import colour_dataset
 from tests.support.paths import ROOT
@@ -128,10 +130,29 @@ def test_predictions_are_written_and_unreadable_files_reported(
     )
     assert code == 1, "a file could not be read"
     assert "notes.txt: " in err
-    assert f"{tmp_path / 'out' / 'results.csv'}: the most likely class for 20 images" in out
+    assert f"{tmp_path / 'out' / 'results.csv'}: predictions for 20 images" in out
     lines = (tmp_path / "out" / "results.csv").read_text().splitlines()
-    assert lines[:2] == ["Filename,Predictions", "000.png,red"]
-    assert len(lines) == 21
+    assert lines[0] == "file,label,score,error"
+    assert lines[1].startswith("000.png,red,0.")
+    assert lines[-1].startswith('notes.txt,,,"This is not an image')
+    assert len(lines) == 22
+
+
+def test_predict_and_classify_labels_write_the_same_rows(
+    call: Call, tmp_path: Path, colours: Path, first: FirstRun
+) -> None:
+    folder, options = tmp_path / "red", ["--model", "colours", "--store", str(first[0] / "store")]
+    shutil.copytree(colours / "test" / "red", folder)
+    (folder / "notes.txt").write_text("not an image")
+    for format_options, header in (([], "file,label,score,error"), (["--post"], "Filename,Predictions")):
+        code, _, err = call("predict", str(folder), "--out", str(tmp_path), *options, *format_options)
+        assert code == 1, err
+        predicted = (tmp_path / "results.csv").read_text(encoding="utf-8")
+        command = ["classify", str(folder), *(format_options or ["--labels"]), *options]
+        classified = CliRunner().invoke(models_app, command).stdout
+        assert classified.replace(f"{folder}/", "") == predicted
+        assert predicted.splitlines()[0] == header
+        assert len(predicted.splitlines()) == 22
 
 
 def run_process(encoding: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -156,7 +177,12 @@ def test_prediction_of_names_that_are_not_utf8_reports_and_writes_all(
     assert (b"k\xe4se.txt: " if encoding == "utf-8:strict" else rb"k\xe4se.txt: ") in process.stderr
     assert (b"gr\xfcn/results.csv" if encoding == "utf-8:strict" else rb"gr\xfcn/results.csv") in process.stdout
     table = (out / "results.csv").read_text(encoding="utf-8")
-    assert [line.partition(",")[0] for line in table.splitlines()[1:]] == ["a.png", r"caf\xe9.png", "z.png"]
+    assert [line.partition(",")[0] for line in table.splitlines()[1:]] == [
+        "a.png",
+        r"caf\xe9.png",
+        r"k\xe4se.txt",
+        "z.png",
+    ]
 
 
 def test_split_with_an_unusual_name_is_evaluated(tmp_path: Path, colours: Path, first: FirstRun) -> None:

@@ -12,6 +12,7 @@ import typer
 from models.artifacts.store import DEFAULT_STORE, Store, parse_name
 from models.console.encoding import json_text, path_text
 from models.console.progress import track
+from models.console.table import POST_MEANING
 from models.console.tensorflow_logs import hide_startup_messages
 from training.cli.options import (
     RUNS,
@@ -92,32 +93,32 @@ def predict_folder(
     images: Annotated[Path, typer.Argument(help="Folder or archive of unlabelled images.")],
     model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")],
     to: Annotated[Path, typer.Option("--out", help="Folder for results.csv and predictions.png.")] = Path(),
+    as_post: Annotated[bool, typer.Option("--post", help=f"Write CSV as the blog post: {POST_MEANING}.")] = False,
     store: StoreOption = DEFAULT_STORE,
     cache: CacheOption = CACHE_FOLDER,
 ) -> None:
     """Predict the class of unlabelled images.
 
-    Writes results.csv with the columns Filename and Predictions, and predictions.png with up to 25 of the images.
-    Predictions is the most likely class, or, for a classifier of two classes, the probability of the second one. If
-    some images cannot be read, the others are still classified and the exit code is 1.
+    Writes results.csv with the columns file, label, score and error, as `python -m models classify --labels`, and
+    predictions.png with up to 25 of the images. If some images cannot be read, the others are still classified and the
+    exit code is 1.
     """
     from training.evaluation import predictions
 
-    damaged: dict[str, str] = {}
-    paths = predictions.find_unlabelled_images(images, cache, damaged.__setitem__)
+    failures: dict[str, str] = {}
+    paths = predictions.find_unlabelled_images(images, cache, failures.__setitem__)
+    files = len(paths) + len(failures)
     with hide_startup_messages():
         from models.artifacts.catalog import load
 
         (classifier,) = load(Store(store), [model]).classifiers
-    unreadable: dict[str, str] = {}
-    with track("Predicting", len(paths)) as advance:
-        written = predictions.write_predictions(classifier, paths, to, unreadable.__setitem__, advance)
-    readable = len(paths) - len(unreadable)
-    print_line(f"{written.table}: {predictions.column_meaning(classifier)} for {readable:,} images")
+    with track("Predicting", files) as advance:
+        written = predictions.write_predictions(classifier, paths, to, failures, advance, as_post=as_post)
+    print_line(f"{written.table}: predictions for {files - len(failures):,} images")
     print_line(f"{written.plot}")
-    for name, reason in (damaged | unreadable).items():
+    for name, reason in failures.items():
         print_error(f"{name}: {reason}")
-    raise typer.Exit(1 if damaged or unreadable else 0)
+    raise typer.Exit(1 if failures else 0)
 
 
 def _parse_renames(arguments: list[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from models.arrays import Floats
 from models.classifier import Classifier
-from models.console.encoding import path_text
 from models.console.progress import Advance, ignore
+from models.console.table import POST_PREDICTIONS, PostTable, Table
 from models.offline.predict import classify_files, find_images
+from models.offline.results import in_order
 from models.preprocess import PreprocessSpec, prepare
 from training.data.archives import locate_root
 from training.data.unpacking.damaged import find_damaged
@@ -58,42 +57,43 @@ def find_unlabelled_images(
     return {file.relative_to(root).as_posix(): file for file in files}
 
 
-def column_meaning(classifier: Classifier) -> str:
-    """Describe the column `Predictions` of the table."""
-    if len(classifier.classes) == 2:
-        return f"probability of {classifier.classes[1]}"
-    return "the most likely class"
-
-
 def write_predictions(
     classifier: Classifier,
     images: Mapping[str, Path],
     folder: Path,
-    on_failure: Callable[[str, str], None],
+    failures: dict[str, str],
     advance: Advance = ignore,
+    *,
+    as_post: bool = False,
 ) -> PredictionFiles:
     """Predict every image, in order, and write the results to a folder.
 
     Args:
-        classifier: if it has two classes, the probability of the second is written, else the most likely class.
-        images: files by their name in the table, which contains it as valid text (`path_text`).
-        folder: for results.csv (`Filename,Predictions`) and predictions.png (up to 25 random images, always the same
-            ones); created if it is missing.
-        on_failure: called with the name of each unreadable image and the reason; it is left out of both files.
+        classifier: the classifier.
+        images: files by their name in the table.
+        folder: for results.csv and predictions.png (up to 25 random images, always the same ones); created if it is
+            missing.
+        failures: reasons by the name of each file that cannot be read; those of `images` are added. The table has a row
+            for each, the plot leaves them out.
         advance: called with the number of images done since the last call.
+        as_post: write results.csv as the blog post (`models.console.table.PostTable`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = PredictionFiles(folder / "results.csv", folder / "predictions.png")
+    names = [*images, *failures]
     plotted = _draw_names(list(images), _MAX_PLOTTED)
     captions: dict[str, str] = {}
+    classified = (
+        (name, classifier.top(probabilities, POST_PREDICTIONS if as_post else 1))
+        for name, probabilities in classify_files(classifier, images, failures.__setitem__)
+    )
     with files.table.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["Filename", "Predictions"])
-        for name, probabilities in classify_files(classifier, images, on_failure):
-            rows.writerow([path_text(name), _prediction_cell(classifier, probabilities)])
-            if name in plotted:
-                label, _, score = classifier.top(probabilities, 1)[0]
-                captions[name] = f"{label} {score:.0%}"
+        table = PostTable(file) if as_post else Table(file)
+        for result in in_order(names, classified, failures):
+            table.add(result)
+            if result.name in plotted and result.predictions:
+                label, _, score = result.predictions[0]
+                captions[result.name] = f"{label} {score:.0%}"
             advance(1)
     plot_grid([(images[name], caption) for name, caption in captions.items()]).savefig(files.plot)
     return files
@@ -109,12 +109,6 @@ def plot_grid(samples: list[tuple[Path, str]]) -> Figure:
         axes.set_title(caption, fontsize=9, parse_math=False)
         axes.set_axis_off()
     return figure
-
-
-def _prediction_cell(classifier: Classifier, probabilities: Floats) -> str:
-    if len(probabilities) == 2:
-        return f"{probabilities[1]:.6f}"
-    return classifier.classes[int(probabilities.argmax())]
 
 
 def _draw_names(names: list[str], count: int) -> set[str]:

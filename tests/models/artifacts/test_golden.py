@@ -59,6 +59,19 @@ def test_synthetic_images_are_many_and_differ() -> None:
     assert min(image.std() for image in images) > 5, "an image has no content"
 
 
+@pytest.mark.parametrize("size", [32, 96, 299])
+def test_synthetic_images_have_the_statistics_of_photos(size: int) -> None:
+    images = golden.synthetic_images(size, 16).astype(np.float64)
+    saturated = np.isin(images, (0, 255)).mean()
+    assert saturated < 0.05
+    channels = [np.corrcoef(image.reshape(-1, 3).T)[np.triu_indices(3, 1)].mean() for image in images]
+    assert 0.7 < np.mean(channels) < 0.98, "the channels of photos are correlated, but not equal"
+    light = images.mean(axis=3)
+    spectrum = np.abs(np.fft.fft2(light - light.mean(axis=(1, 2), keepdims=True))).mean(axis=0)
+    first, second = spectrum[0, 1] + spectrum[1, 0], spectrum[0, 4] + spectrum[4, 0]
+    assert 2.5 < first / second < 9, "amplitudes fall with the spatial frequency"
+
+
 # --- extractors
 
 
@@ -88,7 +101,7 @@ def set_zero(outputs: dict[str, Floats]) -> None:
 @pytest.mark.parametrize("change", [reverse_one_row, set_nan, set_zero])
 def test_different_features_of_one_image_are_rejected(change: Callable[[dict[str, Floats]], None]) -> None:
     with pytest.raises(
-        GoldenMismatch, match=r"changed:float32 does not reproduce the stored features: cosine .*0\.999"
+        GoldenMismatch, match=r"changed:float32 does not reproduce the stored features .*: cosine .*0\.999"
     ):
         golden.replay_extractor(record(), ChangedEngine(change), STRICT)
 
@@ -100,6 +113,73 @@ def test_different_top_classes_are_rejected() -> None:
     with pytest.raises(GoldenMismatch, match=r"on only 9\d% of the golden images \(required: 98%\)"):
         golden.replay_extractor(record(), ChangedEngine(reverse_tops), STRICT)
     golden.replay_extractor(record(), ChangedEngine(reverse_tops), Agreement(min_cosine=0.999, min_top1=0.9))
+
+
+def rotate(angle: float) -> Callable[[dict[str, Floats]], None]:
+    """Turn the features of every image by an angle, without changing their length."""
+
+    def change(outputs: dict[str, Floats]) -> None:
+        features = outputs[POOLED].astype(np.float64)
+        across = np.random.default_rng(0).normal(size=features.shape)
+        across -= features * (across * features).sum(1, keepdims=True) / (features**2).sum(1, keepdims=True)
+        across *= np.linalg.norm(features, axis=1, keepdims=True) / np.linalg.norm(across, axis=1, keepdims=True)
+        outputs[POOLED] = (np.cos(angle) * features + np.sin(angle) * across).astype(np.float32)
+
+    return change
+
+
+def rotate_one(angle: float) -> Callable[[dict[str, Floats]], None]:
+    def change(outputs: dict[str, Floats]) -> None:
+        others = outputs[POOLED][1:].copy()
+        rotate(angle)(outputs)
+        outputs[POOLED][1:] = others
+
+    return change
+
+
+COSINE = 0.99
+WITHIN, BEYOND = np.arccos(COSINE + 0.001), np.arccos(COSINE - 0.001)
+
+
+def test_cosine_of_one_image_decides() -> None:
+    required = Agreement(min_cosine=COSINE, min_top1=0)
+    golden.replay_extractor(record(), ChangedEngine(rotate_one(WITHIN)), required)
+    with pytest.raises(GoldenMismatch, match=r": cosine similarity 0\.98\d+ \(required: 0\.99\)"):
+        golden.replay_extractor(record(), ChangedEngine(rotate_one(BEYOND)), required)
+
+
+def test_mean_cosine_decides() -> None:
+    required = Agreement(min_cosine=0, mean_cosine=COSINE, min_top1=0)
+    golden.replay_extractor(record(), ChangedEngine(rotate(WITHIN)), required)
+    with pytest.raises(GoldenMismatch, match=r"mean cosine similarity 0\.98\d+ \(required: 0\.99\)"):
+        golden.replay_extractor(record(), ChangedEngine(rotate(BEYOND)), required)
+    golden.replay_extractor(record(), ChangedEngine(rotate_one(BEYOND)), required)
+
+
+def test_each_wrong_top_class_counts() -> None:
+    def reverse(count: int) -> ChangedEngine:
+        def change(outputs: dict[str, Floats]) -> None:
+            top = outputs["colour"]
+            changed = np.flatnonzero(top[:, ::-1].argmax(1) != top.argmax(1))[:count]
+            top[changed] = top[changed, ::-1]
+
+        return ChangedEngine(change)
+
+    assert golden.measure_agreement(record(), reverse(4)).min_top1 == 1 - 4 / golden.IMAGE_COUNT
+    required = Agreement(min_cosine=0, min_top1=1 - 4 / golden.IMAGE_COUNT)
+    golden.replay_extractor(record(), reverse(4), required)
+    with pytest.raises(GoldenMismatch, match="of the golden images"):
+        golden.replay_extractor(record(), reverse(5), required)
+
+
+def test_golden_outputs_of_other_images_can_be_replayed() -> None:
+    """Extractors made by earlier versions have other images in their files."""
+    images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+    outputs = ColourEngine().run(images)
+    buffer = io.BytesIO()
+    tops = {f"top_class_{name}": value.argmax(axis=1) for name, value in outputs.items() if name != POOLED}
+    np.savez(buffer, images=images, pooled=outputs[POOLED].astype(np.float16), **tops)
+    golden.replay_extractor(buffer.getvalue(), ColourEngine(), STRICT)
 
 
 def test_top_without_golden_outputs_is_rejected() -> None:
@@ -162,6 +242,24 @@ def test_golden_outputs_of_another_shape_are_rejected(change: Callable[[dict[str
     np.savez(buffer, **arrays)
     with pytest.raises(GoldenMismatch, match="The golden outputs cannot be read"):
         golden.replay_head(buffer.getvalue(), head())
+
+
+@dataclass
+class ShiftedEstimator:
+    """An estimator that returns its features as probabilities, shifted by a constant."""
+
+    shift: float = 0.0
+
+    def predict_proba(self, features: Floats) -> Floats:
+        return (features + np.float32(self.shift)).astype(np.float32)
+
+
+def test_heads_may_differ_by_less_than_1e_5() -> None:
+    probabilities = np.eye(4, dtype=np.float32)
+    recorded = golden.record_head(Head(ShiftedEstimator()), probabilities)
+    golden.replay_head(recorded, Head(ShiftedEstimator(0.8e-5)))
+    with pytest.raises(GoldenMismatch, match=r"they differ by up to 1\.\de-05 \(allowed: 1e-05\)"):
+        golden.replay_head(recorded, Head(ShiftedEstimator(1.3e-5)))
 
 
 class NanEstimator:

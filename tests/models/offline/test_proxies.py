@@ -10,6 +10,7 @@ import pytest
 from models.errors import ServerError
 from models.offline import client
 from models.offline.proxies import environment_proxy, is_loopback
+from models.offline.results import Prediction
 from tests.support.http_servers import Request, Response, http_server, json_response
 from tests.support.processes import free_port
 
@@ -30,7 +31,7 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "a.jpg"
 
 
-def classify(url: str, image: Path) -> list[client.Prediction]:
+def classify(url: str, image: Path) -> list[Prediction]:
     (result,) = client.classify(url, {"a": image}, "colours", 1, lambda name, reason: pytest.fail(reason))
     return result[1]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.arrays import Floats
 from models.artifacts.catalog import load_classifier
 from models.artifacts.store import Store
 from models.classifier import Classifier
@@ -61,37 +62,49 @@ def rows_of(table: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def fail(name: str, reason: str) -> None:
-    raise AssertionError(f"{name}: {reason}")
-
-
-def test_two_classes_give_the_probability_of_the_second(
+def test_each_image_gets_its_most_likely_class_and_score(
     tmp_path: Path, pets: Classifier, images: dict[str, Path]
 ) -> None:
     advanced: list[int] = []
-    files = predictions.write_predictions(pets, images, tmp_path / "new" / "folder", fail, advanced.append)
+    files = predictions.write_predictions(pets, images, tmp_path / "new" / "folder", {}, advanced.append)
+    header, *rows = rows_of(files.table)
+    assert header == ["file", "label", "score", "error"]
+    assert [row[0] for row in rows] == list(images)
+    assert rows[0][0] == "unlabelled/1, $ö$.png", "the path in the folder"
+    assert sum(advanced) == 30
+    for name, label, score, error in rows[:5]:
+        expected = probabilities(pets, images[name])
+        assert (label, error) == (pets.classes[int(expected.argmax())], "")
+        assert float(score) == pytest.approx(expected.max(), abs=1e-5)
+
+
+def test_post_has_the_probability_of_the_second_class(
+    tmp_path: Path, pets: Classifier, images: dict[str, Path]
+) -> None:
+    files = predictions.write_predictions(pets, images, tmp_path, {}, as_post=True)
     header, *rows = rows_of(files.table)
     assert header == ["Filename", "Predictions"]
     assert [name for name, _ in rows] == list(images)
-    assert rows[0][0] == "unlabelled/1, $ö$.png", "the path in the folder"
-    assert sum(advanced) == 30
-    engine, spec = pets.extractor.engine, pets.spec
     for name, prediction in rows[:5]:
-        pixels = prepare(images[name].read_bytes(), [spec])[spec]
-        expected = pets.consume(engine.run(pixels[None])["pooled"])[0]
-        assert float(prediction) == pytest.approx(expected[1], abs=1e-5)
-    assert predictions.column_meaning(pets) == "probability of dog"
+        assert float(prediction) == pytest.approx(probabilities(pets, images[name])[1], abs=1e-5)
 
 
-def test_more_classes_give_the_most_likely_one(tmp_path: Path, images: dict[str, Path]) -> None:
+def test_post_has_the_most_likely_of_more_classes(tmp_path: Path, images: dict[str, Path]) -> None:
     classifier = save_linear_classifier(tmp_path / "store", ("cat", "cow", "dog"), 0)
-    files = predictions.write_predictions(classifier, images, tmp_path, fail)
-    assert {prediction for _, prediction in rows_of(files.table)[1:]} <= {"cat", "cow", "dog"}
-    assert predictions.column_meaning(classifier) == "the most likely class"
+    post = rows_of(predictions.write_predictions(classifier, images, tmp_path / "post", {}, as_post=True).table)[1:]
+    table = rows_of(predictions.write_predictions(classifier, images, tmp_path / "table", {}).table)[1:]
+    assert post == [row[:2] for row in table]
+
+
+def probabilities(classifier: Classifier, file: Path) -> Floats:
+    """Return the probabilities [classes] of an image, without the code for many images."""
+    pixels = prepare(file.read_bytes(), [classifier.spec])[classifier.spec]
+    row: Floats = classifier.consume(classifier.extractor.engine.run(pixels[None])["pooled"])[0]
+    return row
 
 
 def test_25_of_the_images_are_plotted_five_by_five(tmp_path: Path, pets: Classifier, images: dict[str, Path]) -> None:
-    files = predictions.write_predictions(pets, images, tmp_path, fail)
+    files = predictions.write_predictions(pets, images, tmp_path, {})
     with Image.open(files.plot) as plot:
         assert plot.format == "PNG"
         assert plot.height > plot.width
@@ -101,15 +114,20 @@ def test_25_of_the_images_are_plotted_five_by_five(tmp_path: Path, pets: Classif
     assert columns == set(range(5))
 
 
-def test_unreadable_images_are_reported_and_skipped(tmp_path: Path, pets: Classifier, images: dict[str, Path]) -> None:
+def test_unreadable_images_are_reported_and_have_a_row(
+    tmp_path: Path, pets: Classifier, images: dict[str, Path]
+) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"not an image")
-    failures: dict[str, str] = {}
-    files = predictions.write_predictions(pets, {"broken.png": broken, **images}, tmp_path, failures.__setitem__)
-    assert set(failures) == {"broken.png"}
-    assert [name for name, _ in rows_of(files.table)[1:]] == list(images)
-    alone = predictions.write_predictions(pets, {"broken.png": broken}, tmp_path, failures.__setitem__)
-    assert rows_of(alone.table) == [["Filename", "Predictions"]]
+    failures = {"damaged.png": "damaged in the archive"}
+    files = predictions.write_predictions(pets, {"broken.png": broken, **images}, tmp_path, failures)
+    assert set(failures) == {"broken.png", "damaged.png"}
+    first, *rows, last = rows_of(files.table)[1:]
+    assert first == ["broken.png", "", "", failures["broken.png"]]
+    assert [row[0] for row in rows] == list(images)
+    assert last == ["damaged.png", "", "", "damaged in the archive"]
+    alone = predictions.write_predictions(pets, {"broken.png": broken}, tmp_path, {})
+    assert rows_of(alone.table) == [["file", "label", "score", "error"], first]
 
 
 def test_names_that_are_not_utf8_are_written_as_escapes(
@@ -121,8 +139,8 @@ def test_names_that_are_not_utf8_are_written_as_escapes(
         write_file(folder, name, content)
     found = predictions.find_unlabelled_images(folder, tmp_path)
     assert {os.fsencode(name) for name in found} == {b"caf\xe8.png", b"caf\xe9.png", "café.png".encode()}
-    files = predictions.write_predictions(pets, found, tmp_path / "out", fail)
-    assert {name for name, _ in rows_of(files.table)[1:]} == {r"caf\xe8.png", r"caf\xe9.png", "café.png"}
+    files = predictions.write_predictions(pets, found, tmp_path / "out", {})
+    assert {row[0] for row in rows_of(files.table)[1:]} == {r"caf\xe8.png", r"caf\xe9.png", "café.png"}
 
 
 def test_metadata_of_file_managers_is_left_out(tmp_path: Path, images: dict[str, Path]) -> None:

@@ -88,6 +88,20 @@ class RotatingEngine:
         return self.engine.run(np.ascontiguousarray(np.rot90(batch, axes=(1, 2))))
 
 
+@dataclass(frozen=True)
+class SwappedChannels:
+    """The same network, but it gets the colour channels in reverse order."""
+
+    engine: Runner
+
+    @property
+    def name(self) -> str:
+        return self.engine.name
+
+    def run(self, batch: Pixels) -> Outputs:
+        return self.engine.run(np.ascontiguousarray(batch[..., ::-1]))
+
+
 def run_engines(fitted: Fitted, validated: EngineFiles, *names: str) -> list[Outputs]:
     """Return the outputs of engines for the same images."""
     return [
@@ -143,8 +157,9 @@ def test_tolerances_accept_the_engine_and_reject_other_outputs(fitted: Fitted) -
             golden.replay_extractor(golden_file, engine, needed)
             assert golden.measure_agreement(golden_file, engine).mean_cosine > needed.mean_cosine
             assert needed.mean_cosine > 0.5
-            with pytest.raises(GoldenMismatch):
-                golden.replay_extractor(golden_file, RotatingEngine(engine), needed)
+            for damaged in (RotatingEngine(engine), SwappedChannels(engine)):
+                with pytest.raises(GoldenMismatch):
+                    golden.replay_extractor(golden_file, damaged, needed)
 
 
 @given(st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 1))
@@ -154,6 +169,39 @@ def test_tolerance_is_always_less_than_the_measured_agreement(lowest: float, mea
     assert needed.min_cosine < lowest
     assert needed.mean_cosine < mean
     assert needed.min_top1 < top1
+
+
+@pytest.mark.parametrize(
+    ("measured", "required"), [(0.998, 0.997), (0.99, 0.985), (0.95, 0.925), (0.9, 0.85), (0.3, 0)]
+)
+def test_distance_in_8_bits_may_be_half_as_large_again(measured: float, required: float) -> None:
+    actual = int8_tolerance(Agreement(min_cosine=measured, mean_cosine=measured, min_top1=measured))
+    for value in (actual.min_cosine, actual.mean_cosine):
+        assert required - 0.001 <= value <= required
+    assert min(required, 0.98) - 0.001 <= actual.min_top1 <= min(required, 0.98)
+
+
+def test_required_agreement_of_each_float_engine(fitted: Fitted) -> None:
+    """Less would let a damaged engine serve, more would reject processors that round in another order."""
+    engines = validate_engines(fitted.draft, fitted.weights, [], None, fitted.ctx).engines
+    assert {name: (needed.min_cosine, needed.min_top1) for name, needed in engines.items()} == {
+        "tensorflow:float32": (0.9999, 0.98),
+        "tensorflow:bfloat16": (0.99, 0.9),
+        "tensorflow:float16": (0.99, 0.9),
+        "openvino:bfloat16": (0.99, 0.9),
+        "openvino:float32": (0.9999, 0.98),
+    }
+
+
+def test_network_that_ignores_colour_stays_float(fitted: Fitted) -> None:
+    """On its golden images, swapped channels cannot be told from rounding."""
+    kernels = networks.from_bytes(fitted.weights)
+    first = next(name for name, kernel in kernels.items() if kernel.ndim == 4 and kernel.shape[2] == 3)
+    kernels[first] = np.repeat(kernels[first].mean(axis=2, keepdims=True), 3, axis=2)
+    weights = networks.to_bytes(kernels)
+    actual = validate_engines(fitted.draft, weights, fitted.labelled, fitted.samples, fitted.ctx, max_int8_loss=1)
+    assert "openvino:int8" not in actual.engines
+    assert any("8 bits are not used" in line for line in fitted.lines)
 
 
 def test_concurrent_batches_give_the_features_of_one_large_batch(fitted: Fitted) -> None:

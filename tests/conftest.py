@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 
 from models.artifacts.store import Store
 from tests.support import colour_store, keras_store
 from tests.support.distribution import GroupScheduling, rank
 from tests.support.processes import server
+
+settings.register_profile("tests", deadline=None)  # 200 ms for an example, the default, depends on other processes
+settings.load_profile("tests")
 
 
 @pytest.hookimpl(optionalhook=True)

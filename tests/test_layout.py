@@ -8,6 +8,8 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+from hypothesis import settings
+
 from tests.support.paths import ROOT
 
 TESTS = ROOT / "tests"
@@ -17,6 +19,20 @@ PACKAGES = ("app", "benchmarks", "models", "training")
 BESIDE_PACKAGES = {"app/browser"}
 """Folders of tests that belong to no single package."""
 MAX_NAME_LENGTH = 79
+SLEEPERS = {
+    "tests/support/colour_engine.py: run": "a slow engine",
+    "tests/support/faulty_proof_worker.py: wait_forever": "a process that hangs",
+    "tests/support/polling.py: eventually": "polls",
+    "tests/support/polling.py: highest": "polls",
+    "tests/support/polling.py: wait_until": "polls",
+    "tests/support/raw_http.py: cpu_used_s": "measures over some time",
+    "tests/support/replay_dockerfile.py: wait_until_ready": "polls, in a script that imports nothing",
+    "tests/support/slow_clients.py: slowly": "a slow client",
+    "tests/support/slow_server.py: do_GET": "a slow server",
+    "tests/support/tiny_server.py: load": "a slow load",
+    "tests/support/trace_walk.py: client": "no test",
+}
+"""Functions that may sleep, and why. Tests wait for events, poll, or move a clock (`tests/support/clocks.py`)."""
 
 
 @cache
@@ -59,6 +75,25 @@ def test_names_of_tests_are_short() -> None:
     }
     assert len(names) > 1000
     assert {name for name in names if len(name) > MAX_NAME_LENGTH} == set()
+
+
+def sleeps(path: Path) -> Iterator[str]:
+    """Yield the innermost function around each call of a sleep, other than `sleep(0)`, which only switches tasks."""
+    functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for call in ast.walk(tree(path)):
+        if not isinstance(call, ast.Call) or ast.unparse(call.func).rpartition(".")[2] != "sleep":
+            continue
+        if [ast.unparse(argument) for argument in call.args] != ["0"]:
+            around = [function.name for function in functions if call in ast.walk(function)]
+            yield f"{path.relative_to(ROOT)}: {around[-1] if around else ''}"
+
+
+def test_only_these_functions_sleep() -> None:
+    assert {place for path in MODULES for place in sleeps(path)} == set(SLEEPERS)
+
+
+def test_examples_of_property_tests_have_no_time_limit() -> None:
+    assert settings().deadline is None
 
 
 def test_folders_of_tests_are_named_after_packages() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, cast
@@ -46,7 +45,7 @@ class Watchdog:
     @property
     def is_healthy(self) -> bool:
         """Return False if a worker has been on one batch for too long, or all its recent batches failed."""
-        now = time.monotonic()
+        now = clock()
         is_stuck = any(now - started_at > MAX_BATCH_S for started_at in [*self._started_at.values()])
         is_failing = any(
             count >= MAX_FAILURES_IN_A_ROW and now - first_at > MAX_FAILING_S
@@ -57,7 +56,7 @@ class Watchdog:
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Watch the batch that this thread runs in the block; it has failed if the block raises."""
-        thread, now = threading.get_ident(), time.monotonic()
+        thread, now = threading.get_ident(), clock()
         self._started_at[thread] = now
         try:
             yield

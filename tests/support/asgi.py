@@ -15,6 +15,7 @@ from tests.support.polling import eventually
 
 Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 """Run an app and return its client once it is ready; keyword arguments are settings."""
+_BATCH_TIMEOUT_S = 20
 _QUEUE_DEPTH = 'classifier_queue_depth{extractor="near_net"}'
 
 
@@ -69,5 +70,5 @@ async def block_engine(
     """Start a request whose batch stays in the engine until `engine.unblocked` is set."""
     engine.unblocked.clear()
     request = asyncio.create_task(client.post(path, content=image, headers=headers))
-    await asyncio.to_thread(engine.batch_started.acquire)
+    assert await asyncio.to_thread(engine.batch_started.acquire, timeout=_BATCH_TIMEOUT_S), "no batch began"
     return request

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from app.api.problems import MEDIA_TYPE
+from tests.support.polling import eventually
 from tests.support.raw_http import response_from
 
 Address = tuple[str, int]
@@ -99,8 +100,7 @@ async def echo_server(http_protocol: Any) -> AsyncIterator[Address]:
         server.close()
         for connection in list(state.connections):
             connection.transport.abort()
-        while state.tasks or state.connections:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
+        await eventually(lambda: not state.tasks and not state.connections)
 
 
 async def exchange(address: Address, pieces: Sequence[bytes], patience_s: float) -> Outcome:

@@ -10,9 +10,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
@@ -22,7 +21,6 @@ from tests.support.paths import ROOT
 from tests.support.polling import wait_until
 
 TINY_SERVER = "tests.support.tiny_server"
-_POLL_S = 0.01
 
 
 class ServerProcess:
@@ -46,14 +44,16 @@ class ServerProcess:
 
     def wait_for_log(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
         """Wait until the log matches; raises AssertionError if the server exits first or time runs out."""
-        deadline = time.monotonic() + timeout_s
-        while True:
+
+        def is_decided() -> bool:
             has_ended = not self._reader.is_alive()
-            if match := re.search(pattern, self.log):
-                return match
-            if has_ended or time.monotonic() > deadline:
-                raise AssertionError(f"{pattern!r} did not appear in the log:\n{self.log}")
-            time.sleep(_POLL_S)
+            return bool(re.search(pattern, self.log)) or has_ended
+
+        with suppress(AssertionError):
+            wait_until(is_decided, timeout_s)
+        match = re.search(pattern, self.log)
+        assert match, f"{pattern!r} did not appear in the log:\n{self.log}"
+        return match
 
     def address(self, timeout_s: float = 100) -> str:
         """Wait until the server is ready, and return `http://host:port`."""

@@ -131,5 +131,21 @@ def pulse(address: str) -> Iterator[Pulse]:
 
 def cpu_s(address: str) -> float:
     """Return the processor time of the server so far in seconds, which depends little on the load of the machine."""
-    (line,) = (line for line in get(address, "/metrics").body.splitlines() if line.startswith(b"process_cpu_seconds"))
-    return float(line.split()[1])
+    return _metric(address, "process_cpu_seconds")
+
+
+def cpu_used_s(address: str, seconds: float) -> float:
+    """Return the processor time in seconds that the server uses within some seconds."""
+    before = cpu_s(address)
+    time.sleep(seconds)
+    return cpu_s(address) - before
+
+
+def requests_in_flight(address: str) -> int:
+    """Return the number of requests that the server works on."""
+    return int(_metric(address, "classifier_requests_in_flight"))
+
+
+def _metric(address: str, name: str) -> float:
+    lines = get(address, "/metrics").body.decode().splitlines()
+    return float(next(line for line in lines if line.startswith(name)).split()[1])

@@ -29,6 +29,7 @@ from types import FrameType
 from typing import Any
 
 from tests.support.paths import ROOT
+from tests.support.polling import wait_until
 
 _IMAGE = ROOT / "app/page/static/examples/cat.jpg"
 _ACCESSORS = ("app/asgi.py", "app/request_context.py")
@@ -132,13 +133,13 @@ def trace_upload(tracer: Tracer) -> None:
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
     os.dup2(log.fileno(), 2)
 
+    def text() -> str:
+        log.seek(0)
+        return log.read()
+
     def address() -> str:
-        while True:
-            log.seek(0)
-            text = log.read()
-            if "Open http" in text:
-                return text.partition("Open ")[2].partition('"')[0].strip()
-            time.sleep(0.1)
+        wait_until(lambda: "Open http" in text())
+        return text().partition("Open ")[2].partition('"')[0].strip()
 
     threading.Thread(target=client, args=(address,), name="client").start()
     tracer.install()

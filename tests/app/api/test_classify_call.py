@@ -26,7 +26,7 @@ IMAGE = encoded()
 async def test_full_queue_rejects_without_waiting_for_the_body(serve: Serve, engine: ColourEngine, path: str) -> None:
     async def stalled_body() -> AsyncIterator[bytes]:
         yield IMAGE[:10]
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
 
     async with serve(queue_size=1) as client:
         running = await block_engine(engine, client, IMAGE)

@@ -20,8 +20,10 @@ from tests.support.decode_worker import children, is_running
 from tests.support.encoded_images import encoded, translucent_png
 from tests.support.heic import grid
 from tests.support.machine import retry_while_machine_is_busy
+from tests.support.polling import wait_until
 from tests.support.processes import Answer, ServerProcess, server
 from tests.support.raw_http import exchange, post
+from tests.support.slow_clients import at_intervals
 
 CLIENTS = 8
 MAX_SMALL_RESPONSE_S = 1.0
@@ -57,9 +59,10 @@ def small_images(address: str) -> Iterator[list[TimedResponse]]:
     request, responses, stop = post(encoded("green"), "image/png"), list[TimedResponse](), threading.Event()
 
     def send_until_stopped() -> None:
-        while not stop.is_set():
+        for _ in at_intervals(0.02):
+            if stop.is_set():
+                return
             responses.append(send(address, request))
-            time.sleep(0.02)
 
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(send_until_stopped)
@@ -137,10 +140,7 @@ def test_slow_batch_of_large_images_does_not_delay_small_ones(process: ServerPro
 
 
 def wait_for_end(processes: set[int]) -> None:
-    deadline = time.monotonic() + 30
-    while any(map(is_running, processes)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not any(map(is_running, processes)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

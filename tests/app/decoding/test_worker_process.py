@@ -13,7 +13,7 @@ from app.decoding import response_timeout
 from app.decoding.worker_process import DecodeWorker
 from models.decoding import protocol
 from models.decoding.errors import UndecodableImage
-from tests.support.decode_worker import WAIT_S
+from tests.support.decode_worker import WAIT_S, children
 from tests.support.decoder_pool import SCRIPTED_WORKER, pool_workers, running_pool, submit_images
 from tests.support.polling import eventually
 
@@ -158,5 +158,8 @@ async def test_worker_whose_child_holds_the_connection_is_abandoned(
             await first.response()
         assert await second.response() == b"a"
         submit_images(pool, b"child")
-        await asyncio.sleep(0.5)
+        (worker,) = pool_workers(pool)
+        assert worker._process
+        pid = worker._process.pid
+        await asyncio.wait_for(eventually(lambda: bool(children(pid))), WAIT_S)
     assert not pool_workers(pool), "closed, although a child holds the connection"

@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
+from app.inference.model_manager import ModelManager
 from app.main import create_app
 from app.settings import Settings
 from models.artifacts.catalog import Catalog
-from models.artifacts.store import ArtifactVersions
+from models.artifacts.store import ArtifactVersions, Store
 from tests.support import colour_store
-from tests.support.asgi import Serve, block_engine, is_ready, running
+from tests.support.asgi import Serve, app_of, block_engine, is_ready, running
 from tests.support.colour_engine import ColourEngine
 from tests.support.encoded_images import encoded
 from tests.support.polling import eventually
@@ -53,6 +54,11 @@ async def wait_for_models(client: httpx.AsyncClient, condition: Callable[[list[s
         return condition(await served_models(client))
 
     await asyncio.wait_for(eventually(holds), 20)
+
+
+def manager_of(client: httpx.AsyncClient) -> ModelManager:
+    manager: ModelManager = app_of(client).state.app_state.manager
+    return manager
 
 
 def engine_threads() -> list[str]:
@@ -94,17 +100,22 @@ async def test_requests_before_and_during_a_reload_succeed(
 
 
 async def test_artifact_is_not_loaded_while_it_is_being_copied(
-    serve: Serve, store: Path, capsys: pytest.CaptureFixture[str]
+    serve: Serve, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_far(store)
     added = store / "classifiers" / "far" / "2"
     aside = store / "aside"
     added.rename(aside)
-    async with serve(store=store, store_poll_s=0.3) as client:
+    files, fingerprint = sorted(aside.iterdir()), Store.fingerprint
+
+    def copy_file_before(checked: Store) -> object:
+        if added.exists() and files:
+            shutil.copy(files.pop(0), added)
+        return fingerprint(checked)
+
+    monkeypatch.setattr(Store, "fingerprint", copy_file_before)
+    async with serve(store=store, store_poll_s=0.01) as client:
         added.mkdir()
-        for file in sorted(aside.iterdir()):
-            shutil.copy(file, added / file.name)
-            await asyncio.sleep(0.2)
         await wait_for_models(client, lambda models: "far@2" in models)
     assert "Model store reload failed" not in capsys.readouterr().out, "an incomplete artifact was loaded"
 
@@ -139,12 +150,14 @@ async def test_upload_that_began_two_reloads_ago_is_classified(serve: Serve, sto
             yield IMAGE[50:]
 
         upload = asyncio.create_task(client.post(CLASSIFY_FAR, content=stalled_body()))
-        await asyncio.sleep(0.1)
+        await eventually(lambda: manager_of(client)._current._leases == 1)  # type: ignore[union-attr]
         colour_store.add_classifier(store, "tones", "near_net")
         await wait_for_models(client, lambda models: "tones@2" in models)
         shutil.rmtree(store / "classifiers" / "far")
         await wait_for_models(client, lambda models: "far@1" not in models)
-        await asyncio.sleep(0.2)
+        for _ in range(100):
+            await asyncio.sleep(0)  # a service that nothing held would be closed now
+        assert len(manager_of(client)._retired) == 2
         go.set()
         assert (await asyncio.wait_for(upload, 20)).status_code == 200
 
@@ -162,7 +175,6 @@ async def test_change_during_the_first_load_is_reloaded_after_it(store: Path, en
     async with running(app) as client:
         await asyncio.to_thread(began.wait, 20)
         add_far(store)
-        await asyncio.sleep(0.3)
         go.set()
         await eventually(lambda: is_ready(client))
         await wait_for_models(client, lambda models: "far@2" in models)

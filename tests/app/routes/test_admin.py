@@ -10,8 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.auth.keys import Role, add_key
+from app.inference.model_manager import ModelManager
 from app.main import create_app
 from app.settings import Settings
 from models.artifacts.catalog import Catalog
@@ -83,6 +85,11 @@ async def test_configured_default_model_cannot_be_unloaded(
         assert "far@1" in model_labels(await client.get("/v1/models"))
 
 
+def waiting_changes(app: FastAPI) -> int:
+    manager: ModelManager = app.state.app_state.manager
+    return len(manager._changing._waiters or ())
+
+
 async def test_changes_requested_during_a_reload_are_all_made(
     tiny_store: Path, engines: dict[str, ColourEngine], keys_file: Path, admin: dict[str, str]
 ) -> None:
@@ -104,7 +111,7 @@ async def test_changes_requested_during_a_reload_are_all_made(
             asyncio.create_task(client.post(f"/v1/models/{change}"))
             for change in ("tones/unload", "far/unload", "colours/unload?version=1", "far/load", "far/unload")
         ]
-        await asyncio.sleep(0.1)  # until they wait for the first one
+        await eventually(lambda: waiting_changes(app) == len(later))
         go.set()
         assert {response.status_code for response in await asyncio.gather(first, *later)} == {200}
         assert model_labels(await client.get("/v1/models")) == ["colours@2"]

@@ -19,6 +19,7 @@ import pytest
 from tests.support.processes import TINY_SERVER, get, server
 from tests.support.raw_http import connected, head, read_answer
 from tests.support.rejections import REJECTIONS, Rejection, rejecting_servers, upload
+from tests.support.slow_clients import slowly
 
 MEGABYTE = 1_000_000
 SIZE = 30 * MEGABYTE
@@ -129,9 +130,8 @@ def test_client_that_sends_slowly_after_the_response_is_disconnected(
         assert read_answer(connection).status == 415
         connection.settimeout(MAX_LINGER_S)
         with suppress(ConnectionError):
-            while time.monotonic() - started < 2 * MAX_LINGER_S:
-                connection.sendall(b"x")
-                time.sleep(pause_s)
+            for piece in slowly([b"x"] * int(2 * MAX_LINGER_S / pause_s), pause_s):
+                connection.sendall(piece)
     assert time.monotonic() - started < MAX_LINGER_S + 2 * pause_s
 
 

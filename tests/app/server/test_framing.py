@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from tests.support.encoded_images import encoded
 from tests.support.processes import TINY_SERVER, server
 from tests.support.raw_http import connected, head, read_answer, read_answers
+from tests.support.slow_clients import slowly
 
 IMAGE = encoded(kind="JPEG", size=(64, 48))
 INSIDE = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -56,10 +56,9 @@ def test_offer_to_upgrade_is_ignored(tiny_address: str, offer: str, is_chunked: 
     framing, body = framed(IMAGE, is_chunked=is_chunked)
     with connected(tiny_address) as connection:
         for _ in range(2):
-            connection.sendall(upgrade(offer, framing) + (b"" if is_split else body))
-            if is_split:
-                time.sleep(PAUSE_S)
-                connection.sendall(body)
+            request = upgrade(offer, framing)
+            for packet in slowly([request, body] if is_split else [request + body], PAUSE_S):
+                connection.sendall(packet)
             answer = read_answer(connection)
             assert (answer.status, answer.json["predictions"][0]["label"]) == (200, "red")
         connection.sendall(head("/nowhere", "GET"))

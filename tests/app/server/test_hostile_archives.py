@@ -13,8 +13,9 @@ import pytest
 
 from tests.support.batch_requests import zipped
 from tests.support.encoded_images import encoded
+from tests.support.polling import wait_until
 from tests.support.processes import TINY_SERVER, server
-from tests.support.raw_http import connected, cpu_s, exchange, post, pulse
+from tests.support.raw_http import connected, cpu_s, cpu_used_s, exchange, post, pulse, requests_in_flight
 from tests.support.raw_zips import EMPTY_FIELDS, directory_entry, raw_zip, zip_of_empty_fields, zip_of_folders
 
 pytestmark = pytest.mark.quiet
@@ -79,7 +80,7 @@ def eight_clients(address: str, request: bytes) -> Iterator[None]:
     for client in clients:
         client.start()
     try:
-        time.sleep(0.3)
+        wait_until(lambda: requests_in_flight(address) >= len(clients) // 2)
         yield
     finally:
         has_ended.set()
@@ -120,8 +121,6 @@ def test_work_ends_when_the_clients_hang_up(address: str, attack: Callable[[], b
     for _ in range(4):
         with connected(address) as connection:
             connection.sendall(request)
-            time.sleep(0.2)
-    time.sleep(1)
-    before = cpu_s(address)
-    time.sleep(1)
-    assert cpu_s(address) - before < 0.2
+            wait_until(lambda: requests_in_flight(address) > 0)
+        wait_until(lambda: requests_in_flight(address) == 0)
+    wait_until(lambda: cpu_used_s(address, 0.5) < 0.1, timeout_s=3)

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -24,6 +23,7 @@ from tests.support.encoded_images import encoded
 from tests.support.paths import ROOT
 from tests.support.processes import TINY_SERVER, free_port, get, post, server, server_in_new_interpreter
 from tests.support.raw_http import connected, head, read_answer
+from tests.support.slow_clients import slowly
 
 IMAGE = encoded("green", "JPEG", (640, 480))
 EXAMPLE_FILES = Path(page.__file__).parent / "static" / "examples"
@@ -43,10 +43,9 @@ def test_new_process_classifies_an_image_and_exits_with_0_on_sigterm(tiny_store:
 @pytest.mark.slow  # waits longer than uvicorn's default keep-alive of 5 s
 def test_idle_connection_is_kept_for_the_next_request(tiny_store: Path) -> None:
     with server(TINY_SERVER, APP_STORE=str(tiny_store)) as process, connected(process.address()) as connection:
-        for pause_s in (7, 0):
-            connection.sendall(head("/livez", "GET"))
+        for request in slowly([head("/livez", "GET")] * 2, pause_s=7):
+            connection.sendall(request)
             assert read_answer(connection).status == 200, "the connection was closed"
-            time.sleep(pause_s)
 
 
 def test_control_c_exits_with_0(tiny_store: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.support.encoded_images import encoded
 from tests.support.processes import TINY_SERVER, Answer, get, server
 from tests.support.raw_http import connected, exchange, head, post, pulse, read_answer
+from tests.support.slow_clients import slowly
 
 READ_TIMEOUT_S = 2
 MAX_LIVEZ_S = 0.5  # 0.1 on a quiet machine
@@ -91,14 +92,10 @@ def seconds_until_closed_after_a_late_body(address: str) -> float:
 
 def test_steady_upload_may_take_longer_than_the_timeout(address: str) -> None:
     body, count = IMAGE + bytes(200_000), 5
-
-    def pieces() -> Iterator[bytes]:
-        yield head(Content_Type="image/png", Content_Length=len(body))
-        for start in range(0, len(body), len(body) // count + 1):
-            yield body[start : start + len(body) // count + 1]
-            time.sleep((READ_TIMEOUT_S + 1) / count)
-
-    assert exchange(address, pieces()).status == 200
+    size = len(body) // count + 1
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    start = head(Content_Type="image/png", Content_Length=len(body))
+    assert exchange(address, slowly([start, *pieces], pause_s=(READ_TIMEOUT_S + 1) / count)).status == 200
 
 
 def test_connection_is_kept_between_requests(address: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from app.errors import MalformedBody, Overloaded
+from app.uploads import archive_threads
 from app.uploads.archive_threads import ArchiveThreads
 from models.cpu import available_cores
 from tests.support.polling import wait_until
@@ -29,7 +30,7 @@ def names() -> list[str]:
 
 
 class Slow:
-    """An iterator without an end; each item takes longer than a turn."""
+    """An iterator without an end; each item takes a turn of processor time."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -38,7 +39,9 @@ class Slow:
         return self
 
     def __next__(self) -> int:
-        time.sleep(0.03)
+        end = time.monotonic() + archive_threads._TURN_S
+        while time.monotonic() < end:
+            pass
         self.count += 1
         return self.count
 
@@ -79,7 +82,8 @@ async def test_cancelled_request_gets_no_further_turn(threads: ArchiveThreads) -
     with pytest.raises(asyncio.CancelledError):
         await task
     stopped = slow.count
-    await asyncio.sleep(0.2)
+    for _ in range(available_cores()):
+        await threads.collect(iter([1]))  # behind the turn that may still run
     assert slow.count <= stopped + 1
 
 

@@ -7,19 +7,19 @@ import gc
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pytest
 
-from app.batching import worker
 from app.batching.batcher import Batcher
 from app.batching.request import BatchResult
-from app.batching.worker import MAX_FAILURES_IN_A_ROW
+from app.batching.worker import MAX_BATCH_S, MAX_FAILING_S, MAX_FAILURES_IN_A_ROW
 from app.errors import BatcherClosed, BatchFailed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
 from tests.support.batcher_calls import run_item
+from tests.support.clocks import batching_clock
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -76,8 +76,7 @@ async def test_items_that_arrive_during_a_batch_form_the_next_one() -> None:
     batcher = make_batcher(run, max_batch=4)
     first = await start_blocking_batch(batcher, run)
     rest = start_items(batcher, *range(1, 7))
-    await asyncio.sleep(0.01)
-    assert batcher.status().waiting == 6
+    await eventually(lambda: batcher.status().waiting == 6)
     run.go.set()
     results = await asyncio.gather(first, *rest)
     assert run.batches == [[0], [1, 2, 3, 4], [5, 6]]
@@ -85,16 +84,25 @@ async def test_items_that_arrive_during_a_batch_form_the_next_one() -> None:
     batcher.close()
 
 
-async def test_queue_time_and_run_time_are_reported_separately() -> None:
-    run = BlockingRun()
-    batcher = make_batcher(run)
-    first = await start_blocking_batch(batcher, run)
-    (second,) = start_items(batcher, 1)
-    await asyncio.sleep(0.05)
-    run.go.set()
-    assert (await first).run_s >= 0.05
-    assert (await second).queue_s >= 0.04
-    assert (await second).run_s < (await first).run_s
+async def test_times_of_preparation_queue_and_run_are_measured_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, run, seconds = batching_clock(monkeypatch), BlockingRun(), list[float]()
+    batcher: Batcher[int, int] = Batcher(
+        run, name="test", max_batch=4, capacity=9, on_batch=lambda _, run_s: seconds.append(run_s)
+    )
+    with batcher.reserve(2) as reservation:
+        first, second = reservation.pending
+        clock.advance(1)
+        first.enqueue(1)
+        await asyncio.to_thread(run.began.acquire)
+        clock.advance(2)
+        second.enqueue(2)
+        clock.advance(4)
+        run.go.set()
+        result = await first.result()
+        assert (result.prepare_s, result.queue_s, result.run_s) == pytest.approx((1, 0, 6))
+        result = await second.result()
+        assert (result.prepare_s, result.queue_s, result.run_s) == pytest.approx((3, 4, 0))
+    assert seconds == pytest.approx([6, 0])
     batcher.close()
 
 
@@ -105,8 +113,8 @@ async def test_single_item_runs_at_once_without_a_delay() -> None:
 
 
 async def test_delay_ends_when_the_batch_is_full() -> None:
-    short = make_batcher(lambda items: items, max_batch=2, max_delay_s=0.1)
-    assert (await run_item(short, 1)).queue_s >= 0.09
+    short = make_batcher(lambda items: items, max_batch=2, max_delay_s=0.2)
+    assert (await run_item(short, 1)).queue_s >= 0.2
     short.close()
     long = make_batcher(lambda items: items, max_batch=2, max_delay_s=1000)
     results = await asyncio.gather(run_item(long, 1), run_item(long, 2))
@@ -161,22 +169,23 @@ async def test_cancelling_a_running_item_leaves_the_batcher_working() -> None:
 
 
 async def test_cancelling_all_queued_items_leaves_the_batcher_working() -> None:
-    batcher = make_batcher(lambda items: items, max_delay_s=0.05)
+    batcher = make_batcher(lambda items: items, max_delay_s=1)
     queued = start_items(batcher, 1, 2)
-    await asyncio.sleep(0.01)
+    await eventually(lambda: batcher.status().waiting == 2)
     for task in queued:
         task.cancel()
     assert (await run_item(batcher, 3)).result == 3
     batcher.close()
 
 
-async def test_expired_item_is_not_run() -> None:
-    run = BlockingRun()
+async def test_item_is_run_until_its_deadline_and_not_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, run = batching_clock(monkeypatch), BlockingRun()
     batcher = make_batcher(run)
     first = await start_blocking_batch(batcher, run)
-    late = asyncio.create_task(run_item(batcher, 1, deadline=time.monotonic() + 0.01))
-    in_time = asyncio.create_task(run_item(batcher, 2, deadline=time.monotonic() + 100))
-    await asyncio.sleep(0.03)
+    late = asyncio.create_task(run_item(batcher, 1, deadline=clock() + 1))
+    in_time = asyncio.create_task(run_item(batcher, 2, deadline=clock() + 1.001))
+    await eventually(lambda: batcher.status().waiting == 2)
+    clock.advance(1)
     run.go.set()
     with pytest.raises(DeadlineExceeded):
         await late
@@ -197,7 +206,7 @@ async def test_error_of_a_batch_reaches_only_its_own_items(error: type[BaseExcep
     batcher = make_batcher(fail_on_three, max_batch=2)
     first = await start_blocking_batch(batcher, run)
     rest = start_items(batcher, 1, 2, 3, 4)
-    await asyncio.sleep(0.01)
+    await eventually(lambda: batcher.status().waiting == 4)
     run.go.set()
     await first
     results = await asyncio.gather(*rest, return_exceptions=True)
@@ -205,6 +214,45 @@ async def test_error_of_a_batch_reaches_only_its_own_items(error: type[BaseExcep
     assert isinstance(results[2], BatchFailed)
     assert isinstance(results[2].__cause__, error)
     assert (await run_item(batcher, 5)).result == 10
+    batcher.close()
+
+
+async def test_failed_batch_does_not_change_the_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, seconds = batching_clock(monkeypatch), iter([1.0, 50.0])
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        clock.advance(next(seconds))
+        return items if clock() < began + 10 else []
+
+    began, batcher = clock(), make_batcher(run)
+    await run_item(batcher, 1)
+    assert batcher.status().single_s == pytest.approx(1)
+    with pytest.raises(BatchFailed):
+        await run_item(batcher, 2)
+    assert batcher.status().single_s == pytest.approx(1)
+    batcher.close()
+
+
+async def test_items_of_one_reservation_do_not_count_as_late_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = batching_clock(monkeypatch)
+    batcher = make_batcher(lambda items: items, max_batch=1)
+    for is_typical, count, has_margin in ((True, 2, False), (False, 1, False), (True, 1, True)):
+        with batcher.reserve(count) as reservation:
+            reservation.pending[0].is_typical = is_typical
+            clock.advance(5)
+            for number, pending in enumerate(reservation.pending):
+                pending.enqueue(number)
+                await pending.result()
+        assert (batcher.status().margin_s > 0) == has_margin
+    batcher.close()
+
+
+async def test_capacity_of_every_item_is_given_back() -> None:
+    batcher = make_batcher(lambda items: items, capacity=5)
+    for count in (1, 3, 5):
+        with batcher.reserve(count):
+            assert batcher.status().free == 5 - count
+        assert batcher.status().free == 5
     batcher.close()
 
 
@@ -230,14 +278,22 @@ async def test_death_of_the_worker_fails_all_items() -> None:
         pass
 
 
+def is_closed(batcher: Batcher[int, int]) -> bool:
+    try:
+        batcher.check_room()
+    except BatcherClosed:
+        return True
+    return False
+
+
 async def test_close_runs_queued_items_and_rejects_new_ones() -> None:
     run = BlockingRun()
     batcher = make_batcher(run, max_batch=1)
     first = await start_blocking_batch(batcher, run)
     queued = start_items(batcher, 1, 2)
-    await asyncio.sleep(0.01)
+    await eventually(lambda: batcher.status().waiting == 2)
     closing = asyncio.create_task(asyncio.to_thread(batcher.close))
-    await asyncio.sleep(0.01)
+    await eventually(lambda: is_closed(batcher))
     with pytest.raises(BatcherClosed):
         await run_item(batcher, 3)
     run.go.set()
@@ -247,12 +303,17 @@ async def test_close_runs_queued_items_and_rejects_new_ones() -> None:
 
 
 async def test_on_batch_is_called_with_batch_sizes() -> None:
-    sizes: list[int] = []
+    run, sizes = BlockingRun(), list[int]()
     batcher: Batcher[int, int] = Batcher(
-        lambda items: items, name="test", max_batch=4, capacity=9, on_batch=lambda size, _: sizes.append(size)
+        run, name="test", max_batch=4, capacity=9, on_batch=lambda size, _: sizes.append(size)
     )
-    await asyncio.gather(*start_items(batcher, 1, 2, 3))
-    assert sum(sizes) == 3
+    first = await start_blocking_batch(batcher, run)
+    rest = start_items(batcher, 1, 2, 3, 4, 5, 6)
+    await eventually(lambda: batcher.status().waiting == 6)
+    run.go.set()
+    results = await asyncio.gather(first, *rest)
+    assert sizes == [1, 4, 2]
+    assert [result.batch_size for result in results] == [1, 4, 4, 4, 4, 2, 2]
     batcher.close()
 
 
@@ -280,13 +341,12 @@ async def test_death_of_one_worker_spares_the_batch_of_another() -> None:
     batcher: Batcher[int, int] = Batcher(run, run, name="test", max_batch=1, capacity=9, on_batch=raise_once)
     running = [await start_blocking_batch(batcher, run) for _ in range(2)]
     (queued,) = start_items(batcher, 3)
-    await asyncio.sleep(0.01)
+    await eventually(lambda: batcher.status().waiting == 1)
     errors.append("the first worker dies")
     run.go.set()
     results = await asyncio.gather(*running, queued, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results[:2]) == ["BatchResult", "BatcherClosed"]
-    while batcher.is_alive:  # noqa: ASYNC110 -- a thread has no event to wait for
-        await asyncio.sleep(0.001)
+    await eventually(lambda: not batcher.is_alive)
     with pytest.raises(BatcherClosed):
         await run_item(batcher, 4)
     await asyncio.to_thread(batcher.close)
@@ -296,7 +356,7 @@ async def test_batcher_is_dead_while_all_batches_fail_and_alive_after_a_success(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     is_failing = True
-    monkeypatch.setattr(worker, "MAX_FAILING_S", 0.0)
+    clock = batching_clock(monkeypatch)
 
     def run(items: Sequence[int]) -> Sequence[int]:
         if is_failing:
@@ -307,27 +367,42 @@ async def test_batcher_is_dead_while_all_batches_fail_and_alive_after_a_success(
     for _ in range(MAX_FAILURES_IN_A_ROW - 1):
         with pytest.raises(BatchFailed):
             await run_item(batcher, 1)
+    clock.advance(MAX_FAILING_S + 1)
     assert batcher.is_alive
     is_failing = False
     await run_item(batcher, 1)
     is_failing = True
-    for _ in range(MAX_FAILURES_IN_A_ROW):
-        assert batcher.is_alive
+    for _ in range(MAX_FAILURES_IN_A_ROW - 1):
         with pytest.raises(BatchFailed):
             await run_item(batcher, 1)
+        clock.advance(MAX_FAILING_S)
+    assert batcher.is_alive, "too few failures"
+    with pytest.raises(BatchFailed):
+        await run_item(batcher, 1)
     assert not batcher.is_alive
-    monkeypatch.setattr(worker, "MAX_FAILING_S", 60.0)
-    assert batcher.is_alive, "a short series of failures passes"
+    batcher.close()
+
+
+async def test_many_failures_within_seconds_leave_the_batcher_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = batching_clock(monkeypatch)
+    batcher = make_batcher(lambda items: [], max_batch=1)
+    for _ in range(2 * MAX_FAILURES_IN_A_ROW):
+        with pytest.raises(BatchFailed):
+            await run_item(batcher, 1)
+    clock.advance(MAX_FAILING_S)
+    assert batcher.is_alive
+    clock.advance(0.1)
+    assert not batcher.is_alive
     batcher.close()
 
 
 async def test_batcher_is_dead_while_a_batch_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "MAX_BATCH_S", 0.05)
-    run = BlockingRun()
+    clock, run = batching_clock(monkeypatch), BlockingRun()
     batcher = make_batcher(run)
     first = await start_blocking_batch(batcher, run)
+    clock.advance(MAX_BATCH_S)
     assert batcher.is_alive
-    await asyncio.sleep(0.06)
+    clock.advance(0.1)
     assert not batcher.is_alive
     run.go.set()
     await first
@@ -335,19 +410,21 @@ async def test_batcher_is_dead_while_a_batch_is_stuck(monkeypatch: pytest.Monkey
     batcher.close()
 
 
-async def test_unmeetable_deadline_is_rejected_by_the_reservation() -> None:
-    run = BlockingRun()
+async def test_deadline_before_the_expected_result_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, run = batching_clock(monkeypatch), BlockingRun()
     batcher = make_batcher(run, max_batch=1)
     first = await start_blocking_batch(batcher, run)
-    await asyncio.sleep(0.1)
+    clock.advance(3)
     run.go.set()
     await first
     run.go.clear()
     second = await start_blocking_batch(batcher, run)
-    with pytest.raises(DeadlineUnmeetable) as error, batcher.reserve(1, time.monotonic() + 0.01):
-        pass
-    assert error.value.retry_after_s > 0
-    with batcher.reserve(1, time.monotonic() + 60):
+    margin_s = batcher.status().margin_s
+    for reject in (batcher.check_room, lambda count, deadline: batcher.reserve(count, deadline).__enter__()):
+        with pytest.raises(DeadlineUnmeetable) as error:
+            reject(1, clock() + 6 + margin_s - 0.5)
+        assert error.value.retry_after_s == pytest.approx(0.5)
+    with batcher.reserve(1, clock() + 6 + margin_s + 0.5):
         pass
     run.go.set()
     await second

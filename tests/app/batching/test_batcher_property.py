@@ -15,7 +15,7 @@ from app.errors import BatcherClosed, BatchFailed
 from tests.support.batcher_calls import run_item
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     items=st.lists(st.tuples(st.integers(0, 99), st.booleans()), max_size=40),
     max_batch=st.integers(1, 8),
@@ -58,7 +58,7 @@ def test_every_caller_gets_its_own_outcome(items: list[tuple[int, bool]], max_ba
     assert all(ran.count(number) <= [item for item, _ in items].count(number) for number in ran)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     fates=st.lists(st.sampled_from(["prepared", "failed", "cancelled", "never prepared"]), max_size=24),
     shares_cores=st.booleans(),

@@ -163,9 +163,54 @@ def test_only_a_full_batch_is_expected_beside_a_concurrent_one() -> None:
     assert scheduler.estimate_wait_s(4, 0.1) == pytest.approx(4 * ITEM_S)
 
 
+def test_next_larger_size_is_tried_after_200_batches() -> None:
+    policy = BatchPolicy(16, max_run_s=0.15, preferred_batch_sizes=[1, 2, 4, 8, 16])
+    policy.observe(1, 0.1, concurrent=False)
+    for _ in range(198):
+        policy.observe(1, 0.1, concurrent=False)
+    assert policy.target_size == 1
+    policy.observe(1, 0.1, concurrent=False)
+    assert policy.target_size == 2
+    policy.observe(2, 0.2, concurrent=False)
+    assert policy.target_size == 1, "it takes too long still"
+
+
+def test_batch_can_begin_when_the_first_of_all_workers_is_free() -> None:
+    policy = trained(BatchPolicy(8, workers=2))
+    running = [ScheduledBatch([QueuedItem()] * size, [], 10.0) for size in (4, 2)]
+    assert policy.until_free_s(10.1, 1, running) == pytest.approx(2 * ITEM_S - 0.1)
+    assert policy.until_free_s(10.1, 1, running[:1]) == 0, "a worker is free"
+    assert policy.until_free_s(99, 1, running) == 0
+
+
+def test_preparation_is_waited_for_no_longer_than_a_full_batch_runs() -> None:
+    policy = trained(BatchPolicy(4, shares_cores=True))
+    assert policy.preparation_wait_s(1, 2, []) == pytest.approx(3 * ITEM_S)
+    assert policy.preparation_wait_s(1, 50, []) == pytest.approx(4 * ITEM_S)
+    assert policy.preparation_wait_s(1, 0, []) == 0
+    assert policy.preparation_wait_s(1, 2, [ScheduledBatch([QueuedItem()], [], 0)]) == 0
+
+
+def test_batch_before_a_deadline_has_a_quarter_of_its_time_to_spare() -> None:
+    policy = trained(BatchPolicy(8))
+    assert policy.fit_size(8, 8 * ITEM_S * 1.251, concurrent=False) == 8
+    assert policy.fit_size(8, 8 * ITEM_S * 1.249, concurrent=False) == 7
+    assert policy.fit_size(8, ITEM_S * 1.249, concurrent=False) == 8, "too late for any size"
+
+
 def test_single_item_has_all_cores_however_slow_it_is() -> None:
     scheduler = make_scheduler(max_run_s=0.01)
     scheduler.policy.observe(1, 1.0, concurrent=False)
     assert scheduler.policy.target_size == 1
     enqueue(scheduler, 1)
     assert not begin_batch(scheduler).concurrent
+
+
+def test_batch_beside_others_is_as_large_as_the_largest_of_them_or_a_full_one() -> None:
+    policy = BatchPolicy(8, workers=4, shares_cores=True)
+    running = [ScheduledBatch([QueuedItem()] * size, [], 0, concurrent=True) for size in (2, 5)]
+    assert [policy.may_begin(waiting, running) for waiting in (4, 5)] == [False, True]
+    assert policy.next_limit(5, 0, running) == (5, True)
+    policy.target_size = 3
+    assert [policy.may_begin(waiting, running) for waiting in (2, 3)] == [False, True]
+    assert policy.next_limit(9, 0, running) == (3, True)

@@ -47,7 +47,7 @@ class Machine:
             self.now += run_s / (2 if concurrent else 1) + (0 if load == "saturation" else 0.02)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from([(0.004, 0.002), (0.001, 0.006), (0.02, 0.0005), (0.02, 0.006)]),
     st.lists(

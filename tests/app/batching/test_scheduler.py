@@ -132,7 +132,7 @@ class Traffic(RuleBasedStateMachine):
 
 
 TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestTraffic.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 def make_scheduler(
@@ -149,6 +149,14 @@ def enqueue(scheduler: BatchScheduler[QueuedItem], *times: float, deadline: floa
 
 def run_batch(scheduler: BatchScheduler[QueuedItem], began: float, seconds: float) -> None:
     scheduler.complete(scheduler.next_batch(began), began + seconds)
+
+
+def trained_scheduler(max_batch: int = 4, max_delay_s: float = 0) -> BatchScheduler[QueuedItem]:
+    """Return a scheduler whose batches take a tenth of a second for each item."""
+    scheduler = make_scheduler(max_batch, max_delay_s=max_delay_s)
+    for size in (1, 2, 4):
+        scheduler.policy.observe(size, size / 10, concurrent=False)
+    return scheduler
 
 
 def test_no_batch_is_due_while_the_queue_is_empty() -> None:
@@ -209,6 +217,75 @@ def test_estimate_includes_the_preparation() -> None:
     scheduler.reserve(1, 0)
     scheduler.enqueue(QueuedItem(enqueued_at=0.7), 0.7)
     assert scheduler.estimate_wait_s(1, 1) == pytest.approx(0.7)
+
+
+def test_estimate_counts_items_that_are_being_prepared_and_those_whose_requests_have_left() -> None:
+    scheduler = trained_scheduler(max_batch=1)
+    assert scheduler.estimate_wait_s(1, 0) == pytest.approx(0.1)
+    scheduler.reserve(3, 0)
+    assert scheduler.estimate_wait_s(1, 0) == pytest.approx(0.4), "three are being prepared"
+    scheduler.enqueue(QueuedItem())
+    scheduler.release(3)
+    assert scheduler.estimate_wait_s(1, 0) == pytest.approx(0.2), "one waits, although its capacity is free"
+
+
+def test_deadline_may_be_the_moment_of_the_expected_result() -> None:
+    scheduler = trained_scheduler()
+    enqueue(scheduler, 0)
+    expected_at = scheduler.estimate_wait_s(1, 0)
+    assert scheduler.check_room(1, 0, expected_at) == expected_at
+    with pytest.raises(DeadlineUnmeetable):
+        scheduler.check_room(1, 0, math.nextafter(expected_at, 0))
+
+
+def test_full_queue_says_when_there_will_be_room() -> None:
+    scheduler = trained_scheduler(max_batch=1)
+    enqueue(scheduler, *[0.0] * 100)
+    with pytest.raises(Overloaded) as error:
+        scheduler.check_room(1, 0)
+    assert error.value.retry_after_s == pytest.approx(10.1)
+
+
+def test_earliest_deadline_of_all_waiting_items_ends_the_delay() -> None:
+    scheduler = trained_scheduler(max_delay_s=9)
+    for deadline in (7.0, 6.0, 8.0):
+        enqueue(scheduler, 5, deadline=deadline)
+    assert scheduler.next_due_s(5) == pytest.approx(1 - 0.3), "three items run for 0.3 s"
+
+
+def test_failed_batch_teaches_nothing() -> None:
+    scheduler = trained_scheduler()
+    enqueue(scheduler, 0)
+    scheduler.complete(scheduler.next_batch(0), 50, learn=False)
+    assert scheduler.policy.run_time.predict_s(1, concurrent=False) == pytest.approx(0.1)
+
+
+def test_slowdown_is_forgotten_while_nothing_runs() -> None:
+    scheduler: BatchScheduler[QueuedItem] = BatchScheduler(capacity=9, max_batch=4, max_run_s=0.45)
+    for size in (1, 2, 4):
+        scheduler.policy.observe(size, size / 10, concurrent=False)
+    scheduler.check_room(1, 0)
+    for _ in range(20):
+        enqueue(scheduler, 1)
+        run_batch(scheduler, 1, 1)
+        scheduler.release(1)
+    assert scheduler.policy.target_size == 1
+    scheduler.check_room(1, 100)
+    assert scheduler.policy.target_size == 4
+
+
+def test_status_tells_what_is_held_and_expected() -> None:
+    scheduler: BatchScheduler[QueuedItem] = BatchScheduler(capacity=9, max_batch=4, workers=2, shares_cores=True)
+    for size in (1, 2, 4):
+        scheduler.policy.observe(size, size / 10, concurrent=False)
+    enqueue(scheduler, 0, 0)
+    scheduler.reserve(1, 0)
+    scheduler.observe_wait(0, 5)
+    status = scheduler.status()
+    assert (status.waiting, status.free, status.capacity, status.target_size) == (2, 6, 9, 4)
+    assert (status.single_s, status.full_s) == pytest.approx((0.1, 0.8))
+    assert (status.pace, status.concurrency) == pytest.approx((1, 2))
+    assert status.margin_s == pytest.approx(5 / 64 + 2 * 5 / 32)
 
 
 def test_empty_queue_accepts_every_deadline_however_wrong_its_estimate() -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.support.asgi import Serve
-from tests.support.batch_requests import labels
+from tests.support.batch_requests import labels, zipped
 from tests.support.encoded_images import encoded
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +104,9 @@ async def test_form_of_curl_d_gets_the_advice_of_data_binary(client: httpx.Async
 
 
 async def test_zip_without_its_type_gets_the_type_as_advice(client: httpx.AsyncClient) -> None:
-    response = await client.post("/v1/classify/batch", content=b"PK\3\4", headers={"Content-Type": "image/jpeg"})
+    archive, path = zipped(a=IMAGE), "/v1/classify/batch"
+    assert (await client.post(path, content=archive, headers={"Content-Type": "application/zip"})).status_code == 200
+    response = await client.post(path, content=archive, headers={"Content-Type": "image/jpeg"})
     assert response.status_code == 415
     assert "application/zip" in response.json()["detail"]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import re
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from app.auth.keys import KeyRing, Role, add_key, digest_of, parse
 from app.errors import BadKeysFile
 from tests.support.paths import ROOT
+from tests.support.polling import wait_until
 
 
 def test_key_is_found_and_similar_keys_are_not(tmp_path: Path) -> None:
@@ -27,6 +28,38 @@ def test_key_is_found_and_similar_keys_are_not(tmp_path: Path) -> None:
     assert (match.name, match.role) == ("phone", Role.ADMIN)
     for similar in (laptop[:-1], f"{laptop} ", laptop.swapcase(), "", digest_of(laptop).hex(), "\ud800"):
         assert ring.find(similar) is None
+
+
+@pytest.mark.parametrize("position", [0, 1, 15, 16, 30, 31])
+def test_digests_that_differ_in_one_byte_are_different(tmp_path: Path, position: int) -> None:
+    path = tmp_path / "keys"
+    digest = bytearray(digest_of("presented"))
+    path.write_text(f"right user {digest.hex()}\n")
+    match = KeyRing(path).find("presented")
+    assert match is not None
+    assert match.name == "right"
+    digest[position] ^= 1
+    path.write_text(f"wrong user {digest.hex()}\n")
+    assert KeyRing(path).find("presented") is None
+
+
+def test_every_digest_is_compared_as_a_whole_wherever_the_match_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, compared, compare_digest = tmp_path / "keys", list[tuple[bytes, bytes]](), hmac.compare_digest
+
+    def record(first: bytes, second: bytes) -> bool:
+        compared.append((first, second))
+        return compare_digest(first, second)
+
+    keys = {name: add_key(path, name, Role.USER) for name in ("first", "second", "third")}
+    ring = KeyRing(path)
+    monkeypatch.setattr(hmac, "compare_digest", record)
+    for name, key in {**keys, "none": "unknown"}.items():
+        compared.clear()
+        match = ring.find(key)
+        assert (match.name if match else "none") == name
+        assert compared == [(digest_of(each), digest_of(key)) for each in keys.values()]
 
 
 def test_file_holds_only_digests_and_is_readable_only_by_its_owner(tmp_path: Path) -> None:
@@ -78,12 +111,18 @@ def test_changed_file_is_reloaded_and_a_broken_one_is_not(tmp_path: Path) -> Non
     assert ring.find(first) is None
 
 
+def stamp(path: Path) -> int:
+    """Write a file, and return the time of the clock that stamps files."""
+    path.write_bytes(b"")
+    return path.stat().st_ctime_ns
+
+
 def test_change_that_keeps_time_and_size_of_the_file_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     key = add_key(path, "laptop", Role.USER)
     before = path.stat()
     ring = KeyRing(path)
-    time.sleep(0.05)  # longer than a tick of the clock that stamps files
+    wait_until(lambda: stamp(tmp_path / "other") > before.st_ctime_ns)
     path.write_text(path.read_text().replace(digest_of(key).hex(), "0" * 64))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     ring.refresh()
@@ -127,6 +166,25 @@ def test_invalid_name_is_rejected(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadKeysFile, match="A name consists of"):
         add_key(tmp_path / "keys", name, Role.USER)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 64, "a.b-c_d"])
+def test_name_may_have_64_characters(tmp_path: Path, name: str) -> None:
+    add_key(tmp_path / "keys", name, Role.USER)
+
+
+def test_key_is_appended_to_a_file_without_a_final_line_break(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    first = add_key(path, "first", Role.USER)
+    path.write_text(path.read_text().rstrip("\n"))
+    second = add_key(path, "second", Role.ADMIN)
+    ring = KeyRing(path)
+    assert [match.name for key in (first, second) if (match := ring.find(key))] == ["first", "second"]
+
+
+def test_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(BadKeysFile, match="nowhere"):
+        add_key(tmp_path / "nowhere" / "keys", "laptop", Role.USER)
 
 
 def test_name_that_is_taken_is_rejected(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from app.auth.keys import Role, add_key
+from app.auth.rate_limits import RateLimits
+from app.errors import RateLimited
 from tests.support.asgi import Serve, unreadable_body
+from tests.support.clocks import wall_clock
 from tests.support.encoded_images import encoded
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +34,33 @@ async def test_every_response_has_ratelimit_headers_and_excess_is_429(serve: Ser
         assert (page.status_code, "The rate limit is 2 per 1 hour" in page.text) == (429, True)
         assert (await client.get("/livez")).status_code == 200
         assert 'requests_rejected_total{reason="rate_limited"} 2.0' in (await client.get("/metrics")).text
+
+
+async def test_window_begins_with_its_first_request_and_is_not_extended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, limits = wall_clock(monkeypatch), RateLimits("3/minute; 5/hour", "")
+    began = clock.now
+    for seconds, left, reset in ((0, 2, 60), (59, 1, 1), (59.5, 0, 1), (60, 2, 60), (70, 1, 50)):
+        clock.now = began + seconds
+        assert (await limits.hit("a"))["RateLimit"].startswith(f'"60s";r={left};t={reset},'), f"after {seconds} s"
+    with pytest.raises(RateLimited) as rejected:
+        await limits.hit("a")
+    assert rejected.value.retry_after_s == 3530, "the hour is used up"
+    clock.now = began + 3600
+    assert await limits.hit("a") == {
+        "RateLimit-Policy": '"60s";q=3;w=60, "3600s";q=5;w=3600',
+        "RateLimit": '"60s";r=2;t=60, "3600s";r=4;t=3600',
+    }
+
+
+async def test_callers_do_not_share_a_window() -> None:
+    limits = RateLimits("1/hour", "")
+    await limits.hit("a")
+    await limits.hit("b")
+    with pytest.raises(RateLimited):
+        await limits.hit("a")
+    assert await RateLimits("", "").hit("a") == {}
 
 
 async def test_retry_after_of_a_long_window_is_not_capped(serve: Serve) -> None:

@@ -219,7 +219,7 @@ def test_estimate_includes_the_preparation() -> None:
     assert scheduler.estimate_wait_s(1, 1) == pytest.approx(0.7)
 
 
-def test_estimate_counts_items_that_are_being_prepared_and_those_whose_requests_have_left() -> None:
+def test_estimate_counts_items_in_preparation_and_those_of_cancelled_requests() -> None:
     scheduler = trained_scheduler(max_batch=1)
     assert scheduler.estimate_wait_s(1, 0) == pytest.approx(0.1)
     scheduler.reserve(3, 0)

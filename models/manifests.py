@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from models.errors import CorruptArtifact
+from models.networks import Scaling
 from models.preprocess import PreprocessSpec
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -100,7 +101,7 @@ class ExtractorManifest(_FrozenModel):
     created: str = Field(description="ISO 8601 date")
     network: str = Field(description="architecture, a name in models.networks")
     input_size: int
-    scaling: Literal["-1..1", "imagenet_mean"] = Field("-1..1", description="scaling of 0..255 in the graph")
+    scaling: Scaling = Field("-1..1", description="scaling of 0..255 in the graph")
     outputs: dict[str, int] = Field(description="name -> width: `pooled`, and the probabilities of each top")
     tops: dict[str, tuple[str, ...]] = Field(description="top -> class ids in the order of its columns")
     engines: dict[str, Agreement] = Field(description="`engine:precision` -> agreement with the golden outputs")

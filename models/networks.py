@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from models.efficientnet_lite import EFFICIENTNET_LITES, build_efficientnet_lite
 from models.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -27,7 +29,13 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 POOLED = "pooled"
 
-Scaling = Literal["-1..1", "imagenet_mean"]
+Scaling = Literal["-1..1", "imagenet_mean", "(x-127)/128"]
+"""Scaling of pixels to the input of a network.
+
+- `-1..1`: as for InceptionV3.
+- `imagenet_mean`: as for VGG19: BGR minus ImageNet's mean (Keras's mode "caffe").
+- `(x-127)/128`: as for EfficientNet-Lite.
+"""
 
 #: Keras's automatic layer names; their numbers increase over the life of a process.
 _AUTO_NAME = re.compile(r"(?P<kind>conv2d|batch_normalization|dense)(?:_(?P<number>\d+))?")
@@ -74,6 +82,7 @@ _BUILDERS: dict[str, Callable[[int | None], keras.Model]] = {
     "inception_v3": _inception_v3,
     "small_cnn": _small_cnn,
     "vgg19": _vgg19,
+    **{network: partial(build_efficientnet_lite, network) for network in EFFICIENTNET_LITES},
 }
 
 NETWORKS = tuple(_BUILDERS)
@@ -116,6 +125,8 @@ def build(
 
 def scaling_of(network: str) -> Scaling:
     """Return the input scaling of a network, which pretrained weights require."""
+    if network in EFFICIENTNET_LITES:
+        return "(x-127)/128"
     return "imagenet_mean" if network == "vgg19" else "-1..1"
 
 
@@ -124,8 +135,7 @@ def scale(pixels: Any, scaling: Scaling = "-1..1") -> Any:
 
     Args:
         pixels: 0..255, RGB, [n, size, size, 3].
-        scaling: `-1..1` as for InceptionV3, or `imagenet_mean` as for VGG19: BGR minus ImageNet's mean (Keras's mode
-            "caffe").
+        scaling: of the network, from `scaling_of`.
 
     Returns:
         float32 of the same shape.
@@ -133,7 +143,13 @@ def scale(pixels: Any, scaling: Scaling = "-1..1") -> Any:
     import tensorflow as tf
 
     values = tf.cast(pixels, tf.float32)
-    return values / 127.5 - 1.0 if scaling == "-1..1" else values[..., ::-1] - tf.constant(_IMAGENET_MEAN_BGR)
+    match scaling:
+        case "-1..1":
+            return values / 127.5 - 1.0
+        case "imagenet_mean":
+            return values[..., ::-1] - tf.constant(_IMAGENET_MEAN_BGR)
+        case "(x-127)/128":
+            return (values - 127.0) / 128.0
 
 
 def get_tensors(model: keras.Model) -> Tensors:

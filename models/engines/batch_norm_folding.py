@@ -28,7 +28,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
             convolution = layer.input._keras_history.operation
             scale = _scale(layer)
             shift = layer.beta.numpy() - layer.moving_mean.numpy() * scale
-            folded.get_layer(convolution.name).set_weights([convolution.kernel.numpy() * scale])
+            folded.get_layer(convolution.name).set_weights([_scaled_kernel(convolution, scale)])
             folded.get_layer(layer.name).set_weights([shift])
         elif layer.weights and not _is_normalized(layer):
             folded.get_layer(layer.name).set_weights(layer.get_weights())
@@ -53,6 +53,15 @@ def _scale(layer: keras.layers.BatchNormalization) -> np.ndarray[Any, Any]:
     gamma = layer.gamma.numpy() if layer.scale else 1.0
     scale: np.ndarray[Any, Any] = gamma / np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
     return scale
+
+
+def _scaled_kernel(convolution: keras.Layer, scale: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Multiply the part of the kernel that makes each output channel by the scale of that channel."""
+    kernel: np.ndarray[Any, Any] = convolution.kernel.numpy()
+    if isinstance(convolution, keras.layers.DepthwiseConv2D):  # [height, width, channels, outputs of each channel]
+        scale = scale.reshape(kernel.shape[2:])
+    scaled: np.ndarray[Any, Any] = kernel * scale
+    return scaled
 
 
 def _is_normalized(layer: keras.Layer) -> bool:

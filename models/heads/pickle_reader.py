@@ -7,15 +7,15 @@ this project can be read.
 
 from __future__ import annotations
 
+import io
 import pickletools
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from models.errors import UnsafePickle
 
 _MAX_OPCODES = 200_000  # some 0.2 s; a head of 65,536 classes has half as many
-_DAMAGED = "The head cannot be loaded: it is not a pickle of a fitted estimator."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +49,47 @@ def read(data: bytes, names: Collection[Name]) -> object:
     Raises:
         UnsafePickle: it refers to another name, uses an opcode that is not needed for such values, or is damaged.
     """
-    machine = _Machine(names)
-    try:
-        for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
-            if count > _MAX_OPCODES:
-                raise UnsafePickle("The head's pickle has too many values. Do not trust its source.")
-            if opcode.name == "STOP":
-                if position != len(data) - 1:
-                    raise ValueError("bytes follow the end")
-                return machine.result()
-            machine.run(opcode.name, argument)
-    except UnsafePickle:
-        raise
-    except Exception as error:  # pickletools raises many kinds of them for damaged pickles
-        raise UnsafePickle(_DAMAGED) from error
-    raise UnsafePickle(_DAMAGED)
+    file = io.BytesIO(data)
+    value = PickleReader(names, "The head's pickle").read(file)
+    if file.read(1):
+        raise UnsafePickle("The head's pickle is damaged: bytes follow its end. Install it again.")
+    return value
 
 
-class _Machine:
+class PickleReader:
     """A stack of values, the positions of marks in it, and the memo."""
 
-    def __init__(self, names: Collection[Name]) -> None:
+    def __init__(self, names: Collection[Name], subject: str) -> None:
+        """Create a reader.
+
+        Args:
+            names: names that pickles may refer to.
+            subject: what is read, at the beginning of error messages.
+        """
         self._names = names
+        self._subject = subject
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
 
-    def result(self) -> object:
-        (value,) = self._stack
-        return value
+    def read(self, file: BinaryIO) -> object:
+        """Read the pickle at a file's position, and leave the position after it; see the function `read`."""
+        self._stack, self._marks, self._memo = [], [], {}
+        try:
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+                if count > _MAX_OPCODES:
+                    raise UnsafePickle(f"{self._subject} has too many values. Do not trust its source.")
+                if opcode.name == "STOP":
+                    (value,) = self._stack
+                    return value
+                self._run(opcode.name, argument)
+        except UnsafePickle:
+            raise
+        except Exception as error:  # pickletools raises many kinds of them for damaged pickles
+            raise UnsafePickle(f"{self._subject} is damaged, or no pickle. Install it again.") from error
+        raise AssertionError("genops ends with STOP or raises")
 
-    def run(self, opcode: str, argument: Any) -> None:
+    def _run(self, opcode: str, argument: Any) -> None:
         match opcode:
             case "PROTO" | "FRAME":
                 pass
@@ -114,7 +124,7 @@ class _Machine:
             case "BUILD":
                 self._build(*self._pop(1))
             case _:
-                raise UnsafePickle(f"The head's pickle uses {opcode}, which is not allowed. Do not trust its source.")
+                raise UnsafePickle(f"{self._subject} uses {opcode}, which is not allowed. Do not trust its source.")
 
     def _name(self, module: object, name: object) -> Name:
         if not (isinstance(module, str) and isinstance(name, str)):
@@ -122,14 +132,14 @@ class _Machine:
         found = Name(module, name)
         if found not in self._names:
             raise UnsafePickle(
-                f"The head's pickle refers to {module}.{name}, which is not allowed. Do not trust its source."
+                f"{self._subject} refers to {module}.{name}, which is not allowed. Do not trust its source."
             )
         return found
 
     def _build(self, state: object) -> None:
         target = self._stack[-1]
         if not isinstance(target, Call) or target.state is not None:
-            raise UnsafePickle("The head's pickle changes an object that is no estimator. Do not trust its source.")
+            raise UnsafePickle(f"{self._subject} changes an object that is no estimator. Do not trust its source.")
         target.state = state
 
     def _append(self, items: list[Any]) -> None:

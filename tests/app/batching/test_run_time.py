@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,58 @@ def test_mode_that_has_not_run_is_derived_from_the_other_by_the_worker_count() -
     exclusive, concurrent = run_time_model(2, concurrent=False), run_time_model(2, concurrent=True)
     assert exclusive.predict_s(4, concurrent=True) == pytest.approx(2 * 4 * ITEM_S)
     assert concurrent.predict_s(4, concurrent=False) == pytest.approx(4 * ITEM_S / 2)
+
+
+def known_model(workers: int = 1) -> RunTimeModel:
+    """A model of batches that take one second and a tenth for each item."""
+    model = RunTimeModel(workers)
+    for size in SIZES:
+        model.observe(size, 1 + ITEM_S * size, concurrent=False)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("factor", "pace"),
+    [(2, 2**0.2), (4, 4**0.2), (1000, 4**0.2), (0.9, 0.9**0.4), (0.5, 0.5**0.4), (0.001, 4**-0.2)],
+)
+def test_pace_takes_a_fifth_of_an_error_and_twice_as_much_if_faster(factor: float, pace: float) -> None:
+    model = known_model()
+    model.observe(4, factor * (1 + 4 * ITEM_S), concurrent=False)
+    assert model.pace == pytest.approx(pace)
+
+
+def test_pace_is_forgotten_within_seconds_and_concurrency_more_slowly() -> None:
+    model = known_model(workers=2)
+    model.fade(0)
+    model.observe(4, 4 * 2 * (1 + 4 * ITEM_S), concurrent=True)
+    assert model.pace == pytest.approx(4**0.2)
+    excess = model.concurrency / 2
+    assert excess == pytest.approx(4**0.05)
+    model.fade(4)
+    assert model.pace == pytest.approx(4 ** (0.2 / math.e))
+    assert model.concurrency / 2 == pytest.approx(excess ** math.exp(-0.4))
+
+
+def test_concurrency_stays_between_one_and_twice_the_number_of_workers() -> None:
+    for factor, limit in ((100, 4), (0.01, 1)):
+        model = known_model(workers=2)
+        for _ in range(1000):
+            model.observe(4, factor * model.predict_s(4, concurrent=True), concurrent=True)
+        assert model.concurrency == pytest.approx(limit)
+
+
+def test_concurrency_that_is_not_observed_returns_to_the_number_of_workers() -> None:
+    model = known_model(workers=2)
+    for _ in range(20):
+        model.observe(4, 1.5 * model.predict_s(4, concurrent=True), concurrent=True)
+    before = math.log(model.concurrency / 2)
+    for _ in range(100):
+        model.observe(4, model.predict_s(4, concurrent=False), concurrent=False)
+    assert math.log(model.concurrency / 2) == pytest.approx(before * 0.998**100)
+
+
+def test_one_observation_changes_the_line_little() -> None:
+    model = known_model()
+    before = model.predict_s(8, concurrent=False)
+    model.observe(8, 2 * before, concurrent=False)
+    assert model.predict_s(8, concurrent=False) / before == pytest.approx(2**0.2, rel=0.02)

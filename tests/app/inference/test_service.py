@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
+import httpx
 import pytest
 
+from app.batching.scheduler import BatchScheduler
+from app.errors import DeadlineUnmeetable
+from app.inference.service import Service
 from tests.support.asgi import Serve, app_of, block_engine, metric_value, post_image, wait_for_queued
 from tests.support.clocks import advance_loop
 from tests.support.colour_engine import ColourEngine
@@ -87,3 +92,22 @@ async def test_queued_image_is_not_run_after_its_client_disconnects(
         assert (await running).status_code == 200
         assert (await post_image(client, IMAGE)).status_code == 200
         assert engine.batch_sizes == [1, 1]
+
+
+async def test_images_that_would_miss_their_deadline_are_rejected_as_a_whole(
+    own_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue may have filled up since the check before the body was read."""
+    service: Service = app_of(own_client).state.app_state.manager.service
+    (batcher,) = (
+        each for extractor, each in service._batchers.items() if extractor is service.models.default.extractor
+    )
+    monkeypatch.setattr(BatchScheduler, "estimate_wait_s", lambda *_: 100.0)
+    with batcher.reserve():
+        for left_s, is_met in ((200, True), (50, False)):
+            work = service.classify([IMAGE], [service.models.default], time.monotonic() + left_s)
+            if is_met:
+                assert len(await work) == 1
+            else:
+                with pytest.raises(DeadlineUnmeetable):
+                    await work

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from app.batching.status import BatchingStatus
 from app.telemetry.metrics import Metrics
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -58,3 +59,12 @@ def test_requests_are_counted_by_method_route_and_status() -> None:
     ]
     assert counts == [2, 1, 1]
     assert value(metrics, "request_duration_seconds_sum", method="GET", route="/") == 3
+
+
+def test_gauges_show_the_state_of_each_batcher_and_forget_earlier_ones() -> None:
+    metrics = Metrics()
+    metrics.set_models([], {"old": lambda: BatchingStatus(9, 9, 9, 9, 9, 9, 9, 9, 9)})
+    metrics.set_models([], {"net": lambda: BatchingStatus(1, 2, 3, 4, 1.5, 1.25, 0.005, 0.006, 0.007)})
+    gauges = {"queue_depth": 1, "batch_target_size": 4, "batch_pace": 1.5}
+    assert {name: value(metrics, name, extractor="net") for name in gauges} == gauges
+    assert {value(metrics, name, extractor="old") for name in gauges} == {None}

@@ -271,7 +271,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._steps, self._unparsed_bytes = self._steps + 1, 0
 
     def _on_head_timeout(self) -> None:
-        if self._open_responses or self._held is not None:  # the server is late, not the client
+        if self._open_responses:  # the server is late, not the client
             self._start_timer(self._on_head_timeout)
         elif self._in_head:
             self._reject(http.HTTPStatus.REQUEST_TIMEOUT)

@@ -173,3 +173,11 @@ def test_check_and_zipfile_agree_on_corrupted_zips(data: st.DataObject) -> None:
     except Exception:  # stricter than the check, such as about the encoding of names
         return
     assert count == len(infolist)
+
+
+def test_signature_inside_the_end_record_is_no_end_record() -> None:
+    """The numbers of disks, which `zipfile` ignores, may be anything."""
+    data = raw_zip(ENTRIES)
+    assert data[-18:-14] == bytes(4)
+    data = data[:-18] + b"PK\x05\x06" + data[-14:]
+    assert checked(data) == len(zipfile.ZipFile(BytesIO(data)).infolist()) == 3

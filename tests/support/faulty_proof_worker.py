@@ -49,8 +49,11 @@ def print_and_succeed() -> None:
 
 
 def report_environment() -> None:
-    """Fail with the names of the environment variables and the limits."""
-    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_CORE)]
+    """Fail with the names of the environment variables and the limits, that of data without what is used already."""
+    cpu_s, data_bytes, core_bytes = (
+        resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_CORE)
+    )
+    limits = [cpu_s, data_bytes - proof_worker._used_data_bytes(), core_bytes]
     raise RuntimeError(f"{sorted(os.environ)} {limits} {os.nice(0)} {Path.cwd()}")
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from app.api.fast_route import FastRoute
+from app.batching.scheduler import BatchScheduler
+from app.inference.service import Service
 from app.routes import classify, classify_batch, embed, torchserve, v2
+from tests.support.asgi import Serve, app_of
 from tests.support.encoded_images import encoded
 from tests.support.raw_http import connected, post, read_answer
 
@@ -58,3 +62,28 @@ def test_connection_is_reusable_after_a_rejection_that_read_no_body(tiny_address
         for path, status in [("/v1/classify?model=none", 404), ("/v1/classify", 200)] * 2:
             connection.sendall(post(IMAGE, "image/png", path))
             assert read_answer(connection).status == status
+
+
+async def test_early_rejection_considers_the_deadline_of_the_request(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that rejects reads no parameter but the deadline; an invalid one counts as missing."""
+    async with serve(deadline_ms=60_000) as client:
+        service: Service = app_of(client).state.app_state.manager.service
+        monkeypatch.setattr(BatchScheduler, "estimate_wait_s", lambda *_: 100.0)
+        with ExitStack() as stack:
+            for batcher in service._batchers.values():
+                stack.enter_context(batcher.reserve())
+            assert (await client.post("/v1/classify", content=IMAGE)).json()["code"] == "deadline_unmeetable"
+            for timeout_ms, code in (
+                ("", "deadline_unmeetable"),
+                ("50000", "deadline_unmeetable"),
+                ("200000", "model_not_found"),
+            ):
+                headers = {"X-Request-Timeout-Ms": timeout_ms} if timeout_ms else {}
+                response = await client.post("/v1/classify?model=none", content=IMAGE, headers=headers)
+                assert response.json()["code"] == code, timeout_ms
+            for invalid in ("-200000", "0", "x"):
+                headers = {"X-Request-Timeout-Ms": invalid}
+                response = await client.post("/v1/classify", content=IMAGE, headers=headers)
+                assert response.json()["code"] == "deadline_unmeetable", invalid

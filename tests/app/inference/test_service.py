@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from app.batching.batcher import Batcher
 from app.batching.scheduler import BatchScheduler
 from app.errors import DeadlineUnmeetable
+from app.inference import service
 from app.inference.service import Service
 from tests.support.asgi import Serve, app_of, block_engine, metric_value, post_image, wait_for_queued
 from tests.support.clocks import advance_loop
@@ -111,3 +113,21 @@ async def test_images_that_would_miss_their_deadline_are_rejected_as_a_whole(
             else:
                 with pytest.raises(DeadlineUnmeetable):
                     await work
+
+
+async def test_settings_of_the_queue_reach_the_batchers(
+    serve: Serve, engines: dict[str, ColourEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created: list[dict[str, Any]] = []
+
+    def create(*runners: Any, **arguments: Any) -> Batcher[Any, Any]:
+        created.append(arguments)
+        return Batcher(*runners, **arguments)
+
+    monkeypatch.setattr(service, "Batcher", create)
+    for each in engines.values():
+        each.shares_cores = True
+    async with serve(max_batch=4, queue_size=70, max_delay_ms=80, max_batch_latency_ms=900):
+        pass
+    names = ("max_batch", "capacity", "max_delay_s", "max_run_s", "shares_cores")
+    assert [[each[name] for name in names] for each in created] == [[4, 70, 0.08, 0.9, True]] * 2

@@ -149,3 +149,8 @@ def references(part: Any) -> set[str]:
 def test_components_are_exactly_the_referenced_ones() -> None:
     defined = {f"#/components/{kind}/{name}" for kind, named in DOCUMENT["components"].items() for name in named}
     assert references(DOCUMENT) == defined
+
+
+def test_status_of_a_problem_is_that_of_an_error() -> None:
+    status = DOCUMENT["components"]["schemas"]["Problem"]["properties"]["status"]
+    assert (status["minimum"], status["maximum"]) == (400, 599)

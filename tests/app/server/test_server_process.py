@@ -71,11 +71,14 @@ def test_probes_respond_while_the_models_load(tiny_store: Path) -> None:
         assert health(port) == 0
 
 
-@pytest.mark.parametrize("host", ["::1", "::", "0.0.0.0"])
-def test_health_command_asks_where_the_server_listens(tiny_store: Path, host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "name"), [("::1", "[::1]"), ("::", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")]
+)
+def test_health_command_asks_where_the_server_listens(tiny_store: Path, host: str, name: str) -> None:
     port = free_port()
     with server(TINY_SERVER, APP_STORE=str(tiny_store), APP_PORT=str(port), APP_HOST=host) as process:
-        process.wait_for_log("Ready")
+        assert process.address() == f"http://{name}:{port}", "the address to open in a browser"
+        assert get(process.address(), "/livez").status == 200
         assert health(port, APP_HOST=host) == 0
 
 

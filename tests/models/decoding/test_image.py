@@ -549,3 +549,10 @@ def test_large_image_is_composited_on_white_in_strips() -> None:
     file = BytesIO()
     image.save(file, "PNG", compress_level=1)
     assert np.array_equal(decode_array(file.getvalue()), np.array(Image.alpha_composite(white, image).convert("RGB")))
+
+
+def test_image_wider_than_a_strip_is_composited_on_white() -> None:
+    width = 1_000_001
+    file = BytesIO()
+    Image.new("RGBA", (width, 2), (0, 0, 0, 0)).save(file, "PNG")
+    assert decode_array(file.getvalue(), Limits(max_side=width)).min() == 255

@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -300,3 +301,11 @@ def test_worker_exits_with_its_parent(is_busy: bool) -> None:
     data = encode(Image.new("RGB", (4000, 4000)), "PNG") if is_busy else b""
     process = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, cwd=ROOT)
     wait_until(lambda: not is_running(int(process.stdout)))
+
+
+def test_worker_does_not_wait_for_its_idle_interval_between_requests(shared: WorkerConnection) -> None:
+    data, count = encode(noise(32, 32), "PNG"), 20
+    started = time.monotonic()
+    for _ in range(count):
+        shared.prepare(data)
+    assert time.monotonic() - started < count * worker._IDLE_MS / 1000 / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from openvino import opset13 as ops
 
 from models.arrays import Pixels
+from models.engines.base import Outputs
 from models.engines.openvino import OpenVinoEngine
 from models.errors import CorruptArtifact
 from models.manifests import engine_files
@@ -57,3 +59,27 @@ def test_preferred_batch_sizes_end_with_the_maximum(engine: OpenVinoEngine, max_
 def test_files_without_a_network_are_rejected() -> None:
     with pytest.raises(CorruptArtifact, match="OpenVINO cannot read"):
         OpenVinoEngine("float32", lambda _: b"nothing", threads=1)
+
+
+@pytest.fixture
+def counting_engine(tmp_path: Path) -> OpenVinoEngine:
+    """Return an engine of two concurrent runs whose outputs are the number of rows that the network was run on."""
+    pixels = ops.parameter([-1, SIDE, SIDE, 3], np.uint8, name="pixels")
+    rows = ops.gather(ops.shape_of(pixels), ops.constant([0]), ops.constant(0))
+    shape = ops.concat([rows, ops.constant([1], np.int64)], 0)
+    counts = ops.broadcast(ops.convert(rows, "f32"), shape)
+    counts.output(0).set_names({"rows"})
+    network, _ = engine_files("openvino:float32")
+    ov.save_model(ov.Model([counts], [pixels]), tmp_path / network, compress_to_fp16=False)
+    return OpenVinoEngine("float32", lambda file: (tmp_path / file).read_bytes(), threads=2)
+
+
+def test_batch_is_padded_to_the_next_size_that_is_warm(counting_engine: OpenVinoEngine) -> None:
+    def sizes(run: Callable[[Pixels], Outputs]) -> list[int]:
+        return [int(run(batch(count))["rows"][0, 0]) for count in (1, 3, 4, 5, 9, 16, 17)]
+
+    assert counting_engine.max_concurrent_runs == 2
+    assert sizes(counting_engine.run) == [1, 3, 4, 5, 9, 16, 17]
+    counting_engine.warmup(16)
+    assert sizes(counting_engine.run) == [1, 4, 4, 8, 12, 16, 17]
+    assert sizes(counting_engine.concurrent.run) == [4, 4, 4, 8, 12, 16, 17], "the smallest is a quarter of the largest"

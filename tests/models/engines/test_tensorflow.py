@@ -39,6 +39,10 @@ def small() -> tuple[Any, Engine]:
     return model, engine_of("small_cnn", 32, tensors)
 
 
+def test_batches_need_no_padding(small: tuple[Any, Engine]) -> None:
+    assert list(small[1].preferred_batch_sizes(5)) == [1, 2, 3, 4, 5]
+
+
 def keras_outputs(model: Any, pixels: Pixels) -> dict[str, Any]:
     """Return the reference outputs of Keras's own layers, with batch normalization, on pixels scaled by hand."""
     outputs = model(pixels.astype(np.float32) / 127.5 - 1, training=False)

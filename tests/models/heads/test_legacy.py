@@ -168,3 +168,15 @@ def test_changed_bytes_of_an_earlier_head_are_rejected_or_give_an_estimator(data
         return
     assert isinstance(estimator, DenseLayers)
     assert estimator.is_consistent
+
+
+@pytest.mark.parametrize("part", ["name", "byte order"])
+def test_dtype_of_another_type_is_rejected(part: str) -> None:
+    value: Any = read(pickled_kind(layers), NAMES)
+    dtype: Any = next(call for call in calls_in(value) if call.function == Name("numpy", "dtype"))
+    if part == "name":
+        dtype.arguments = (b"f4", *dtype.arguments[1:])
+    else:
+        dtype.state = (dtype.state[0], b"<", *dtype.state[2:])
+    with pytest.raises(ValueError, match="an array has no dtype"):
+        estimator_of(value)

@@ -205,3 +205,11 @@ def test_features_of_another_width_are_rejected() -> None:
 def test_damaged_ubjson_is_rejected(data: bytes) -> None:
     with pytest.raises(ValueError, match="the model"):
         ubjson.parse(data)
+
+
+def test_array_without_a_length_is_rejected() -> None:
+    content = b"{L" + struct.pack(">q", 1) + b"a[#L" + struct.pack(">q", 0) + b"}"
+    assert ubjson.parse(content) == {"a": []}
+    for marker in b"xL":
+        with pytest.raises(ValueError, match="the model has an array without a length"):
+            ubjson.parse(content.replace(b"[#", b"[" + bytes([marker])))

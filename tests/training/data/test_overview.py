@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,11 @@ def test_dataset_without_readable_images_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "cats" / "1.png").write_bytes(b"x")
     with pytest.raises(DatasetError, match="None of the 1 files"):
         read_overview(tmp_path)
+
+
+def test_shortened_table_shows_as_many_of_the_smallest_as_of_the_largest_classes(tmp_path: Path) -> None:
+    for index in range(41):
+        for number in range(1 + (index > 20)):
+            write_image(tmp_path / "many" / f"class {index:02}" / f"{number}.png")
+    shown = re.findall(r"class (\d\d)", printed(read_overview(tmp_path / "many")))
+    assert [int(number) for number in shown] == [*range(20), *range(21, 41)]

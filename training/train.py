@@ -20,7 +20,7 @@ from models.manifests import ExtractorManifest
 from training.data.dataset import Dataset
 from training.estimators.kinds import Softmax
 from training.evaluation.results import Report, do_not_report
-from training.evaluation.test_once import MEASURED_WEIGHTS, EarlierTest, earlier_test
+from training.evaluation.test_once import MEASURED_WEIGHTS, earlier_test
 from training.heads.finish import describe_partition, measure_predictions, predict_sets, record_sets, save_and_report
 from training.heads.fit import fit_head
 from training.heads.inputs import HeadInputs, check_extractor, check_top_classes, load_extractor, make_inputs
@@ -137,7 +137,7 @@ def _train_head(recipe: Recipe, inputs: HeadInputs, refitted: str) -> tuple[Reci
         recipe, tuning = tune_recipe(recipe, inputs)
     head, holdout_metrics = fit_head(recipe, partition, inputs.extractor, inputs.extract, log)
     names = partition.measured(Stage.REPORT)
-    earlier = _earlier_test(recipe, inputs, head) if TEST in names else None
+    earlier = earlier_test(recipe, partition, inputs.extractor, head, ctx) if TEST in names else None
     if earlier is not None:
         names.remove(TEST)
     predictions = predict_sets(head, inputs, names)
@@ -157,12 +157,6 @@ def _train_head(recipe: Recipe, inputs: HeadInputs, refitted: str) -> tuple[Reci
         tuning=tuning,
         predictions=predictions,
     )
-
-
-def _earlier_test(recipe: Recipe, inputs: HeadInputs, head: Head) -> EarlierTest | None:
-    ctx = inputs.ctx
-    stores = [ctx.store] if ctx.unpublished is None else [ctx.store, ctx.unpublished]
-    return earlier_test(recipe, inputs.partition, inputs.extractor, head, stores, ctx.log)
 
 
 def _describe_data(recipe: Recipe, partition: Partition, ctx: RunContext) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.artifacts.store import ClassifierArtifact
+from models.artifacts.store import ClassifierArtifact, Store
 from models.manifests import CARD_FILE
 from tests.support import colour_dataset
 from tests.support.held_out import Observed, check_classifier, observe, run
@@ -153,6 +155,28 @@ def test_set_that_is_measured_once_is_not_measured_by_engines(
     second = again.ctx.store.classifier("colours", 2).manifest
     assert second.metrics["test"] == first.manifest.metrics["test"]
     assert second.sets["test"] == first.manifest.sets["test"]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_set_that_an_unpublished_run_measured_is_not_measured_again(tmp_path: Path, data: Path, is_kept: bool) -> None:
+    once = recipe(data={**DATA, "test_once": True}, network=network(passes=0))
+    lines: list[str] = []
+    ctx = replace(observe(tmp_path, data, once).ctx, log=lines.append)
+    unpublished = replace(ctx, unpublished=Store(tmp_path / "run" / "store"))
+    train.run(once, unpublished)
+    first = unpublished.output.classifier("colours")
+    if not is_kept:
+        shutil.rmtree(first.folder)
+    train.run(once, ctx)
+    second = ctx.store.classifier("colours")
+    test = first.manifest.sets["test"].digest
+    assert [each.by for each in ledger_of(ctx).of(test)].count("colours@1 (not published)") == 1
+    assert "colours@1" not in [each.by for each in ledger_of(ctx).of(test)]
+    assert ("test" in second.manifest.metrics) == is_kept
+    if is_kept:
+        assert second.manifest.metrics["test"] == first.manifest.metrics["test"]
+    else:
+        assert any("that model is no longer in" in line for line in lines)
 
 
 def test_tuned_head(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def evaluate_model(
     else:
         console.print(metrics_table({split: metrics}))
     extractor = Store(store).extractor_of(artifact)
-    name, ledger = path_text(split), Ledger(Store(store).root)
+    name, ledger = path_text(split), Ledger(Store(store).root, log=print_error)
     record = Histories(seen_by_artifact(extractor), seen_by_artifact(artifact), ledger).of(images)
     ledger.add(f"evaluate {artifact.label}", [(name, images)])
     for note in set_notes(record):

@@ -28,8 +28,8 @@ _MAX_DIFFERENT_BITS = 6
 _MIN_CORRELATION = 0.8
 #: Contrast, in grey levels, below which a thumbnail counts as plain. All plain thumbnails correlate.
 _PLAIN_CONTRAST = 2.0
-#: Hashes that are compared with many others at a time.
-_BLOCK = 1024
+#: Pairs of hashes that are compared at a time, in about 15 bytes of memory each.
+_MAX_COMPARED = 1 << 24
 
 
 def thumbnail(rgb: Pixels) -> Pixels:
@@ -55,13 +55,17 @@ def group_near_duplicates(hashes: Sequence[int], thumbnails: Sequence[Pixels] | 
         hashes: dHash of each image.
         thumbnails: of each image, uint8 [8, 9, 3]; None: the hashes alone decide.
     """
-    if not hashes:
-        return np.empty(0, np.int64)
-    rows = None if thumbnails is None else _unit_rows(np.stack(thumbnails))
-    pairs = np.concatenate([np.empty((2, 0), np.int64), *_similar_pairs(np.array(hashes, np.uint64), rows)], axis=1)
-    links = coo_array((np.ones(pairs.shape[1], bool), pairs), shape=(len(hashes), len(hashes)))
-    _, group_of = connected_components(links, directed=False)
-    return np.asarray(group_of, dtype=np.int64)
+    values = np.array(hashes, np.uint64)
+    rows = None if thumbnails is None or not hashes else _unit_rows(np.stack(thumbnails))
+    group_of = np.arange(len(values), dtype=np.int64)
+    for min_distance, members in _buckets(values):
+        first = 0
+        while first < len(members) - 1 and np.ptp(group_of[members]):
+            block = members[first : first + max(1, _MAX_COMPARED // len(members))]
+            pairs = _similar_pairs(values, rows, block, members[first:], min_distance)
+            group_of = _joined(group_of, pairs)
+            first += len(block)
+    return group_of
 
 
 def _unit_rows(thumbnails: Pixels) -> Floats:
@@ -76,28 +80,41 @@ def _unit_rows(thumbnails: Pixels) -> Floats:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
-def _similar_pairs(hashes: np.ndarray, rows: Floats | None) -> Iterator[Integers]:
-    """Yield pairs of images that look alike, int64 [2, pairs]; the same pair may come more than once.
+def _buckets(hashes: np.ndarray) -> Iterator[tuple[int, Integers]]:
+    """Yield sets of images, int64 [images] in ascending order, so that each two similar hashes share a set.
 
-    If the bits are divided into one part more than may differ, at least one part of two similar hashes is equal. So
-    only hashes with an equal part are compared (multi-index hashing; Norouzi et al., 2012, arXiv:1307.2982).
+    If the bits are divided into one part more than may differ, at least one part of two similar hashes is equal
+    (multi-index hashing; Norouzi et al., 2012, arXiv:1307.2982). A set has the hashes that are equal in one part.
+    Equal hashes share a set of every part; only in those of the first one they need to be compared, so the least number
+    of bits in which hashes have to differ comes with each set.
     """
     edges = np.linspace(0, _BITS, _MAX_DIFFERENT_BITS + 2).astype(int).tolist()
     for start, end in pairwise(edges):
+        min_distance = 1 if start else 0
         part = (hashes >> np.uint64(start)) & np.uint64((1 << (end - start)) - 1)
         order = np.argsort(part, kind="stable")
-        for members in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
-            for first in range(0, len(members) if len(members) > 1 else 0, _BLOCK):
-                block = members[first : first + _BLOCK]
-                alike = np.bitwise_count(hashes[block, None] ^ hashes[members]) <= _MAX_DIFFERENT_BITS
-                alike &= block[:, None] < members
-                if rows is not None:
-                    _reject_uncorrelated(alike, rows, block, members)
-                one, other = np.nonzero(alike)
-                yield np.stack([block[one], members[other]])
+        yield from ((min_distance, members) for members in np.split(order, np.flatnonzero(np.diff(part[order])) + 1))
 
 
-def _reject_uncorrelated(alike: np.ndarray, rows: Floats, block: Integers, members: Integers) -> None:
-    """Set the pairs to False whose thumbnails do not correlate; bool [block, members]."""
-    ones, others = np.flatnonzero(alike.any(axis=1)), np.flatnonzero(alike.any(axis=0))
-    alike[np.ix_(ones, others)] &= rows[block[ones]] @ rows[members[others]].T >= _MIN_CORRELATION
+def _similar_pairs(
+    hashes: np.ndarray, rows: Floats | None, block: Integers, members: Integers, min_distance: int
+) -> Integers:
+    """Return the pairs of an image of the block and a member that look alike, int64 [2, pairs]."""
+    distances = np.bitwise_count(hashes[block, None] ^ hashes[members])
+    alike = (distances <= _MAX_DIFFERENT_BITS) & (distances >= min_distance) & (block[:, None] < members)
+    if rows is not None:
+        ones, others = np.flatnonzero(alike.any(axis=1)), np.flatnonzero(alike.any(axis=0))
+        alike[np.ix_(ones, others)] &= rows[block[ones]] @ rows[members[others]].T >= _MIN_CORRELATION
+    one, other = np.nonzero(alike)
+    return np.stack([block[one], members[other]])
+
+
+def _joined(group_of: Integers, pairs: Integers) -> Integers:
+    """Return the groups, int64 [images], after those of each pair, int64 [2, pairs], are joined."""
+    links = group_of[pairs]
+    links = links[:, links[0] != links[1]]
+    if not links.size:
+        return group_of
+    count = len(group_of)
+    _, joined = connected_components(coo_array((np.ones(links.shape[1], bool), links), (count, count)), directed=False)
+    return np.asarray(joined, dtype=np.int64)[group_of]

@@ -1,14 +1,17 @@
 """Test sets that are measured only once: the `test_once` setting of a recipe's [data].
 
-A test set that is measured again and again, to choose among models, stops being a test. With `test_once`, only
-`training run` measures it. A repeated run of the same recipe on the same images reports the metrics of the first run,
-if it makes the same model, and none otherwise.
+A test set that is measured again and again, to choose among models, stops being a test. With `test_once`, only the run
+of a recipe measures it, and the `evaluate` command, if a user asks for that. A repeated run of the same recipe on the
+same images reports the metrics of the first run, published or not, if it makes the same model, and none otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from models import heads
@@ -16,8 +19,10 @@ from models.artifacts.store import ClassifierArtifact, Store
 from models.classifier import Extractor
 from models.heads import Head
 from models.manifests import Metrics, SetRecord
+from training.evaluation.ledger import ledger_of
 from training.partition.partition import TEST, Partition
 from training.recipes.schema import Recipe
+from training.runtime.context import RunContext
 
 #: Key in a classifier's `data`: the weights that were measured, if the network was fitted again afterwards.
 MEASURED_WEIGHTS = "measured_weights"
@@ -34,12 +39,7 @@ class EarlierTest:
 
 
 def earlier_test(
-    recipe: Recipe,
-    partition: Partition,
-    extractor: Extractor,
-    head: Head,
-    stores: Sequence[Store],
-    log: Callable[[str], None],
+    recipe: Recipe, partition: Partition, extractor: Extractor, head: Head, ctx: RunContext
 ) -> EarlierTest | None:
     """Look for an earlier measurement of a test set that may be measured only once.
 
@@ -48,8 +48,8 @@ def earlier_test(
         partition: of its dataset.
         extractor: of the model that this run made.
         head: of the model that this run made.
-        stores: where classifiers of earlier runs are.
-        log: receives whether an earlier measurement applies.
+        ctx: its log receives whether an earlier measurement applies. Classifiers of earlier runs are in its stores and
+            in those of its ledger.
 
     Returns:
         None if the test set may be measured now.
@@ -57,9 +57,20 @@ def earlier_test(
     if not partition.test_once:
         return None
     digests = DatasetDigests(partition.dataset.digest, partition.set_digest(TEST))
-    measurements = (previous_measurement(recipe, digests, store) for store in stores)
+    recorded = [each for each in ledger_of(ctx).of(digests.test) if each.recipe == recipe_digest(recipe)]
+    roots = dict.fromkeys((ctx.store.root, ctx.output.root, *(Path(each.store) for each in recorded)))
+    measurements = (previous_measurement(recipe, digests, Store(root)) for root in roots)
     measured = next(filter(None, measurements), None)
-    return None if measured is None else recorded_test(measured, extractor, head, log)
+    if measured:
+        return recorded_test(measured, extractor, head, ctx.log)
+    if recorded:
+        first = recorded[0]
+        ctx.log(
+            f"the test set was measured on {first.date} for {first.by} and is not measured again: that model is no "
+            f"longer in {first.store}, so there are no test metrics"
+        )
+        return EarlierTest()
+    return None
 
 
 class DatasetDigests(NamedTuple):
@@ -101,6 +112,12 @@ def recorded_test(
         return EarlierTest({TEST: manifest.metrics[TEST]}, sets)
     log(f"{prefix}: this is another model, so it has no test metrics")
     return EarlierTest()
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Return the digest of the settings that decide which model is measured, SHA-256 in hexadecimal."""
+    settings = json.dumps(_measured_settings(recipe.as_record()), sort_keys=True)
+    return hashlib.sha256(settings.encode()).hexdigest()
 
 
 def _measured_settings(recipe: dict[str, Any]) -> dict[str, Any]:

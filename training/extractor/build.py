@@ -13,7 +13,7 @@ from models.arrays import Pixels
 from models.artifacts.store import ExtractorArtifact, Store
 from models.errors import ModelNotFound
 from models.manifests import SEEN_FILE, ExtractorManifest, sha256
-from training.evaluation.ledger import ledger_of
+from training.evaluation.ledger import label_in_ledger, ledger_of
 from training.evaluation.seen import seen_by_run
 from training.evaluation.set_records import Histories
 from training.extractor.network_weights import NetworkWeights, make_weights
@@ -69,7 +69,7 @@ def build_extractor(recipe: Recipe, network: Network, partitions: RunPartitions,
     )
     files = {**engine_files.files, SEEN_FILE: seen.to_npz()}
     artifact = ctx.output.add(ExtractorManifest, recipe.extractor.name, partial(add_model_card, validated, files))
-    ledger.add(artifact.label, record.looks())
+    ledger.add(label_in_ledger(artifact, ctx), record.looks())
     return artifact
 
 

@@ -10,9 +10,10 @@ from models.classifier import Extractor
 from models.heads import Head
 from models.manifests import ExtractorManifest, Metrics, SetRecord
 from training.evaluation import metrics
-from training.evaluation.ledger import ledger_of
+from training.evaluation.ledger import label_in_ledger, ledger_of
 from training.evaluation.results import ClassifierResults, LabelledPredictions, Report
 from training.evaluation.set_records import MeasuredModel
+from training.evaluation.test_once import recipe_digest
 from training.heads.inputs import HeadInputs
 from training.heads.save import TrainedHead, save_classifier
 from training.heads.unpublished import add_extractor
@@ -107,7 +108,9 @@ def save_and_report(
     if ctx.unpublished is not None:
         add_extractor(extractor.manifest, ctx.store, ctx.unpublished)
     artifact = save_classifier(recipe, recipe.preprocess, extractor, trained, ctx.output)
-    ledger_of(ctx).add(artifact.label, trained.record.looks())
+    label = label_in_ledger(artifact, ctx)
+    looks, digest = trained.record.looks(), recipe_digest(recipe)
+    ledger_of(ctx).add(label, looks, recipe=digest, written_to=ctx.output.root)
     ctx.log(f"classifier {artifact.label}: {artifact.folder}")
     if trained.predictions:
         report(ClassifierResults(artifact.manifest, measured_on, trained.predictions, excluded_files))

@@ -37,8 +37,13 @@ def fit_head(
     """
     dataset = partition.dataset
     if len(dataset.class_ids) < 2 or not partition.count(HOLDOUT):
+        alike = (
+            " Images that look like one that measures the classifier do not count."
+            if partition.excluded(HOLDOUT)
+            else ""
+        )
         raise DatasetError(
-            f"{dataset.root} is too small: it needs two classes, and at least one of them with two images."
+            f"{dataset.root} is too small: it needs two classes, and at least one of them with two images.{alike}"
         )
     if recipe.head is None:
         raise RecipeError(f"{recipe.name} has no [head].")

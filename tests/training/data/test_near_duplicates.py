@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import tracemalloc
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
 from models.arrays import Pixels
+from training.data import near_duplicates
 from training.data.near_duplicates import dhash, group_images, group_near_duplicates, thumbnail
 from training.sampling import assign_folds
 
@@ -107,6 +109,20 @@ def test_near_duplicates_are_found_among_thousands_of_images() -> None:
     numbers = group_near_duplicates([*images, *again])
     assert numbers[:1500].tolist() == numbers[1500:].tolist()
     assert len(set(numbers.tolist())) == 1500
+
+
+def test_thousands_of_images_with_one_hash_need_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pairs of them are 200 MB, as for scans on a plain background."""
+    monkeypatch.setattr(near_duplicates, "_MAX_COMPARED", 1 << 16)
+    patterns = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), np.uint8)
+    shown = np.arange(5000) % 2
+    tracemalloc.start()
+    numbers = group_near_duplicates([0] * 5000, list(patterns[shown]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40_000_000
+    assert len(set(numbers.tolist())) == 2
+    assert all(len(set(numbers[shown == pattern].tolist())) == 1 for pattern in (0, 1))
 
 
 def test_near_duplicates_of_near_duplicates_share_a_group() -> None:

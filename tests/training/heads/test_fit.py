@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,12 @@ def test_too_small_dataset_is_rejected(counts: tuple[int, ...], classes: tuple[s
         DatasetError, match="colours is too small: it needs two classes, and at least one of them with two"
     ):
         fit(colour_dataset.recipe(head=LOGISTIC), dataset(counts, classes))
+
+
+def test_dataset_whose_training_images_are_all_in_the_test_set_is_rejected() -> None:
+    data = replace(dataset((20, 20), ("blue", "red")), test=dataset((20, 20)).train)
+    with pytest.raises(DatasetError, match="Images that look like one that measures the classifier do not count"):
+        fit(colour_dataset.recipe(head=LOGISTIC), data)
 
 
 def test_class_with_a_single_image_is_accepted() -> None:

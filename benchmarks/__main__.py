@@ -9,7 +9,7 @@ import typer
 from benchmarks import published
 from benchmarks.endurance import disconnects, restarts, soak
 from benchmarks.load.closed_loop import WrkMissing
-from benchmarks.offline import classify_folder, engine, extraction, fit
+from benchmarks.offline import classify_folder, engine, extraction, fit, scaled_decoding
 from benchmarks.peers import cli as peers
 from benchmarks.peers.measure import WrongPredictions
 from benchmarks.serving import (
@@ -33,6 +33,7 @@ SCENARIOS = (
     extraction.SCENARIO,
     fit.SCENARIO,
     engine.SCENARIO,
+    scaled_decoding.SCENARIO,
     throughput.SCENARIO,
     latency.SCENARIO,
     connections.SCENARIO,

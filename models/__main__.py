@@ -20,6 +20,7 @@ from models.console.output import OutputFormat, write
 from models.console.progress import Advance, silent, track
 from models.console.table import POST_MEANING, POST_PREDICTIONS
 from models.console.tensorflow_logs import hide_startup_messages
+from models.decoding.resample import resizer_name
 from models.errors import ModelNotFound, ModelsError
 from models.manifests import CARD_FILE
 from models.offline import client
@@ -94,6 +95,7 @@ def verify(store: StoreOption = DEFAULT_STORE) -> None:
     Heads must return them, extractors come as close to them on this machine as their manifests require.
     """
     invalid = 0
+    stdout.print(f"images are resized with {resizer_name()}", highlight=False, soft_wrap=True, markup=False)
     with hide_startup_messages():
         for label, error in catalog.verify(Store(store)):
             if error is None:

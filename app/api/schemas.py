@@ -162,6 +162,7 @@ class Status(_Schema):
     """What the server is doing."""
 
     requests_in_flight: int = Field(ge=0, description="requests in progress, this one included")
+    resizer: str = Field(description="library that resizes images, and its version")
     models: list[ModelVersion]
     extractors: list[ExtractorStatus]
 

@@ -87,6 +87,7 @@ FEATURES = Features(extractor="inception_v3_96", version=3, features=[0.0, 0.287
 SCORES = Scores({"dog": 0.8836, "cat": 0.0807, "horse": 0.0181, "deer": 0.0102, "bird": 0.0049})
 STATUS = Status(
     requests_in_flight=1,
+    resizer="cykooz-resizer 4.0.1",
     models=[ModelVersion(name="cifar10", version=3), ModelVersion(name="tiny_imagenet", version=3)],
     extractors=[
         ExtractorStatus(

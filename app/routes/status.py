@@ -12,6 +12,7 @@ from app.openapi import examples, responses
 from app.openapi.responses import AUTH_ERRORS, READINESS_ERRORS
 from app.state import get_state
 from models.classifier import Extractor
+from models.decoding.resample import resizer_name
 
 router = APIRouter(tags=["health"], route_class=CheckedRoute)
 
@@ -30,6 +31,7 @@ async def status(request: Request) -> Status:
     service = state.ready_service()
     return Status(
         requests_in_flight=state.lifecycle.requests_in_flight,
+        resizer=resizer_name(),
         models=[ModelVersion(name=model.name, version=model.version) for model in service.models.catalog.classifiers],
         extractors=[_describe(extractor, batching) for extractor, batching in service.batching_status()],
     )

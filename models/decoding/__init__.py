@@ -1,1 +1,1 @@
-"""Image decoding and resizing with Pillow, in this process or in worker processes."""
+"""Image decoding and resizing, in this process or in worker processes."""

@@ -1,13 +1,13 @@
 """Image decoding: encoded bytes -> upright RGB, 8 bits per channel.
 
-Training and serving touch pixels only here and in `models.decoding.resize`. An image is accepted or rejected by its
+Training and serving touch pixels only here and in `models.decoding.resample`. An image is accepted or rejected by its
 first bytes and its header, before any pixel is decoded.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -59,6 +59,7 @@ _TRANSPOSE_BY_ORIENTATION = {
     8: Image.Transpose.ROTATE_90,
 }
 _WHITE_IS_ZERO = 0
+_JPEG_REDUCTIONS = (2, 4, 8)  # DCT scaling: the decoder computes fewer samples of each block of 8 x 8
 _STRIP_PIXELS = 1_000_000
 _GREY_LEVEL_FACTORS = {"L;2": 85, "L;4": 17}  # raw mode -> factor from 2 or 4 bits to 8 bits
 
@@ -115,11 +116,25 @@ def decode(
     with _open(data, limits) as image:
         if on_header:
             on_header(image.width * image.height)
-        if isinstance(image, JpegImageFile) and min_side is not None:
-            image.draft(None, (min_side, min_side))
+        factor = _reduction(image, min_side)
+        if factor > 1:
+            image.draft(None, (image.width // factor, image.height // factor))
         _scale_transparent_level(image)
         image.load()
         return _to_rgb(_apply_orientation(image))
+
+
+def reductions(data: bytes, min_sides: Iterable[int | None], limits: Limits = DEFAULT_LIMITS) -> dict[int | None, int]:
+    """Return for each `min_side` the factor by which `decode` reduces the sides: 1, 2, 4 or 8; raises like `decode`."""
+    with _open(data, limits) as image:
+        return {min_side: _reduction(image, min_side) for min_side in min_sides}
+
+
+def _reduction(image: ImageFile.ImageFile, min_side: int | None) -> int:
+    if min_side is None or not isinstance(image, JpegImageFile):
+        return 1
+    largest = min(image.size) // min_side
+    return max(factor for factor in (1, *_JPEG_REDUCTIONS) if factor <= max(1, largest))
 
 
 def open_file(file: Path | IO[bytes], formats: Sequence[str] = FORMATS) -> ImageFile.ImageFile:

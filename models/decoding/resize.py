@@ -1,4 +1,4 @@
-"""Decoding and resizing for several networks at once, with Pillow alone.
+"""Decoding and resizing for several networks at once.
 
 Decode workers (`models.decoding.worker`) import nothing heavier: NumPy and pydantic would double the memory and the
 startup time of each worker.
@@ -11,15 +11,11 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from models.decoding.image import decode
+from models.decoding.image import decode, reductions
 from models.decoding.limits import DEFAULT_LIMITS, Limits
+from models.decoding.resample import Box, Filter, resample
 
-Filter = Literal["box", "bilinear", "hamming", "bicubic", "lanczos"]
 Crop = Literal["center", "none"]
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom edge, px."""
-
-_FILTERS = {name: Image.Resampling[name.upper()] for name in ("box", "bilinear", "hamming", "bicubic", "lanczos")}
 
 
 class ResizeSpec(NamedTuple):
@@ -47,8 +43,8 @@ def prepare(
 ) -> dict[ResizeSpec, Image.Image]:
     """Decode an image and resize it once per distinct spec.
 
-    The image is decoded once per distinct `min_decoded_side`, so that the pixels for one spec do not depend on which
-    other specs are requested.
+    The image is decoded once for each reduction (whole, 1/2, 1/4, 1/8) that a spec asks for, so that the pixels for one
+    spec do not depend on which other specs are requested.
 
     Args:
         data: the encoded file.
@@ -61,13 +57,28 @@ def prepare(
     """
     distinct = set(specs)
     results: dict[ResizeSpec, Image.Image] = {}
-    for min_side in {spec.min_decoded_side for spec in distinct}:
+    for min_side, group in _group_by_reduction(data, distinct, limits):
         image, on_header = (
             decode(data, limits, min_side, on_header),
             None,
         )  # frees the previous image, maybe a large one
-        results |= {spec: resize(image, spec) for spec in distinct if spec.min_decoded_side == min_side}
+        results |= {spec: resize(image, spec) for spec in group}
     return results
+
+
+def _group_by_reduction(
+    data: bytes, specs: Iterable[ResizeSpec], limits: Limits
+) -> list[tuple[int | None, list[ResizeSpec]]]:
+    """Return the specs that can share a decoded image, each group with the minimum side to decode for."""
+    groups: dict[int | None, list[ResizeSpec]] = {}
+    for spec in specs:
+        groups.setdefault(spec.min_decoded_side, []).append(spec)
+    if len(groups) <= 1:
+        return list(groups.items())
+    merged: dict[int, tuple[int | None, list[ResizeSpec]]] = {}
+    for min_side, factor in reductions(data, groups, limits).items():
+        merged.setdefault(factor, (min_side, []))[1].extend(groups[min_side])
+    return list(merged.values())
 
 
 def resize(image: Image.Image, spec: ResizeSpec) -> Image.Image:
@@ -84,15 +95,9 @@ def shrink(image: Image.Image, spec: ResizeSpec) -> Image.Image:
         box = (left, top, left + side, top + side)
     else:
         box = (0.0, 0.0, float(width), float(height))
-    return _resize(image, spec.source, spec.shrink, box)
+    return resample(image, (spec.source, spec.source), spec.shrink, box)
 
 
 def enlarge(source: Image.Image, spec: ResizeSpec, box: Box | None = None) -> Image.Image:
     """Run the second step: resize `box`, by default the whole image, to the network's input, size x size."""
-    return _resize(source, spec.size, spec.enlarge, box or (0.0, 0.0, float(source.width), float(source.height)))
-
-
-def _resize(image: Image.Image, side: int, name: Filter, box: Box) -> Image.Image:
-    if image.size == (side, side) and box == (0.0, 0.0, side, side):
-        return image
-    return image.resize((side, side), _FILTERS[name], box=box)
+    return resample(source, (spec.size, spec.size), spec.enlarge, box)

@@ -37,6 +37,7 @@ from models.decoding.protocol import (
     DecodeRequest,
     ResponseHeader,
 )
+from models.decoding.resample import fit_within
 from models.decoding.resize import prepare
 from models.malloc import keep_freed_memory, trim_heap
 
@@ -92,8 +93,7 @@ def _decode(request: DecodeRequest, data: bytes, on_header: Callable[[int], None
         images = prepare(data, request.resize_specs, request.limits, on_header)
         return b"".join(images[spec].tobytes() for spec in request.resize_specs)
     image, thumbnail = decode(data, request.limits, request.thumbnail_side, on_header), BytesIO()
-    image.thumbnail((request.thumbnail_side, request.thumbnail_side))
-    image.save(thumbnail, "JPEG", quality=85)
+    fit_within(image, request.thumbnail_side).save(thumbnail, "JPEG", quality=85)
     return thumbnail.getvalue()
 
 

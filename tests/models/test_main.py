@@ -16,17 +16,20 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+import PIL
 import pytest
 from typer.testing import CliRunner, Result
 
 from models.__main__ import app
 from models.artifacts.store import Store
+from models.decoding.resample import resizer_name
 from models.errors import ModelsError
 from models.manifests import HEAD_FILE
 from tests.support.colour_images import colour_images
 from tests.support.images import encode
 from tests.support.manifests import CLASSES
 from tests.support.paths import ROOT
+from tests.support.resizers import block_rust
 from tests.support.undecodable_names import write_file
 
 
@@ -84,6 +87,17 @@ def test_verify_lists_every_artifact(network_store: Store) -> None:
     result = invoke(network_store, "verify")
     assert result.exit_code == 0, result.output
     assert result.stdout.count("ok ") == 5
+    assert result.stdout.startswith(f"images are resized with {resizer_name()}\n")
+
+
+def test_verify_without_the_rust_resizer_names_pillow(
+    network_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block_rust(tmp_path, monkeypatch)
+    process = run(network_store, "verify")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(f"images are resized with Pillow {PIL.__version__}\n")
+    assert process.stdout.count("ok ") == 5
 
 
 def test_verify_reports_a_changed_file_and_checks_the_others(own_store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
@@ -15,9 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.arrays import Pixels
+from models.decoding import resize as resize_module
 from models.decoding.errors import EmptyImage, ImageTooLarge
+from models.decoding.image import decode
 from models.decoding.limits import Limits
-from models.decoding.resize import Filter, resize
+from models.decoding.resample import Filter
+from models.decoding.resize import prepare as prepare_images
+from models.decoding.resize import resize
 from models.offline.loader import load_batches
 from models.preprocess import (
     PreprocessSpec,
@@ -30,7 +35,16 @@ from models.preprocess import (
     to_source,
 )
 from tests.support.images import blocks, encode, noise
+from tests.support.resizers import RESIZERS, resize_with
 from training.data.loader import prepared_batches
+
+
+@pytest.fixture(scope="module", params=RESIZERS, autouse=True)
+def library(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run each test with each library that resizes images."""
+    with resize_with(request.param):
+        yield
+
 
 SPECS = [
     PreprocessSpec(size=96, source=32),
@@ -178,6 +192,30 @@ def test_pixels_of_a_spec_do_not_depend_on_other_specs() -> None:
     together = prepare(data, [small, smaller, large])
     for spec in (small, smaller, large):
         assert np.array_equal(prepare(data, [spec])[spec], together[spec])
+
+
+def test_image_is_decoded_once_for_specs_that_need_the_same_reduction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several classifiers of a small photo, each with a margin of its own, cost one decoding."""
+    sides: list[int | None] = []
+
+    def counting(data: bytes, limits: Limits, min_side: int | None, on_header: Any) -> Image.Image:
+        sides.append(min_side)
+        return decode(data, limits, min_side, on_header)
+
+    monkeypatch.setattr(resize_module, "decode", counting)
+    specs = [
+        PreprocessSpec(size=32, decode_margin=2),
+        PreprocessSpec(size=40, decode_margin=2),
+        PreprocessSpec(size=96),
+    ]
+    for height, decoded in ((100, 1), (159, 2), (160, 2), (800, 2)):
+        sides.clear()
+        headers: list[int] = []
+        prepare_images(
+            encode(noise(height, 900), "JPEG"), [spec.resize_spec for spec in specs], on_header=headers.append
+        )
+        assert len(sides) == decoded, height
+        assert headers == [900 * height]
 
 
 def test_prepare_rejects_empty_and_too_large_images() -> None:

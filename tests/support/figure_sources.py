@@ -226,6 +226,10 @@ def _targets() -> Iterator[Claim]:
     """Targets of benchmarks."""
     serving, endurance, offline = (f"benchmarks/{name}" for name in ("serving", "endurance", "offline"))
     yield claim(BENCHMARKS, "in separate processes | {} at", constant(f"{offline}/engine.py", "MIN_RATIO"))
+    loss = constant(f"{offline}/scaled_decoding.py", "MAX_LOSS")
+    yield claim(TRAINING, "keep at least {} px and twice", constant("models/preprocess.py", "_MIN_DECODED_SIDE"))
+    yield claim(TRAINING, "Scaled decoding may cost at most {} percentage points", loss)
+    yield claim(BENCHMARKS, "CPU time of preprocessing | at most {} points less", loss)
     shares = [MIN_SHARE_OF_BOUND[size] for size in (InputSize.LARGE, InputSize.SHIPPED)]
     yield claim(BENCHMARKS, "a fraction of the bound | {} at 299 px, {} at 96 px", *shares)
     yield claim(

@@ -20,6 +20,7 @@ from models.artifacts.catalog import load
 from models.artifacts.store import ClassifierArtifact, Store
 from models.console.progress import silent
 from models.heads import apply_temperature
+from models.preprocess import default_decode_margin
 from tests.support import colour_dataset, keras_store
 from tests.support.manifests import CLASSES
 from tests.support.polling import wait_until
@@ -99,6 +100,7 @@ def test_one_command_makes_a_classifier_and_its_report(call: Call, workspace: Pa
     assert {trial["parameters"]["mirror"] for trial in trials} == {False, True}
     with_same_mirroring = [trial for trial in trials if trial["parameters"]["mirror"] == best["parameters"]["mirror"]]
     assert best["log_loss"] == min(trial["log_loss"] for trial in with_same_mirroring)
+    assert manifest.preprocess.decode_margin == default_decode_margin(manifest.preprocess.source_side)
     assert manifest.preprocess.mirror == best["parameters"]["mirror"]
     assert manifest.head.kind == manifest.recipe["head"]["kind"] == best["parameters"]["head"]
     assert manifest.preprocess.source == best["parameters"]["source"]

@@ -10,7 +10,7 @@ from models.arrays import Floats, Integers
 from models.console.progress import Track, silent
 from models.heads import Head, apply_temperature
 from models.manifests import Metrics
-from models.preprocess import PreprocessSpec
+from models.preprocess import PreprocessSpec, default_decode_margin
 from training.estimators.boosted_trees import XGBoost
 from training.estimators.kinds import FittedHead
 from training.estimators.linear import Logistic, Ridge
@@ -55,7 +55,10 @@ class Candidate:
 
 def candidate_specs(spec: PreprocessSpec) -> tuple[PreprocessSpec, ...]:
     """Return the spec with three source sides: the network's input size, and two and one thirds of it."""
-    return tuple(spec.model_copy(update={"source": spec.size * thirds // 3}) for thirds in (3, 2, 1))
+    sources = [spec.size * thirds // 3 for thirds in (3, 2, 1)]
+    return tuple(
+        spec.model_copy(update={"source": source, "decode_margin": default_decode_margin(source)}) for source in sources
+    )
 
 
 def candidate_heads(images: int, classes: int) -> tuple[FittedHead, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.arrays import Pixels
-from models.decoding.resize import Box
+from models.decoding.resample import Box
 from training.recipes.network import Warp
 
 Matrix = npt.NDArray[np.float64]

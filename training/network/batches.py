@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from models.arrays import Integers, Pixels
-from models.decoding.resize import Box
+from models.decoding.resample import Box
 from models.preprocess import PreprocessSpec, to_input
 from training.network.augment import augment, random_boxes
 from training.recipes.network import Warp

@@ -58,5 +58,5 @@ def _write(split: Split, spec: PreprocessSpec, path: Path, advance: Advance) -> 
 
 def _key(split: Split, spec: PreprocessSpec) -> str:
     """Digest of the images in this order; the order depends on file names."""
-    parts = (*split.digests, spec.source_side, spec.crop, spec.shrink)
+    parts = (*split.digests, spec.source_side, spec.crop, spec.shrink, *filter(None, [spec.decode_margin]))
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]

@@ -7,6 +7,7 @@ import pytest
 
 from app.batching.status import BatchingStatus
 from app.routes.status import _describe
+from models.decoding.resample import resizer_name
 from tests.support.encoded_images import encoded
 from tests.support.fake_classifiers import fake_extractor
 
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.anyio
 async def test_status_shows_versions_queues_and_expected_batch_times(client: httpx.AsyncClient) -> None:
     before = (await client.get("/v1/status")).json()
     assert before["requests_in_flight"] == 1
+    assert before["resizer"] == resizer_name()
     assert {"name": "colours", "version": 2} in before["models"]
     near = next(each for each in before["extractors"] if each["name"] == "near_net")
     assert near["waiting"] == 0

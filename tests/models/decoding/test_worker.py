@@ -23,6 +23,7 @@ from models.decoding.errors import EmptyImage, ImageTooLarge, UndecodableImage, 
 from models.decoding.image import FORMATS, decode
 from models.decoding.limits import DEFAULT_LIMITS, Limits
 from models.decoding.protocol import AboveThreshold
+from models.decoding.resample import fit_within
 from models.preprocess import PreprocessSpec, prepare
 from tests.support.decode_worker import SPECS, WAIT_S, WorkerConnection, is_running, patched_worker, running_worker
 from tests.support.images import blocks, encode, noise
@@ -144,9 +145,7 @@ def test_file_larger_than_a_pipe_buffer(shared: WorkerConnection) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_thumbnail_equals_decoding_in_process(shared: WorkerConnection, kind: str) -> None:
     data, expected = encode(noise(300, 200), kind), BytesIO()
-    image = decode(data, DEFAULT_LIMITS, 100)
-    image.thumbnail((100, 100))
-    image.save(expected, "JPEG", quality=85)
+    fit_within(decode(data, DEFAULT_LIMITS, 100), 100).save(expected, "JPEG", quality=85)
     assert shared.thumbnail(data, 100) == expected.getvalue()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from models.preprocess import PreprocessSpec, prepare, to_input
 from tests.support import tiny_fit
+from tests.support.images import encode, noise
 from training.data.split import Split
 from training.errors import DatasetError
 from training.network.image_cache import load_decoded_images
@@ -45,6 +46,18 @@ def test_other_order_or_source_size_is_another_file(split: Split, tmp_path: Path
     backwards = load_decoded_images(split.take(np.arange(len(split))[::-1]), _SPEC, tmp_path / "cache")
     np.testing.assert_array_equal(backwards, first[::-1])
     assert load_decoded_images(split, PreprocessSpec(size=96, source=24), tmp_path / "cache").shape == (12, 24, 24, 3)
+
+
+def test_scaled_decoding_is_another_file(split: Split, tmp_path: Path) -> None:
+    """Otherwise a network would be fitted on other pixels than it is served."""
+    pixels = [noise(320, 400, seed=number) for number in range(len(split))]
+    for path, image in zip(split.images, pixels, strict=True):
+        Path(*path.parts).write_bytes(encode(image, "JPEG"))
+    margin = _SPEC.model_copy(update={"decode_margin": 2})
+    whole, scaled = (load_decoded_images(split, spec, tmp_path / "cache") for spec in (_SPEC, margin))
+    assert not np.array_equal(whole, scaled)
+    for path, image in zip(split.images, scaled, strict=True):
+        np.testing.assert_array_equal(to_input(image, margin), prepare(path.read_bytes(), [margin])[margin])
 
 
 def test_broken_images_are_listed_and_leave_no_cache_file(split: Split, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.artifacts.store import check_name
+from models.preprocess import default_decode_margin
 from training.recipes.load import RECIPES_FOLDER, load_recipe
 from training.recipes.network import EarlyStopping, Warp
 from training.recipes.schema import Recipe
@@ -21,6 +22,15 @@ def test_shipped_recipe_is_complete(name: str) -> None:
     assert "todo" not in recipe.card.about.lower()
     if recipe.network and recipe.preprocess:
         assert recipe.preprocess.size == recipe.network.size
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipe_decodes_large_photos_at_a_reduced_size(name: str) -> None:
+    recipe = load_recipe(name)
+    tasks = recipe.network.tasks if recipe.network else ()
+    specs = [*(task.preprocess for task in tasks), *([recipe.preprocess] if recipe.preprocess else [])]
+    assert specs
+    assert all(spec.decode_margin == default_decode_margin(spec.source_side) for spec in specs)
 
 
 def test_documented_recipes_are_shipped() -> None:

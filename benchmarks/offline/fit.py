@@ -66,7 +66,7 @@ def measure(parts: int, size: int, steps: int, rounds: int) -> Measurement:
 def measure_rate(parts: int, size: int, steps: int) -> float:
     """Return images per second; call it only once per process."""
     enable_onednn()
-    from training.network.batches import TrainingBatch
+    from training.network.images.batches import TrainingBatch
     from training.network.trainer import Trainer
 
     network = _recipe_network(parts)

@@ -213,6 +213,7 @@ def _defaults() -> Iterator[Claim]:
     alike = constant("training/data/near_duplicates.py", "_MIN_CORRELATION")
     yield claim(TRAINING, "correlate by at least {};", alike)
     yield claim(TRAINING, "A **fixed {} %** of every training set", holdout)
+    yield claim(TRAINING, "**The fixed {} % is held out**", holdout)
     for words in ("the fixed {} %", "held-out {} %"):
         yield claim(TRAINING, words, holdout)
     yield claim(ARCHITECTURE, "the fixed {} %", holdout)

@@ -100,8 +100,8 @@ class UseProbe:
         return self._predicted.get(probabilities.tobytes()) or [row for rows in self._pending for row in rows]
 
     def _observe_network(self, patch: pytest.MonkeyPatch) -> None:
-        from training.network import augment as augmentation
-        from training.network import batches
+        from training.network.images import augment as augmentation
+        from training.network.images import batches
         from training.network.trainer import Trainer
 
         augment, evaluate = augmentation.augment, Trainer.evaluate
@@ -110,13 +110,13 @@ class UseProbe:
             self._add_pixels("network fit", pixels)
             return augment(pixels, *arguments, **settings)
 
-        def observed_evaluate(trainer: Any, top: str, chunks: Iterable[Any]) -> Any:
+        def observed_evaluate(trainer: Any, task: Task, chunks: Iterable[Any]) -> Any:
             def observed() -> Iterator[Any]:
-                for pixels, labels in chunks:
-                    self._add_pixels("network look", pixels)
-                    yield pixels, labels
+                for chunk in chunks:
+                    self._add_pixels("network look", chunk.pixels)
+                    yield chunk
 
-            return evaluate(trainer, top, observed())
+            return evaluate(trainer, task, observed())
 
         patch.setattr(batches, "augment", observed_augment)
         patch.setattr(Trainer, "evaluate", observed_evaluate)

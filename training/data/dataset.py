@@ -70,6 +70,8 @@ def load_dataset(
     class_ids: Sequence[str] = (),
     cache: Path = CACHE_FOLDER,
     digests: dict[StoredImage, str] | None = None,
+    *,
+    labelled: bool = True,
 ) -> Dataset:
     """Open a dataset.
 
@@ -79,19 +81,22 @@ def load_dataset(
         class_ids: order of the class folders; empty means sorted by name.
         cache: where archives are unpacked.
         digests: known digests of images; missing ones are computed and added.
+        labelled: False if the folders need not be classes, see `read_split`.
 
     Raises:
         DatasetError: there is no dataset at the location, or it has no class folders with images.
     """
     root = locate_root(location or DATA_FOLDER / spec.path, spec.train, cache)
-    train = read_split(find_split(root, spec.train))
+    train = read_split(find_split(root, spec.train), labelled=labelled)
     order = tuple(map(normalized, class_ids)) or tuple(sorted(train.classes))
     if set(order) != set(train.classes):
         raise DatasetError(
             f"{train.folder} has other classes than the recipe: {_difference(order, train.classes)}."
             f"{first_damaged(train.unused)}"
         )
-    test, valid = (read_split(find_split(root, name)) if name else None for name in (spec.test, spec.valid))
+    test, valid = (
+        read_split(find_split(root, name), labelled=labelled) if name else None for name in (spec.test, spec.valid)
+    )
     contents = [content for content in (train, test, valid) if content is not None]
     return Dataset(
         root,
@@ -180,10 +185,15 @@ def images_by_class(folder: Path) -> Mapping[str, Sequence[StoredImage]]:
     return read_split(folder).classes
 
 
-def read_split(split: Path) -> SplitContent:
+def read_split(split: Path, *, labelled: bool = True) -> SplitContent:
     """Read a split: files of class folders, or records of TFRecord shards.
 
     Metadata of file managers is ignored. Class folders with the same normalized name are one class.
+
+    Args:
+        split: the folder.
+        labelled: False if folders need not be classes: they may contain anything, and without folders, the files of the
+            split are its images.
 
     Raises:
         DatasetError: the folder does not exist or has no images, or its folders are no classes.
@@ -202,7 +212,7 @@ def read_split(split: Path) -> SplitContent:
             if entry not in shards
         ]
         return SplitContent(split, records_by_class(shards), tuple(beside))
-    found, unused = read_class_folders(split)
+    found, unused = read_class_folders(split, labelled=labelled)
     classes: dict[str, list[Path]] = {}
     for folder in sorted(found, key=lambda folder: folder.label):
         classes.setdefault(folder.label, []).extend(sorted(folder.files))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.file_names import is_metadata
@@ -107,8 +107,13 @@ def detect_layout(folder: Path) -> Layout:
     return Layout(root, tuple(files), (*damaged, *unused), tuple(others))
 
 
-def read_class_folders(split: Path) -> tuple[list[ClassFolder], list[UnusedEntry]]:
+def read_class_folders(split: Path, *, labelled: bool = True) -> tuple[list[ClassFolder], list[UnusedEntry]]:
     """Return the class folders of a split, or of a dataset without splits, and the entries that are not used.
+
+    Args:
+        split: the folder.
+        labelled: False if the folders need not be classes: they may contain the same folders again, and without any
+            folder of files, the split itself is the only one.
 
     Raises:
         DatasetError: a class has a name that is not UTF-8, or the class folders contain class folders again.
@@ -116,7 +121,12 @@ def read_class_folders(split: Path) -> tuple[list[ClassFolder], list[UnusedEntry
     folder, unused = _skip_same_name(split)
     found = [read_class_folder(entry) for entry in _folders(folder)]
     classes = [item for item in found if item.files]
-    reject_nested_classes(folder, classes)
+    if labelled:
+        reject_nested_classes(folder, classes)
+    elif not classes:
+        flat = read_class_folder(folder)
+        images = tuple(file for file in flat.files if not is_description(file))
+        return ([replace(flat, files=images)] if images else []), [*unused, *flat.unused]
     return classes, [*unused, *loose_files(folder), *(entry for item in found for entry in item.unused)]
 
 

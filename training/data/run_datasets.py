@@ -36,7 +36,7 @@ class RunDatasets:
         self._cache = cache
         self._on_left_out = on_left_out
         self._left_out: set[str] = set()
-        self._datasets: dict[tuple[str, tuple[str, ...]], Dataset] = {}
+        self._datasets: dict[tuple[str, tuple[str, ...], bool], Dataset] = {}
         self._digests: dict[StoredImage, str] = {}
 
     def of_recipe(self) -> Dataset:
@@ -54,7 +54,7 @@ class RunDatasets:
         Raises:
             DatasetError: it cannot be opened.
         """
-        return self._load(task.data, self._location(task.data), task.classes)
+        return self._load(task.data, self._location(task.data), task.classes, labelled=task.is_labelled)
 
     def _location(self, spec: DatasetSpec) -> Path | None:
         """Return where a task's dataset is: the recipe's own at `data_path`, others beside it or below it."""
@@ -65,11 +65,13 @@ class RunDatasets:
         is_own = spec.path == self._recipe_data.path
         return self._data_path if is_own else self._data_path.absolute().parent / spec.path
 
-    def _load(self, spec: DatasetSpec, location: Path | None, class_ids: Sequence[str] = ()) -> Dataset:
+    def _load(
+        self, spec: DatasetSpec, location: Path | None, class_ids: Sequence[str] = (), *, labelled: bool = True
+    ) -> Dataset:
         # A recipe gives all datasets of the same path the same location.
-        key = (spec.model_dump_json(), tuple(class_ids))
+        key = (spec.model_dump_json(), tuple(class_ids), labelled)
         if key not in self._datasets:
-            dataset = load_dataset(spec, location, class_ids, self._cache, self._digests)
+            dataset = load_dataset(spec, location, class_ids, self._cache, self._digests, labelled=labelled)
             self._datasets[key] = dataset
             self._on_left_out([line for line in dataset.left_out if line not in self._left_out])
             self._left_out.update(dataset.left_out)

@@ -63,7 +63,7 @@ class SeenImages:
             name: np.unique(np.concatenate([each.keys[name] for each in (self, other) if name in each.keys]))
             for name in sorted({*self.keys, *other.keys})
         }
-        return SeenImages(keys, (*self.unrecorded, *other.unrecorded))
+        return SeenImages(keys, tuple(dict.fromkeys((*self.unrecorded, *other.unrecorded))))
 
     def to_npz(self) -> bytes:
         """Return the keys as an .npz archive, always the same bytes for the same images."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,7 +18,6 @@ from training.evaluation.set_records import Histories
 from training.extractor.network_weights import NetworkWeights, make_weights
 from training.extractor.validate_engines import (
     MAX_INT8_ACCURACY_LOSS,
-    LabelledTop,
     calibration_samples,
     validate_engines,
 )
@@ -55,7 +53,7 @@ def build_extractor(recipe: Recipe, network: Network, partitions: RunPartitions,
         if newest is not None and _is_equal(newest.manifest, network, weights, sha256(weights_file)):
             return newest
     draft = _draft_manifest(recipe, network, weights)
-    samples = _int8_calibration_samples(recipe, network, weights.labelled, partitions, record)
+    samples = _int8_calibration_samples(recipe, network, weights, partitions, record)
     max_loss = None if network.int8 == "always" else MAX_INT8_ACCURACY_LOSS
     engine_files = validate_engines(draft, weights_file, weights.labelled, samples, ctx, max_loss)
     seen = weights.inherited.joined_with(seen_by_run(record))
@@ -94,17 +92,17 @@ def _draft_manifest(recipe: Recipe, network: Network, weights: NetworkWeights) -
 
 
 def _int8_calibration_samples(
-    recipe: Recipe, network: Network, labelled: Sequence[LabelledTop], partitions: RunPartitions, record: Record
+    recipe: Recipe, network: Network, weights: NetworkWeights, partitions: RunPartitions, record: Record
 ) -> Pixels | None:
     """Return images to calibrate 8 bits with: of the network's datasets, else the recipe's; None to skip 8 bits."""
     if network.int8 == "never":
         return None
     everything = bool(network.fit and network.fit.everything)
-    if network.int8 == "harmless" and (everything or not all(top.partition.count(HOLDOUT) for top in labelled)):
+    if network.int8 == "harmless" and (everything or not all(top.partition.count(HOLDOUT) for top in weights.labelled)):
         return None  # without held-out images, it cannot be measured whether 8 bits are harmless
-    if labelled:
+    if weights.fitted:
         name = ALL if everything else FIT
-        return np.concatenate([calibration_samples(top.partition, name, top.preprocess) for top in labelled])
+        return np.concatenate([calibration_samples(each.partition, name, each.preprocess) for each in weights.fitted])
     if network.int8 == "harmless" or recipe.data is None or recipe.preprocess is None:
         return None
     return calibration_samples(partitions.of_recipe(record), FIT, recipe.preprocess)

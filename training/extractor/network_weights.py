@@ -9,18 +9,23 @@ from typing import Any
 import keras
 
 from models import networks
+from models.artifacts.store import ExtractorArtifact
 from models.networks import Tensors
-from training.evaluation.seen import UNRECORDED, SeenImages
+from training.evaluation.seen import UNRECORDED, SeenImages, seen_by_artifact
 from training.extractor.initial_weights import InitialWeights, load_initial_weights
-from training.extractor.validate_engines import LabelledTop
+from training.extractor.validate_engines import FittedDataset, LabelledTop
 from training.network.fit import FitResult, fit_network
 from training.network.history import HISTORY_KEY
+from training.network.teacher import Teacher, find_teacher, load_teacher
 from training.partition.partition import ALL, FIT, HOLDOUT, VALID, Partition
 from training.partition.record import Record
 from training.partition.run_partitions import RunPartitions
 from training.recipes.network import Network
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
+
+#: Key in an extractor's `fitted_on` of the extractor that taught it.
+TEACHER_KEY = "teacher"
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,16 @@ class NetworkWeights:
         tops: class folders of each top, in the order of its columns.
         fitted_on: provenance, as the manifest stores it: initial weights and their notice, datasets, last step,
             history.
-        labelled: datasets of the tops; empty if the network was not fitted.
-        inherited: images that the initial weights were made with.
+        labelled: datasets of the tops that were fitted on labels; empty if the network was not fitted.
+        fitted: all datasets that it was fitted on.
+        inherited: images that the initial weights and the teacher were made with.
     """
 
     tensors: Tensors
     tops: dict[str, tuple[str, ...]]
     fitted_on: dict[str, Any]
-    labelled: Sequence[LabelledTop] = field(default_factory=tuple)
+    labelled: Sequence[LabelledTop] = ()
+    fitted: Sequence[FittedDataset] = ()
     inherited: SeenImages = field(default_factory=SeenImages)
 
 
@@ -53,37 +60,59 @@ def make_weights(
     initial = load_initial_weights(network.architecture, network.weights, ctx.store, ctx.cache, ctx.track)
     if network.fit is None or network.fit.passes == 0:
         return _unfitted(recipe.seed, network, initial)
+    artifact = find_teacher(network.teacher, ctx.store)
+    teacher = load_teacher(artifact, network.teacher.output) if artifact and network.teacher else None
     of_tasks = [partitions.of_task(task, record) for task in network.tasks]
     tensors = initial.tensors if initial else None
-    result = fit_network(network, recipe.seed, of_tasks, tensors, ctx.cache, ctx.track, ctx.log)
+    result = fit_network(network, recipe.seed, of_tasks, tensors, ctx.cache, ctx.track, ctx.log, teacher)
+    inherited = initial.seen if initial else SeenImages()
+    if artifact:
+        inherited = inherited.joined_with(seen_by_artifact(artifact).inherited())
+    tasks = list(zip(network.tasks, of_tasks, strict=True))
+    tops = {task.top: partition.dataset.class_ids for task, partition in tasks if task.is_labelled}
     return NetworkWeights(
-        result.tensors,
-        {task.top: each.dataset.class_ids for task, each in zip(network.tasks, of_tasks, strict=True)},
-        _origin(initial) | _describe_datasets(network, of_tasks) | _describe_fit(result),
-        tuple(
-            LabelledTop(task.top, partition, task.preprocess)
-            for task, partition in zip(network.tasks, of_tasks, strict=True)
-        ),
-        initial.seen if initial else SeenImages(),
+        _kept_tensors(network, result.tensors),
+        tops | _kept_teacher_top(network, teacher),
+        _origin(initial, inherited)
+        | _describe_teacher(artifact)
+        | _describe_datasets(network, of_tasks)
+        | _describe_fit(result),
+        [LabelledTop(task.top, partition, task.preprocess) for task, partition in tasks if task.is_labelled],
+        [FittedDataset(partition, task.preprocess) for task, partition in tasks],
+        inherited,
     )
+
+
+def _kept_tensors(network: Network, tensors: Tensors) -> Tensors:
+    """Return the tensors without those of the teacher's top, if the recipe does not keep it."""
+    if not network.teacher or network.teacher.keep_top:
+        return tensors
+    left_out = f"{network.teacher.top}/"
+    return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
+
+
+def _kept_teacher_top(network: Network, teacher: Teacher | None) -> dict[str, tuple[str, ...]]:
+    return {network.teacher.top: teacher.classes} if network.teacher and network.teacher.keep_top and teacher else {}
 
 
 def _unfitted(seed: int, network: Network, initial: InitialWeights | None) -> NetworkWeights:
     tops = dict(initial.tops) if initial else {}
     tops |= {task.top: task.classes for task in network.tasks if task.classes}
     if initial is not None:
-        return NetworkWeights(initial.tensors, tops, _origin(initial), inherited=initial.seen)
+        return NetworkWeights(initial.tensors, tops, _origin(initial, initial.seen), inherited=initial.seen)
     keras.utils.set_random_seed(seed)
     model = networks.build(network.architecture, network.size, {top: len(names) for top, names in tops.items()})
-    return NetworkWeights(networks.get_tensors(model), tops, _origin(initial))
+    return NetworkWeights(networks.get_tensors(model), tops, _origin(None, SeenImages()))
 
 
-def _origin(initial: InitialWeights | None) -> dict[str, Any]:
-    if initial is None:
-        return {"start": "random"}
-    unrecorded = {UNRECORDED: list(initial.seen.unrecorded)} if initial.seen.unrecorded else {}
-    notice = {"notice": initial.notice} if initial.notice else {}
-    return {"start": initial.origin} | notice | unrecorded
+def _origin(initial: InitialWeights | None, inherited: SeenImages) -> dict[str, Any]:
+    unrecorded = {UNRECORDED: list(inherited.unrecorded)} if inherited.unrecorded else {}
+    notice = {"notice": initial.notice} if initial and initial.notice else {}
+    return {"start": initial.origin if initial else "random"} | notice | unrecorded
+
+
+def _describe_teacher(artifact: ExtractorArtifact | None) -> dict[str, Any]:
+    return {TEACHER_KEY: f"{artifact.label} sha256:{artifact.manifest.weights_sha256}"} if artifact else {}
 
 
 def _describe_datasets(network: Network, partitions: Sequence[Partition]) -> dict[str, Any]:
@@ -105,9 +134,12 @@ def _describe_datasets(network: Network, partitions: Sequence[Partition]) -> dic
 def _describe_fit(result: FitResult) -> dict[str, Any]:
     description: dict[str, Any] = {}
     if result.history:
-        description["last_step"] = result.history[-1].model_dump(mode="json")
-        measured = [record for record in result.history if record.holdout]
+        description["last_step"] = result.history[-1].model_dump(mode="json", exclude_none=True)
+        measured = [record for record in result.history if record.is_measured]
         description[HISTORY_KEY] = [record.model_dump(mode="json", exclude_none=True) for record in measured]
     if result.kept_record:
-        description["kept_step"] = result.kept_record.model_dump(mode="json")
+        description["kept_step"] = result.kept_record.model_dump(mode="json", exclude_none=True)
+    skipped_steps = sum(record.skipped_steps or 0 for record in result.history)
+    if skipped_steps:
+        description["skipped_steps"] = skipped_steps
     return description

@@ -62,6 +62,14 @@ class LabelledTop:
 
 
 @dataclass(frozen=True, eq=False)
+class FittedDataset:
+    """A dataset that a network was fitted on, with or without its labels, and the preprocessing of its images."""
+
+    partition: Partition
+    preprocess: PreprocessSpec
+
+
+@dataclass(frozen=True, eq=False)
 class EngineFiles:
     """An extractor's files, the required agreement of each `engine:precision`, and the width of each output.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,12 @@ from models.console.progress import Track, silent
 from models.manifests import sha256
 from models.networks import Tensors
 from training.data.split import Split
-from training.network.batches import DatasetShare, LabelledImages
 from training.network.history import History, HistoryRecord
-from training.network.image_cache import load_decoded_images
+from training.network.images.batches import DatasetShare, LabelledImages
+from training.network.images.image_cache import load_decoded_images
 from training.network.loop import TrainingLoop
 from training.network.schedule import Schedule, make_schedule
+from training.network.teacher import Teacher
 from training.partition.partition import ALL, FIT, HOLDOUT, VALID, Partition
 from training.partition.record import Stage, Use
 from training.recipes.network import Network, Task
@@ -61,6 +62,7 @@ def fit_network(
     cache: Path,
     track: Track = silent,
     log: Callable[[str], None] = logger.info,
+    teacher: Teacher | None = None,
 ) -> FitResult:
     """Fit a network jointly on its tasks, or resume a fit that was interrupted.
 
@@ -75,7 +77,8 @@ def fit_network(
         initial_weights: tops that they lack start with random weights; None: everything does.
         cache: folder for decoded images, checkpoints, history and learning curve.
         track: shows progress.
-        log: receives the precision, and the step from which an interrupted fit resumes.
+        log: receives the precision, the step from which an interrupted fit resumes, and steps that are skipped.
+        teacher: the recipe's, if it has one.
 
     Returns:
         The fitted network. With `passes = 0`, the initial weights unchanged.
@@ -92,15 +95,21 @@ def fit_network(
     from training.network.checkpoints import Checkpoints
     from training.network.trainer import Trainer
 
-    tops = {task.top: len(each.dataset.class_ids) for task, each in zip(network.tasks, partitions, strict=True)}
+    tops = {
+        task.top: len(each.dataset.class_ids)
+        for task, each in zip(network.tasks, partitions, strict=True)
+        if task.is_labelled
+    }
+    if network.teacher and teacher:
+        tops[network.teacher.top] = len(teacher.classes)
     trainer = Trainer(network, schedule.fit, tops, seed, initial_weights, schedule.steps)
     if not schedule.steps:
         return FitResult(trainer.export_tensors())
-    folder = cache / "fits" / fit_key(network, seed, partitions, initial_weights)
+    folder = cache / "fits" / fit_key(network, seed, partitions, initial_weights, teacher)
     checkpoints = Checkpoints(folder, trainer.variables)
     history = _open_history(folder, trainer, schedule, resumed=checkpoints.restore(), log=log)
-    shares, held_out = _load_images(network, partitions, cache, track)
-    loop = TrainingLoop(schedule, trainer, checkpoints, history, shares, held_out, seed)
+    shares, held_out = _load_images(network, partitions, teacher, cache, track)
+    loop = TrainingLoop(schedule, trainer, checkpoints, history, shares, held_out, seed, log)
     with fastest_precision() as precision, track("Fitting", schedule.steps * schedule.images_per_step) as advance:
         log(f"Fitting in {precision}")
         loop.run(advance)
@@ -127,22 +136,26 @@ def _finish(loop: TrainingLoop, log: Callable[[str], None]) -> HistoryRecord:
     if fit.stop:
         kept_record = loop.restore_best_weights()
         log(f"Fitted {records[-1].passes:g} passes; kept the weights after {kept_record.passes:g}")
+    if fit.ema_momentum:
+        loop.trainer.use_averaged_weights()
     if fit.statistics_batches:
         loop.recompute_batch_norm(fit.statistics_batches)
-        kept_record = records[-1]
+    if fit.ema_momentum or fit.statistics_batches:
+        kept_record = loop.evaluate_again()
     loop.history.plot()
     return kept_record
 
 
 def _load_images(
-    network: Network, partitions: Sequence[Partition], cache: Path, track: Track
-) -> tuple[list[DatasetShare], dict[str, LabelledImages]]:
-    """Return the images to fit on, and by top those to measure: validation images, else held-out ones."""
+    network: Network, partitions: Sequence[Partition], teacher: Teacher | None, cache: Path, track: Track
+) -> tuple[list[DatasetShare], list[tuple[Task, LabelledImages]]]:
+    """Return the images to fit on, and of each task those to measure: validation images, else held-out ones."""
     assert network.fit is not None
-    shares, measured = [], {}
+    shares, measured = [], []
     for task, partition in zip(network.tasks, partitions, strict=True):
         split = partition.hand_out(Stage.NETWORK, _fitted_set(network), Use.FIT)
-        images = _decode(split, task, task.top, cache, track)
+        of_task = teacher if task.is_taught else None
+        images = replace(_decode(split, task, task.top, cache, track), teacher=of_task)
         shares.append(
             DatasetShare(images, task.batch, task.crop_border, network.fit.flip, task.smallest_area, task.warp)
         )
@@ -150,7 +163,8 @@ def _load_images(
         if name:
             # Without early stopping the figures are only shown.
             split = partition.hand_out(Stage.NETWORK, name, Use.CHOOSE if network.fit.stop else Use.MEASURE)
-            measured[task.top] = _decode(split, task, f"{task.top}: {name}", cache, track)
+            images = _decode(split, task, f"{task.top}: {name}", cache, track)
+            measured.append((task, replace(images, teacher=of_task)))
     return shares, measured
 
 
@@ -170,13 +184,21 @@ def _decode(split: Split, task: Task, title: str, cache: Path, track: Track) -> 
     return LabelledImages(pixels, split.labels, np.arange(len(split), dtype=np.int64), task.preprocess)
 
 
-def fit_key(network: Network, seed: int, partitions: Sequence[Partition], initial_weights: Tensors | None) -> str:
-    """Return a digest of everything that determines the result: recipe, seed, ordered images, initial weights."""
-    # statistics_batches takes effect after the last checkpoint, so it does not distinguish checkpoints.
-    parts = [network.model_dump_json(exclude={"weights": True, "fit": {"statistics_batches"}}), str(seed)]
+def fit_key(
+    network: Network,
+    seed: int,
+    partitions: Sequence[Partition],
+    initial_weights: Tensors | None,
+    teacher: Teacher | None = None,
+) -> str:
+    """Return a digest of all that determines the result: recipe, seed, ordered images, initial weights, teacher."""
+    # These take effect after the last checkpoint, so they do not distinguish checkpoints.
+    recipe = network.model_dump_json(exclude={"weights": True, "fit": {"statistics_batches"}, "teacher": {"keep_top"}})
+    parts = [recipe, str(seed)]
     for partition in partitions:
         # If other images were held out than before, a resumed fit would be measured on images that it was fitted on.
         sets = (_fitted_set(network), _measured_set(network, partition))
         parts += [f"{partition.dataset.class_ids}", *(partition.identity(name) for name in sets if name)]
     parts += [sha256(networks.to_bytes(initial_weights)) if initial_weights is not None else "random"]
+    parts += [teacher.identity] if teacher else []
     return sha256("\n".join(parts).encode())[:24]

@@ -29,6 +29,21 @@ class TopMetrics(BaseModel):
     log_loss: float
 
 
+class TeacherMetrics(BaseModel):
+    """How closely a network repeats its teacher on images that are not fitted on.
+
+    Attributes:
+        agreement: share of the images for which both have the same most probable class.
+        divergence: mean Kullback-Leibler divergence of the network's probabilities from the teacher's, nats.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int
+    agreement: float
+    divergence: float
+
+
 class HistoryRecord(BaseModel):
     """The steps since the previous record and, at the end of a pass, metrics on the held-out or validation images.
 
@@ -37,8 +52,11 @@ class HistoryRecord(BaseModel):
         passes: the same in passes (epochs) over the dataset that needs most steps.
         learning_rate: of the next step.
         loss: mean over the interval for each top: cross-entropy with the recipe's label smoothing.
+        teacher_loss: the same for each task with a teacher: divergence at the recipe's temperature, times its square.
+        skipped_steps: number of steps of the interval whose gradients were not finite; None: no step.
         images_per_second: throughput of the interval over all datasets.
         holdout: metrics of each top.
+        teacher: metrics of each task with a teacher.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,8 +65,16 @@ class HistoryRecord(BaseModel):
     passes: float
     learning_rate: float
     loss: dict[str, float] = {}
+    teacher_loss: dict[str, float] | None = None
+    skipped_steps: int | None = None
     images_per_second: float | None = None
     holdout: dict[str, TopMetrics] | None = None
+    teacher: dict[str, TeacherMetrics] | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the network was evaluated after this step."""
+        return bool(self.holdout or self.teacher)
 
 
 class History:
@@ -76,12 +102,14 @@ class History:
         self.records.append(record)
         with self._path.open("a") as file:
             file.write(_json_line(record))
-        if record.holdout and time.monotonic() - self._plotted_at >= _PLOT_INTERVAL_S:
+        if record.is_measured and time.monotonic() - self._plotted_at >= _PLOT_INTERVAL_S:
             self.plot()
 
-    def replace_last_holdout(self, holdout: dict[str, TopMetrics]) -> None:
+    def replace_last_metrics(
+        self, holdout: dict[str, TopMetrics] | None, teacher: dict[str, TeacherMetrics] | None
+    ) -> None:
         """Replace the held-out metrics of the last record, after the network was changed without a step."""
-        self.records[-1] = self.records[-1].model_copy(update={"holdout": holdout})
+        self.records[-1] = self.records[-1].model_copy(update={"holdout": holdout, "teacher": teacher})
         self._write()
 
     def plot(self) -> None:
@@ -115,11 +143,11 @@ def extractor_history(fitted_on: Mapping[str, Any]) -> list[HistoryRecord]:
 
 def plot_learning_curves(records: Sequence[HistoryRecord]) -> Figure:
     """Plot losses and held-out accuracies over the passes."""
-    fitted = [record for record in records if record.loss]
-    measured = [record for record in records if record.holdout]
+    fitted = [record for record in records if _losses(record)]
+    measured = [record for record in records if record.is_measured]
     figure = Figure(figsize=(9, 4), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
-    _plot_tops(losses, fitted, lambda record: record.loss)
+    _plot_tops(losses, fitted, _losses)
     losses.set(title="Loss on the fitted images", xlabel="passes", ylabel="cross-entropy, smoothed labels")
     _plot_tops(accuracies, measured, _accuracies, "o-")
     accuracies.set(title="Accuracy on held-out images", xlabel="passes", ylabel="accuracy")
@@ -127,7 +155,13 @@ def plot_learning_curves(records: Sequence[HistoryRecord]) -> Figure:
 
 
 def _accuracies(record: HistoryRecord) -> dict[str, float]:
-    return {top: metrics.accuracy for top, metrics in (record.holdout or {}).items()}
+    return {top: metrics.accuracy for top, metrics in (record.holdout or {}).items()} | {
+        f"{top}, agreement with the teacher": metrics.agreement for top, metrics in (record.teacher or {}).items()
+    }
+
+
+def _losses(record: HistoryRecord) -> dict[str, float]:
+    return record.loss | {f"{top}, teacher": loss for top, loss in (record.teacher_loss or {}).items()}
 
 
 def _plot_tops(

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import
 
@@ -17,14 +16,40 @@ import keras
 import tensorflow as tf
 
 from models import networks
-from models.arrays import Integers, Pixels
+from models.arrays import Pixels
 from models.networks import Tensors
 from training.network.batch_norm import recompute_batch_norm, with_fused_batch_norm
-from training.network.batches import TrainingBatch
-from training.network.history import TopMetrics
+from training.network.evaluation import LabelMeasure, TeacherMeasure
+from training.network.history import TeacherMetrics, TopMetrics
+from training.network.images.batches import Examples, TrainingBatch
+from training.network.losses import (
+    LABELS,
+    TEACHER,
+    TaskLosses,
+    dense_penalty,
+    forward,
+    output_logits,
+    task_losses,
+    weighted_sum,
+)
 from training.network.optimizers import build_optimizer, learning_rate
 from training.recipes.network import Fit, Network, Task
 from training.runtime.tensorflow import set_deterministic_threads
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The losses of one step on its batch before the step, by task.
+
+    Attributes:
+        losses: cross-entropy with the labels.
+        teacher_losses: divergence from the teacher.
+        is_skipped: True if the gradients were not finite, and nothing was changed.
+    """
+
+    losses: dict[str, float]
+    teacher_losses: dict[str, float]
+    is_skipped: bool
 
 
 class Trainer:
@@ -44,7 +69,7 @@ class Trainer:
         Args:
             network: architecture, input size and tasks.
             fit: settings of the fit.
-            tops: name -> number of classes, in the order of the tasks.
+            tops: name -> number of classes, of the tasks with labels in their order, then of the teacher's.
             seed: of random weights and of dropout.
             initial_weights: tops that they lack start with random weights; None: everything does.
             steps: of the whole fit, over which the learning rate decays.
@@ -55,18 +80,21 @@ class Trainer:
         set_deterministic_threads(fit.parts)
         keras.utils.set_random_seed(seed)
         any_size = fit.early is not None
-        units = {task.top: 1 if task.sigmoid else tops[task.top] for task in network.tasks}
-        self._sigmoids = [top for top, width in units.items() if width == 1]
+        self._sigmoids = [task.top for task in network.tasks if task.sigmoid]
+        units = {top: 1 if top in self._sigmoids else width for top, width in tops.items()}
+        self._teacher_top = network.teacher.top if network.teacher else ""
         self._model = networks.build(network.architecture, network.size, units, dropout=fit.dropout, any_size=any_size)
         self._model = with_fused_batch_norm(self._model)
         if initial_weights is not None:
             networks.set_tensors(self._model, initial_weights, skip_mismatched_dense=True)
         _set_momentum(self._model, fit.batch_norm_momentum)
+        if self._teacher_top:
+            output_logits(self._model, self._teacher_top)
         _freeze(self._model, fit.frozen_layers)
         self._rate = learning_rate(fit, steps)
         self._optimizer = build_optimizer(fit, self._rate, self._model)
         self._kept = [tf.Variable(weight.value) for weight in self._model.weights] if fit.stop else []
-        self._train_step = _build_train_step(self._model, self._optimizer, network.tasks, fit)
+        self._train_step = _build_train_step(self._model, self._optimizer, network, fit)
         self._predict = _build_predict(self._model, network.size)
 
     @property
@@ -85,23 +113,30 @@ class Trainer:
         """The learning rate of the next step."""
         return float(self._rate(self.steps_done))
 
-    def train_step(self, batch: TrainingBatch) -> dict[str, float]:
-        """Take one step and return the loss of each top on the batch before the step."""
-        return {top: float(loss) for top, loss in self._train_step(batch.pixels, batch.labels).items()}
+    def train_step(self, batch: TrainingBatch) -> StepResult:
+        """Take one step, or skip it if its gradients are not finite."""
+        losses, is_finite = self._train_step(batch.pixels, batch.labels, batch.teacher)
+        of_labels, of_teacher = ({top: float(loss) for top, loss in losses[kind].items()} for kind in (LABELS, TEACHER))
+        return StepResult(of_labels, of_teacher, is_skipped=not bool(is_finite))
+
+    def use_averaged_weights(self) -> None:
+        """Set the weights to their moving average; needs `ema_momentum`."""
+        self._optimizer.finalize_variable_values(self._model.trainable_variables)
 
     def recompute_batch_norm(self, batches: Iterable[Pixels]) -> None:
         """Recompute the batch normalization statistics on these batches."""
         recompute_batch_norm(self._model, batches)
 
-    def evaluate(self, top: str, chunks: Iterable[tuple[Pixels, Integers]]) -> TopMetrics:
-        """Measure accuracy and mean log loss (nats) of a top in inference mode."""
-        correct, loss, count = 0, 0.0, 0
-        for pixels, labels in chunks:
-            probabilities = self._predict(pixels)[top].numpy()
-            correct += int((probabilities.argmax(axis=1) == labels).sum())
-            loss -= float(np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).sum())
-            count += len(labels)
-        return TopMetrics(images=count, accuracy=correct / count, log_loss=loss / count)
+    def evaluate(self, task: Task, chunks: Iterable[Examples]) -> tuple[TopMetrics | None, TeacherMetrics | None]:
+        """Measure a task in inference mode: by its labels, and by its teacher, as far as they count."""
+        by_labels, by_teacher = LabelMeasure(), TeacherMeasure()
+        for pixels, labels, teacher in chunks:
+            outputs = self._predict(pixels)
+            if task.is_labelled:
+                by_labels.add(outputs[task.top].numpy(), labels)
+            if teacher is not None:
+                by_teacher.add(outputs[self._teacher_top].numpy(), teacher)
+        return by_labels.metrics(), by_teacher.metrics()
 
     def keep_weights(self) -> None:
         """Store the current weights as the best so far; does nothing without early stopping."""
@@ -135,75 +170,76 @@ def _freeze(model: keras.Model, layers: int) -> None:
             variable.trainable = False
 
 
-def _build_train_step(model: keras.Model, optimizer: Any, tasks: Sequence[Task], fit: Fit) -> Any:
+def _build_train_step(model: keras.Model, optimizer: Any, network: Network, fit: Fit) -> Any:
     """Build the graph of one step, from uint8 pixels to new weights. The batch contains the tasks' images in order.
 
     The parts of a batch depend on each other only where their gradients are averaged, so TensorFlow computes them
-    concurrently.
+    concurrently. If the gradients are not finite, the step changes neither weights, moments nor statistics of batch
+    normalization; only the step counter advances.
     """
+    weights = model.trainable_variables
+    statistics = [variable.value for variable in _statistics(model)]
 
-    def step(pixels: tf.Tensor, labels: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        images = tf.split(pixels, [task.batch for task in tasks])
-        parts = zip(_split_into_parts(images, fit.parts), _split_into_parts(labels, fit.parts), strict=True)
-        losses, gradients = zip(*(_gradients(model, tasks, *part, fit) for part in parts), strict=True)
-        optimizer.apply([_mean(of_parts) for of_parts in zip(*gradients, strict=True)], model.trainable_variables)
-        return {task.top: _mean(of_parts) for task, of_parts in zip(tasks, zip(*losses, strict=True), strict=True)}
+    def step(
+        pixels: tf.Tensor, labels: Sequence[tf.Tensor], teacher: Sequence[tf.Tensor]
+    ) -> tuple[TaskLosses, tf.Tensor]:
+        before = [tf.identity(value) for value in statistics]
+        images = tf.split(pixels, [task.batch for task in network.tasks])
+        parts = zip(*(_split_into_parts(tensors, fit.parts) for tensors in (images, labels, teacher)), strict=True)
+        losses, gradients = zip(*(_gradients(model, network, fit, *part) for part in parts), strict=True)
+        means = [_mean(of_parts) for of_parts in zip(*gradients, strict=True)]
+        is_finite = tf.math.is_finite(tf.linalg.global_norm(means))
+
+        def take() -> None:
+            optimizer.apply(means, weights)
+
+        def skip() -> None:
+            for statistic, value in zip(statistics, before, strict=True):
+                statistic.assign(value)
+            optimizer.iterations.assign_add(1)
+
+        tf.cond(is_finite, take, skip)
+        return tf.nest.map_structure(lambda *of_parts: _mean(of_parts), *losses), is_finite
 
     return tf.function(step, autograph=False)
 
 
+def _statistics(model: keras.Model) -> list[keras.Variable]:
+    """Return the moving means and variances of batch normalization."""
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    return [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+
+
 def _split_into_parts(tensors: Sequence[tf.Tensor], parts: int) -> list[tuple[tf.Tensor, ...]]:
     """Split every tensor into equal parts and return part by part."""
-    return list(zip(*(tf.split(tensor, parts) for tensor in tensors), strict=True))
+    split = [tf.split(tensor, parts) for tensor in tensors]
+    return [tuple(of_tensor[number] for of_tensor in split) for number in range(parts)]
 
 
 def _gradients(
     model: keras.Model,
-    tasks: Sequence[Task],
+    network: Network,
+    fit: Fit,
     images: Sequence[tf.Tensor],
     labels: Sequence[tf.Tensor],
-    fit: Fit,
-) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Return the loss of each task, and the gradients of their weighted sum."""
-    counts = [task_labels.shape[0] for task_labels in labels]
+    teacher: Sequence[tf.Tensor],
+) -> tuple[TaskLosses, list[tf.Tensor]]:
+    """Return the losses of each task, and the gradients of their weighted sum."""
     with tf.GradientTape() as tape:
-        outputs = _probabilities(model, tf.concat(images, 0), training=True)
-        rows = [tf.split(outputs[task.top], counts)[number] for number, task in enumerate(tasks)]
-        losses = [
-            _cross_entropy(task_labels, task_rows, fit.label_smoothing)
-            for task_labels, task_rows in zip(labels, rows, strict=True)
-        ]
-        total = tf.add_n([task.loss_weight * loss for task, loss in zip(tasks, losses, strict=True)])
+        outputs = forward(model, tf.concat(images, 0), training=True)
+        losses = task_losses(network, fit.label_smoothing, outputs, labels, teacher)
+        total = weighted_sum(network, losses)
         if fit.l2:
-            total += fit.l2 * tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in _dense_kernels(model, tasks)])
+            total += fit.l2 * dense_penalty(model)
     return losses, tape.gradient(total, model.trainable_variables)
-
-
-def _probabilities(model: keras.Model, pixels: tf.Tensor, *, training: bool) -> dict[str, tf.Tensor]:
-    """Return all outputs for uint8 pixels; a sigmoid unit as the probabilities of both classes."""
-    outputs = model(networks.scale(pixels, networks.scaling_of(model.name)), training=training)
-    return {name: tf.concat([1 - value, value], 1) if value.shape[1] == 1 else value for name, value in outputs.items()}
-
-
-def _dense_kernels(model: keras.Model, tasks: Sequence[Task]) -> list[tf.Variable]:
-    """Return the kernels of the dense layers below the tops."""
-    below = [layer for layer in model.layers if layer.name not in {task.top for task in tasks}]
-    return [layer.kernel.value for layer in below if isinstance(layer, keras.layers.Dense)]
 
 
 def _mean(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.add_n(tensors) / len(tensors) if len(tensors) > 1 else tensors[0]
 
 
-def _cross_entropy(labels: tf.Tensor, probabilities: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Return the mean cross-entropy with label smoothing (Szegedy et al., 2015, arXiv:1512.00567, section 7)."""
-    targets = tf.one_hot(labels, probabilities.shape[-1])
-    losses = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=smoothing)
-    return tf.reduce_mean(losses)
-
-
 def _build_predict(model: keras.Model, size: int) -> Any:
     def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _probabilities(model, pixels, training=False)
+        return forward(model, pixels, training=False)
 
     return tf.function(predict, autograph=False, input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])

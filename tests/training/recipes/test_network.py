@@ -9,7 +9,7 @@ import pytest
 from tests.support import colour_dataset
 from training.errors import RecipeError
 from training.recipes.load import load_recipe
-from training.recipes.network import EarlyStopping, Fit
+from training.recipes.network import EarlyStopping, Fit, Network
 
 
 def write_recipe(folder: Path, text: str) -> str:
@@ -51,3 +51,52 @@ def test_early_stopping_without_measurements_is_rejected(unmeasured: dict[str, i
     stop = EarlyStopping(measure="log_loss", patience=1)
     with pytest.raises(ValueError, match="stop cannot be combined with everything"):
         Fit.model_validate({"passes": 1, "learning_rate": 0.1, "stop": stop, **unmeasured})
+
+
+TEACHER: dict[str, object] = {"name": "teacher"}
+TAUGHT: dict[str, object] = {
+    "top": "t",
+    "data": {"path": "t"},
+    "preprocess": {"size": 32},
+    "batch": 8,
+    "loss_weight": 0,
+    "teacher_weight": 1,
+}
+STOP: dict[str, object] = {"passes": 1, "learning_rate": 0.1, "stop": {"measure": "accuracy", "patience": 1}}
+
+
+@pytest.mark.parametrize(
+    ("task", "network", "message"),
+    [
+        ({"teacher_weight": 0}, {}, "task t needs a loss_weight or a teacher_weight"),
+        ({"classes": ["a", "b"]}, {}, "task t has no top"),
+        ({"sigmoid": True}, {}, "task t has no top"),
+        ({}, {"teacher": None}, r"task t has a teacher_weight, but the network has no \[network.teacher\]"),
+        ({"loss_weight": 1, "teacher_weight": 0}, {}, "no task has a teacher_weight"),
+        ({}, {"teacher": TEACHER | {"top": "t"}}, "the top t of the teacher has the name of a task"),
+        ({}, {"fit": STOP}, "each task needs a loss_weight"),
+    ],
+)
+def test_targets_that_do_not_fit_together_are_rejected(
+    task: dict[str, object], network: dict[str, object], message: str
+) -> None:
+    described = {"architecture": "small_cnn", "size": 32, "weights": "random", "teacher": TEACHER}
+    valid = Network.model_validate(described | {"tasks": [TAUGHT]})
+    assert (valid.tasks[0].is_labelled, valid.tasks[0].is_taught) == (False, True)
+    with pytest.raises(ValueError, match=message):
+        Network.model_validate(described | {"tasks": [TAUGHT | task]} | network)
+
+
+def test_average_of_weights_and_early_stopping_together_are_rejected() -> None:
+    with pytest.raises(ValueError, match="stop cannot be combined with ema_momentum"):
+        Fit.model_validate(STOP | {"ema_momentum": 0.9})
+
+
+def test_recipe_without_a_teacher_is_recorded_as_before() -> None:
+    plain = TAUGHT | {"loss_weight": 1, "teacher_weight": 0}
+    network = Network.model_validate(
+        {"architecture": "small_cnn", "size": 32, "weights": "random", "tasks": [plain], "fit": {**STOP, "stop": None}}
+    )
+    record = network.model_dump_json()
+    assert "teacher" not in record
+    assert "ema" not in record

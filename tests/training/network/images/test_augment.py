@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.network.augment import affine, affine_map, augment, random_boxes
+from training.network.images.augment import affine, affine_map, augment, random_boxes
 from training.recipes.network import Warp
 
 _IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
@@ -120,7 +120,7 @@ def test_ranges_of_a_warp_are_those_of_keras(monkeypatch: pytest.MonkeyPatch) ->
         drawn.append((rotation, shift, shear, zoom))
         return affine_map(rotation, shift, shear, zoom)
 
-    monkeypatch.setattr("training.network.augment.affine_map", record)
+    monkeypatch.setattr("training.network.images.augment.affine_map", record)
     augment(
         np.zeros((500, 4, 4, 3), np.uint8),
         np.random.default_rng(0),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.preprocess import PreprocessSpec, to_input
-from training.network.batches import DatasetShare, LabelledImages, make_batch, prefetch, shuffled_positions
+from training.network.images.batches import DatasetShare, LabelledImages, make_batch, prefetch, shuffled_positions
 
 _SPEC = PreprocessSpec(size=32, source=16)
 
@@ -71,8 +71,8 @@ def test_only_the_selected_images_are_used() -> None:
 def test_chunks_are_the_selected_images_in_order_as_served() -> None:
     images = _images(20, range(3, 13))
     chunks = list(images.chunks(4))
-    assert [len(labels) for _, labels in chunks] == [4, 4, 2]
-    assert [int(label) for _, labels in chunks for label in labels] == list(range(3, 13))
+    assert [len(labels) for _, labels, _ in chunks] == [4, 4, 2]
+    assert [int(label) for _, labels, _ in chunks for label in labels] == list(range(3, 13))
     np.testing.assert_array_equal(chunks[1][0][0], to_input(images.pixels[7], _SPEC))
 
 
@@ -110,8 +110,8 @@ def test_batch_can_have_smaller_images() -> None:
 
 def test_random_crop_of_each_image_is_resized() -> None:
     share = DatasetShare(_images(20, range(20)), 6, crop_border=0, flip=False, smallest_area=0.2)
-    pixels, labels = share.images_at(0, (5, 0))
-    whole, same_labels = replace(share, smallest_area=1).images_at(0, (5, 0))
+    pixels, labels, _ = share.images_at(0, (5, 0))
+    whole, same_labels, _ = replace(share, smallest_area=1).images_at(0, (5, 0))
     np.testing.assert_array_equal(labels, same_labels)
     assert all((part != image).any() for part, image in zip(pixels, whole, strict=True))
     np.testing.assert_array_equal(share.images_at(0, (5, 0))[0], pixels)

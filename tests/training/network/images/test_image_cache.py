@@ -12,7 +12,7 @@ from tests.support import tiny_fit
 from tests.support.images import encode, noise
 from training.data.split import Split
 from training.errors import DatasetError
-from training.network.image_cache import load_decoded_images
+from training.network.images.image_cache import load_decoded_images
 
 _SPEC = PreprocessSpec(size=96, source=16)
 

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from models.arrays import Integers, Pixels
+from models.arrays import Floats, Integers, Pixels
 from models.decoding.resample import Box
 from models.preprocess import PreprocessSpec, to_input
-from training.network.augment import augment, random_boxes
+from training.network.images.augment import augment, random_boxes
+from training.network.teacher import Teacher
 from training.recipes.network import Warp
 
 #: Batches that are prepared ahead of the fit. One keeps it busy, a second evens out a slow disk.
@@ -30,6 +31,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class Examples(NamedTuple):
+    """Images as the network receives them, and their targets."""
+
+    pixels: Pixels
+    """uint8 [n, side, side, 3]."""
+    labels: Integers
+    """int64 [n]."""
+    teacher: Floats | None = None
+    """Class probabilities by the teacher, float32 [n, classes]; None without a teacher."""
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
     """Decoded images with labels, a selection of them, and how they become the network's input.
@@ -39,20 +51,42 @@ class LabelledImages:
         labels: int64 [all images].
         indices: selected images, int64 [images].
         spec: its second step is applied when images are used.
+        teacher: computes targets for the same crops, at its own input size.
     """
 
     pixels: Pixels
     labels: Integers
     indices: Integers
     spec: PreprocessSpec
+    teacher: Teacher | None = None
 
-    def chunks(self, size: int) -> Iterator[tuple[Pixels, Integers]]:
-        """Yield the selected images in order, not augmented: (uint8 [n, side, side, 3], int64 [n]), n <= size."""
+    def chunks(self, size: int) -> Iterator[Examples]:
+        """Yield the selected images in order, not augmented, at most `size` at a time."""
         starts = range(0, len(self.indices), size)
         return prefetch(lambda start: self._chunk(self.indices[start : start + size]), starts)
 
-    def _chunk(self, indices: Integers) -> tuple[Pixels, Integers]:
-        return _to_inputs(self.pixels[indices], self.spec, [None] * len(indices)), self.labels[indices]
+    def examples(
+        self, sources: Pixels, indices: Integers, boxes: Sequence[Box | None], size: int | None = None
+    ) -> Examples:
+        """Return augmented images with the targets of those at `indices`.
+
+        Args:
+            sources: the augmented images, uint8 [n, source, source, 3].
+            indices: of the images, int64 [n].
+            boxes: the part of each image that the network and the teacher see.
+            size: side of the network's input, px; None: that of the spec.
+        """
+        pixels = self._to_inputs(sources, boxes, size or self.spec.size)
+        teacher = self.teacher
+        taught = teacher.probabilities(self._to_inputs(sources, boxes, teacher.size)) if teacher else None
+        return Examples(pixels, self.labels[indices], taught)
+
+    def _chunk(self, indices: Integers) -> Examples:
+        return self.examples(self.pixels[indices], indices, [None] * len(indices))
+
+    def _to_inputs(self, sources: Pixels, boxes: Sequence[Box | None], size: int) -> Pixels:
+        spec = self.spec.model_copy(update={"size": size})
+        return np.stack([to_input(source, spec, box) for source, box in zip(sources, boxes, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,24 +100,30 @@ class DatasetShare:
     smallest_area: float = 1
     warp: Warp | None = None
 
-    def images_at(self, step: int, seed: Sequence[int], size: int | None = None) -> tuple[Pixels, Integers]:
-        """Return its images in the batch of `step`, counted from 0: (uint8 [batch, size, size, 3], int64 [batch])."""
+    def images_at(self, step: int, seed: Sequence[int], size: int | None = None) -> Examples:
+        """Return its images in the batch of `step`, counted from 0, at `size` px if it is not None."""
         indices = self.images.indices[shuffled_positions(len(self.images.indices), self.batch, step, seed)]
         random = np.random.default_rng([*seed, _AUGMENT, step])
         augmented = augment(
             self.images.pixels[indices], random, crop_border=self.crop_border, flip=self.flip, warp=self.warp
         )
         boxes = random_boxes(len(augmented), augmented.shape[1], random, self.smallest_area)
-        spec = self.images.spec.model_copy(update={"size": size or self.images.spec.size})
-        return _to_inputs(augmented, spec, boxes), self.images.labels[indices]
+        return self.images.examples(augmented, indices, boxes, size)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """The images of one step, dataset after dataset: uint8 [images, size, size, 3]; int64 labels of each dataset."""
+    """The images of one step, dataset after dataset.
+
+    Attributes:
+        pixels: uint8 [images, size, size, 3].
+        labels: int64 labels of each dataset.
+        teacher: class probabilities by the teacher, float32 [images, classes], of each dataset that it teaches.
+    """
 
     pixels: Pixels
     labels: tuple[Integers, ...]
+    teacher: tuple[Floats, ...] = ()
 
 
 def make_batch(
@@ -91,7 +131,11 @@ def make_batch(
 ) -> TrainingBatch:
     """Return the batch of a step, counted from 0; `size_at(step)` is the side of its images in px, if not None."""
     parts = [share.images_at(step, (seed, number), size_at(step)) for number, share in enumerate(shares)]
-    return TrainingBatch(np.concatenate([pixels for pixels, _ in parts]), tuple(labels for _, labels in parts))
+    return TrainingBatch(
+        np.concatenate([part.pixels for part in parts]),
+        tuple(part.labels for part in parts),
+        tuple(part.teacher for part in parts if part.teacher is not None),
+    )
 
 
 def shuffled_positions(count: int, batch: int, step: int, seed: Sequence[int]) -> Integers:
@@ -118,7 +162,3 @@ def prefetch(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
             result = window.popleft().result()
             window.extend(thread.submit(function, item) for item in islice(remaining, 1))
             yield result
-
-
-def _to_inputs(sources: Pixels, spec: PreprocessSpec, boxes: Sequence[Box | None]) -> Pixels:
-    return np.stack([to_input(source, spec, box) for source, box in zip(sources, boxes, strict=True)])

@@ -1,0 +1,1 @@
+"""Training images: decoded once, augmented, and mixed into batches."""

@@ -26,8 +26,8 @@ serve: $(SERVE) ## start the server with the shipped classifiers on http://127.0
 	@exec $(PY) -m app
 
 imagenet: $(CPU) ## download ImageNet's InceptionV3 once (or WEIGHTS=file) and serve its 1,000 classes
-	$(PY) -m training run imagenet $(if $(WEIGHTS),--weights "$$WEIGHTS")
-	@APP_DEFAULT_MODEL=imagenet exec $(PY) -m app
+	$(PY) -m training run imagenet_inception_v3 $(if $(WEIGHTS),--weights "$$WEIGHTS")
+	@APP_DEFAULT_MODEL=imagenet_inception_v3 exec $(PY) -m app
 
 # NAME counts only on the command line, because some systems set a variable NAME.
 train: $(if $(RECIPE),$(CPU)) ## train a classifier into the store: make train RECIPE=name-or-file [DATA=folder-or-archive] [NAME=name]

@@ -25,7 +25,7 @@ from models.errors import ModelNotFound, ModelsError
 from models.manifests import CARD_FILE
 from models.offline import client
 from models.offline.predict import classify_files, find_images
-from models.offline.results import Prediction, Result, in_order
+from models.offline.results import Answer, Result, in_order
 
 app = typer.Typer(
     help="List, show and verify the models of a store, and classify images without a server.",
@@ -164,16 +164,22 @@ def _output_format(flags: Mapping[OutputFormat, bool]) -> OutputFormat:
 
 def _classify_locally(
     store: Store, model: str, images: Mapping[str, Path], top: int, on_failure: Callable[[str, str], None]
-) -> Iterator[tuple[str, list[Prediction]]]:
+) -> Iterator[tuple[str, Answer]]:
     with hide_startup_messages():
         classifier = catalog.load(store, [model]).classifiers[0]
-    return ((name, classifier.top(row, top)) for name, row in classify_files(classifier, images, on_failure))
+    return (
+        (name, Answer(classifier.top(row, top), classifier.parents(row)))
+        for name, row in classify_files(classifier, images, on_failure)
+    )
 
 
 def _filter(results: Iterable[Result], threshold: float, advance: Advance) -> Iterator[Result]:
-    """Drop predictions below the threshold, and report each image as done."""
+    """Drop predictions and coarser classes below the threshold, and report each image as done."""
     for result in results:
-        yield result._replace(predictions=[item for item in result.predictions if item[2] >= threshold])
+        yield result._replace(
+            predictions=[item for item in result.predictions if item[2] >= threshold],
+            parents=None if result.parents is None else [item for item in result.parents if item[1] >= threshold],
+        )
         advance(1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from models.arrays import Floats, Pixels
 from models.engines.base import Engine, Runner
 from models.errors import HeadFailed
 from models.heads import Head
+from models.hierarchy import Hierarchy, Parent
 from models.manifests import ClassifierManifest, ExtractorManifest
 from models.mirroring import run_with_mirroring
 from models.networks import POOLED
@@ -112,6 +114,20 @@ class Classifier:
     def spec(self) -> PreprocessSpec:
         """Preprocessing that the head was fitted with."""
         return self.manifest.preprocess
+
+    @cached_property
+    def hierarchy(self) -> Hierarchy | None:
+        """The coarser classes above its classes; None if it has none."""
+        return Hierarchy(self.classes, self.manifest.parents) if self.manifest.parents else None
+
+    def parents(self, probabilities: Floats, threshold: float = 0.0) -> list[Parent] | None:
+        """Return the coarser classes that answer what an image shows, without those below `threshold`.
+
+        They are described at `Hierarchy.answer`; None if the classifier has no coarser classes.
+        """
+        if self.hierarchy is None:
+            return None
+        return [parent for parent in self.hierarchy.answer(probabilities) if parent[1] >= threshold]
 
     def top(self, probabilities: Floats, k: int, threshold: float = 0.0) -> list[tuple[str, int, float]]:
         """Return (label, index, probability) of the `k` most probable classes, without those below `threshold`."""

@@ -10,9 +10,10 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from models.errors import CorruptArtifact
+from models.hierarchy import Hierarchy
 from models.networks import Scaling
 from models.preprocess import PreprocessSpec
 
@@ -160,6 +161,11 @@ class ClassifierManifest(_FrozenModel):
     version: int = Field(ge=1)
     created: str = Field(description="ISO 8601 date")
     classes: tuple[str, ...]
+    parents: dict[str, str] = Field(
+        {},
+        exclude_if=lambda parents: not parents,
+        description="class or coarser class -> the coarser class directly above it",
+    )
     preprocess: PreprocessSpec
     extractor: ExtractorReference
     head: HeadReference
@@ -173,6 +179,11 @@ class ClassifierManifest(_FrozenModel):
     seed: int
     libraries: dict[str, str]
     files: dict[FileName, str] = Field(description="file -> SHA-256")
+
+    @model_validator(mode="after")
+    def _parents_fit_classes(self) -> ClassifierManifest:
+        Hierarchy(self.classes, self.parents)
+        return self
 
 
 Manifest = ExtractorManifest | ClassifierManifest

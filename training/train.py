@@ -9,13 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from models import heads
 from models.artifacts.store import ClassifierArtifact, ExtractorArtifact, check_name
-from models.classifier import Extractor
 from models.console.tensorflow_logs import hide_startup_messages
-from models.heads import Head
 from models.manifests import ExtractorManifest
 from training.data.dataset import Dataset
 from training.estimators.kinds import Softmax
@@ -24,10 +19,12 @@ from training.evaluation.test_once import MEASURED_WEIGHTS, earlier_test
 from training.heads.finish import describe_partition, measure_predictions, predict_sets, record_sets, save_and_report
 from training.heads.fit import fit_head
 from training.heads.inputs import HeadInputs, check_extractor, check_top_classes, load_extractor, make_inputs
+from training.heads.published_top import top_as_head
 from training.heads.save import TrainedHead
 from training.partition.partition import FIT, HOLDOUT, TEST, TRAIN, Partition
 from training.partition.record import Record, Stage
 from training.partition.run_partitions import RunPartitions
+from training.recipes.parents import read_parents
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.runtime.names import printable
@@ -54,12 +51,14 @@ def run(
         check_name(name)
     partitions = RunPartitions(recipe, ctx, fits_network=not use_stored_extractor)
     dataset = partitions.recipe_dataset() if recipe.data and recipe.head else None
+    if dataset is not None:
+        read_parents(recipe.parents, dataset.class_names)  # fails before anything is fitted
     extractors = _make_extractors(recipe, dataset, partitions, ctx, use_stored_extractor)
     if recipe.head is None:
         return extractors.served
     if dataset is None:
         measured = load_extractor(extractors.measured)
-        trained = _top_as_head(recipe, measured)
+        trained = top_as_head(recipe, extractors.measured, measured, ctx)
     else:
         inputs = make_inputs(recipe, partitions.of_recipe(Record()), extractors.measured, ctx)
         measured = inputs.extractor
@@ -118,13 +117,6 @@ def _build_extractor(recipe: Recipe, partitions: RunPartitions, ctx: RunContext)
 
     assert recipe.network is not None
     return build_extractor(recipe, recipe.network, partitions, ctx)
-
-
-def _top_as_head(recipe: Recipe, extractor: Extractor) -> TrainedHead:
-    """Return the network's own top as a head, without metrics, for a recipe without a dataset."""
-    classes = extractor.manifest.tops[recipe.extractor.output]
-    data = {"fitted_on": extractor.manifest.fitted_on["start"]}
-    return TrainedHead(Head(heads.top_softmax(classes, classes)), classes, {}, data, np.empty(0, np.int64))
 
 
 def _train_head(recipe: Recipe, inputs: HeadInputs, refitted: str) -> tuple[Recipe, TrainedHead]:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.api.schemas import ModelResult, Prediction, Timing
+from app.api.schemas import CoarserClass, ModelResult, Prediction, Timing
 from app.inference.result import InferenceResult
 from models.arrays import Floats
 from models.classifier import Classifier
 
 
 def model_result(classifier: Classifier, probabilities: Floats, top_k: int, threshold: float) -> ModelResult:
-    """Return one classifier's top predictions for one image.
+    """Return one classifier's top predictions for one image, and the coarser classes above them.
 
     Args:
         classifier: computed the probabilities.
         probabilities: float32 [classes].
         top_k: largest number of predictions.
-        threshold: smallest probability of a prediction.
+        threshold: smallest probability of a prediction or a coarser class.
     """
-    top = classifier.top(probabilities, top_k, threshold)
+    top, parents = classifier.top(probabilities, top_k, threshold), classifier.parents(probabilities, threshold)
     return ModelResult(
         model=classifier.name,
         version=classifier.version,
         predictions=[Prediction(label=label, index=index, score=score) for label, index, score in top],
+        parents=None if parents is None else [CoarserClass(label=label, score=score) for label, score in parents],
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import SkipJsonSchema
 
+from models.hierarchy import SURE
 from models.manifests import Metrics
 
 Absent = SkipJsonSchema[None]
@@ -37,6 +38,23 @@ class Prediction(_Schema):
     score: float = Field(ge=0, le=1, description="probability", examples=[0.94])
 
 
+class CoarserClass(_Schema):
+    """A coarser class, such as `dog` above the breeds."""
+
+    label: str = Field(examples=["dog"])
+    score: float = Field(ge=0, le=1, description="sum of the probabilities of all classes below it", examples=[0.93])
+
+
+Parents = Annotated[
+    list[CoarserClass] | Absent,
+    Field(
+        description="coarser classes, from the finest to the coarsest. If the most likely class is sure, or nothing "
+        f"is, those above it; else the finest one that is sure, and those above it. A score of {SURE} is sure. "
+        "Missing for models without coarser classes"
+    ),
+]
+
+
 class Timing(_Schema):
     """Time spent in each step, in milliseconds."""
 
@@ -57,6 +75,7 @@ class ModelResult(_Schema):
     model: str = Field(examples=["cifar10"])
     version: Count = Field(examples=[1])
     predictions: list[Prediction] = Field(description="most likely first")
+    parents: Parents = None
 
 
 class Classification(_Schema):
@@ -66,6 +85,7 @@ class Classification(_Schema):
     version: Count = Field(examples=[1])
     request_id: RequestId
     predictions: list[Prediction] = Field(description="most likely first")
+    parents: Parents = None
     timing_ms: Timing
     batch_size: BatchSize
 

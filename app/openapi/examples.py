@@ -12,6 +12,7 @@ from app.api.schemas import (
     BatchItem,
     BatchResponse,
     Classification,
+    CoarserClass,
     Comparison,
     ExtractorStatus,
     Features,
@@ -75,6 +76,16 @@ def summary(error_type: type[Exception]) -> str:
 
 
 CLASSIFICATION = Classification(model="cifar10", version=3, predictions=_PREDICTIONS, **_MEASURED)
+COARSER_CLASSES = Classification(
+    model="imagenet",
+    version=1,
+    predictions=[
+        Prediction(label="French bulldog", index=245, score=0.1552),
+        Prediction(label="pug", index=254, score=0.0998),
+    ],
+    parents=[CoarserClass(label="dog", score=0.722), CoarserClass(label="animal", score=0.7821)],
+    **_MEASURED,
+)
 COMPARISON = Comparison(results=[_MODEL, _OTHER], **_MEASURED)
 BATCH = BatchResponse(
     request_id=REQUEST_ID,

@@ -35,7 +35,12 @@ router = APIRouter(tags=["classify"], route_class=FastRoute)
     openapi_extra=bodies.IMAGE,
     response_model=Classification | Comparison,
     responses={
-        **responses.success(SERVER_TIMING, one_model=examples.CLASSIFICATION, several_models=examples.COMPARISON),
+        **responses.success(
+            SERVER_TIMING,
+            one_model=examples.CLASSIFICATION,
+            coarser_classes=examples.COARSER_CLASSES,
+            several_models=examples.COMPARISON,
+        ),
         **responses.error_responses(
             "/v1/classify",
             *AUTH_ERRORS,
@@ -69,4 +74,4 @@ async def classify(
     }
     content = Comparison(results=results, **shared) if is_list(model) else Classification(**vars(results[0]), **shared)
     headers = {"Server-Timing": timing_ms.server_timing}
-    return Response(content.model_dump_json(), headers=headers, media_type="application/json")
+    return Response(content.model_dump_json(exclude_none=True), headers=headers, media_type="application/json")

@@ -31,6 +31,7 @@ from app.uploads.multipart import LeadingField
 from models.arrays import Floats
 from models.classifier import Classifier
 from models.decoding.image import FORMATS
+from models.hierarchy import SURE, lead
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,7 +41,6 @@ _KEY_ADVICE = (
     "before the file."
 )
 _TOP_K = 5
-_SURE = 0.5  # probability from which on the page words a prediction as certain
 _SAMPLE_CLASSES = 6
 
 
@@ -139,14 +139,16 @@ async def _classify(request: Request, service: Service, upload: Upload, timeout_
 def _results(outputs: Sequence[tuple[Classifier, Floats]]) -> list[dict[str, Any]]:
     results = []
     for classifier, probabilities in outputs:
-        label, _, score = classifier.top(probabilities, 1)[0]
-        verdict = f"Most likely: {label}" if score >= _SURE else f"Not sure, perhaps: {label}"
+        result = model_result(classifier, probabilities, _TOP_K, 0.0)
+        classes = [(each.label, each.score) for each in result.predictions]
+        best = label, score = lead(classes[0], [(each.label, each.score) for each in result.parents or ()])
+        verdict = f"Most likely: {label}" if score >= SURE else f"Not sure, perhaps: {label}"
         results.append(
             {
                 "name": classifier.name,
                 "version": classifier.version,
                 "classes": len(classifier.classes),
-                "predictions": model_result(classifier, probabilities, _TOP_K, 0.0).predictions,
+                "bars": classes if best == classes[0] else [best, *classes],
                 "verdict": verdict,
                 "heading": verdict if len(outputs) == 1 else f"{classifier.name}: {label}",
             }
@@ -166,7 +168,7 @@ def _page(request: Request, state: AppState, status: int = 200, **values: object
         "formats": FORMATS,
         "examples": EXAMPLES,
         "default": models.default.name if models else None,
-        "threshold_percent": round(_SURE * 100),
+        "threshold_percent": round(SURE * 100),
         "max_bytes": state.settings.max_body_bytes,
         "needs_key": state.access.needs_key,
         "results": [],

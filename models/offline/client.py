@@ -15,7 +15,7 @@ import httpx
 from models.errors import ServerError
 from models.offline.loader import Readable
 from models.offline.proxies import environment_proxy
-from models.offline.results import Prediction
+from models.offline.results import Answer
 
 KEY_VARIABLE = "CLASSIFIER_API_KEY"
 """Environment variable of the API key; a command-line option would show the key to other users of the machine."""
@@ -38,7 +38,7 @@ class _Rejected(Exception):
 
 def classify(
     url: str, images: Mapping[Key, Readable], model: str, top: int, on_failure: Callable[[Key, str], None]
-) -> Iterator[tuple[Key, list[Prediction]]]:
+) -> Iterator[tuple[Key, Answer]]:
     """Classify images with a server and yield the results in order; uses the API key in CLASSIFIER_API_KEY, if set.
 
     Args:
@@ -55,7 +55,7 @@ def classify(
     """
     with _Server(url, model, top) as server, ThreadPoolExecutor(_MAX_IN_FLIGHT) as pool:
         remaining = iter(images.items())
-        window: deque[tuple[Key, Future[list[Prediction]]]] = deque()
+        window: deque[tuple[Key, Future[Answer]]] = deque()
         while True:
             for key, image in islice(remaining, 2 * _MAX_IN_FLIGHT - len(window)):
                 window.append((key, pool.submit(server.classify, image)))
@@ -91,7 +91,7 @@ class _Server:
     def __exit__(self, *exception: Any) -> None:
         self._client.__exit__(*exception)
 
-    def classify(self, image: Readable) -> list[Prediction]:
+    def classify(self, image: Readable) -> Answer:
         """Classify an image; if the server is busy or limits the rate, retry when it says, for up to a minute."""
         try:
             content = image.read_bytes()
@@ -101,7 +101,7 @@ class _Server:
         while True:
             response = self._post(content)
             if response.is_success:
-                return self._predictions(response)
+                return self._answer(response)
             retry_after = response.headers.get("Retry-After", "")
             is_retryable = response.status_code in _RETRYABLE and _is_short(retry_after)
             if is_retryable and time.monotonic() < retry_until:
@@ -146,10 +146,12 @@ class _Server:
         text = detail or " ".join(response.text.split())[:_MAX_ERROR_CHARACTERS]
         return f"the server answered {response.status_code}: {text}{'' if detail else self._note()}"
 
-    def _predictions(self, response: httpx.Response) -> list[Prediction]:
+    def _answer(self, response: httpx.Response) -> Answer:
         try:
-            predictions: list[dict[str, Any]] = response.json()["predictions"]
-            return [(item["label"], int(item["index"]), float(item["score"])) for item in predictions]
+            content: dict[str, Any] = response.json()
+            predictions = [(item["label"], int(item["index"]), float(item["score"])) for item in content["predictions"]]
+            parents = content.get("parents")
+            return Answer(predictions, parents and [(item["label"], float(item["score"])) for item in parents])
         except (ValueError, LookupError, TypeError) as error:
             message = f"{response.url} does not respond like this service. Check the address."
             raise ServerError(f"{message}{self._note()}") from error

@@ -164,6 +164,23 @@ def test_manifest_is_frozen_and_rejects_unknown_fields() -> None:
         classifier_manifest({}, version=0)
 
 
+def test_manifest_without_coarser_classes_is_written_as_before_there_were_any() -> None:
+    manifest = classifier_manifest({})
+    assert b"parents" not in render(manifest)
+    assert parse(render(manifest), ClassifierManifest).parents == {}
+
+
+def test_coarser_classes_are_written_and_have_to_fit_the_classes() -> None:
+    parents = {"red": "warm", "warm": "colour"}
+    assert parse(render(classifier_manifest({}, parents=parents)), ClassifierManifest).parents == parents
+    for wrong in ({"red": "warm", "warm": "red"}, {"red": "blue"}, {"pink": "warm"}):
+        with pytest.raises(ValidationError, match=r"is above itself|is a class|is neither a class"):
+            classifier_manifest({}, parents=wrong)
+        broken = classifier_manifest({}).model_copy(update={"parents": wrong})
+        with pytest.raises(CorruptArtifact):
+            parse(render(broken), ClassifierManifest)
+
+
 def test_files_of_an_artifact_have_limits() -> None:
     assert MAX_MANIFEST_BYTES == 16_000_000
     limits = {file: max_file_bytes(file) for file in ("head.pkl", "golden.npz", "holdout.npy", "README.md", "int8.bin")}

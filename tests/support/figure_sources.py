@@ -38,6 +38,7 @@ OUTSIDE = (
         "below the .80 published for 2,000 photos",
         "Keras's blog, Building powerful image classification models",
     ),
+    (TRAINING, "follows WordNet 3.0", "the version of WordNet"),
     (ARCHITECTURE, "a newer httptools than 0.9", "PyPI"),
 )
 """Document, words with figures, and where they are from."""
@@ -207,6 +208,7 @@ def _defaults() -> Iterator[Claim]:
     settings = Settings()
     yield claim(API, "up to {} MB and {} million pixels", settings.max_body_bytes / MB, settings.max_pixels / 1e6)
     yield claim(API, "images and {} MB", settings.max_batch_request_bytes / MB)
+    yield claim(API, "with a score of at least {} is *sure*", constant("models/hierarchy.py", "SURE"))
     yield claim(ARCHITECTURE, "the number that takes {} ms", settings.max_batch_latency_ms)
     yield claim(OPERATIONS, "Decoding needs up to {} bytes of memory per pixel", 20)
     holdout = 100 * constant("training/data/split.py", "HOLDOUT_SHARE")

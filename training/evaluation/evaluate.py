@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from training.data.split import Split, StoredImage, make_split
 from training.errors import DatasetError, TrainingError
 from training.runtime.folders import CACHE_FOLDER
 from training.runtime.names import normalized
+from training.weights.imagenet_classes import imagenet_classes
 
 _MAX_CLASSES_SHOWN = 12
 
@@ -31,6 +33,25 @@ def test_split_name(manifest: ClassifierManifest) -> str:
     return str((manifest.recipe.get("data") or {}).get("test") or "test")
 
 
+@dataclass(frozen=True)
+class ClassFolders:
+    """Which class the images in a class folder have.
+
+    A folder is named like its class, as in the dataset's classes.tsv, or by the WordNet id of a class of ImageNet.
+
+    Attributes:
+        owner: name of the classifier, for error messages.
+        classes: of the classifier.
+        plain_names: class folder -> class, overriding classes.tsv, in the dataset that the classifier was fitted on.
+        renamed: class folder -> class; several folders may have the same class.
+    """
+
+    owner: str
+    classes: Sequence[str]
+    plain_names: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
 def load_labelled_split(
     location: Path,
     split: str,
@@ -39,13 +60,35 @@ def load_labelled_split(
     cache: Path = CACHE_FOLDER,
     on_left_out: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> Split:
+    """Read a split of a dataset and label it with a stored classifier's classes; see `label_split`.
+
+    Args:
+        location: folder or archive of the dataset.
+        split: folder of the split in it, or another name of that split.
+        manifest: of the classifier; its recipe has names of class folders.
+        names: class folder -> class of the classifier, if they differ; several folders may belong to one class.
+        cache: where archives are unpacked.
+        on_left_out: called with a line for each entry of the split that is not used.
+    """
+    data, calibration = (manifest.recipe.get(table) or {} for table in ("data", "calibration"))
+    renamed = calibration.get("names", {}) | dict(names)
+    folders = ClassFolders(manifest.name, manifest.classes, data.get("names", {}), renamed)
+    return label_split(location, split, folders, cache, on_left_out)
+
+
+def label_split(
+    location: Path,
+    split: str,
+    folders: ClassFolders,
+    cache: Path = CACHE_FOLDER,
+    on_left_out: Callable[[Sequence[str]], None] = lambda _: None,
+) -> Split:
     """Read a split of a dataset and label it with a classifier's classes, some of which may have no images.
 
     Args:
         location: folder or archive of the dataset.
         split: folder of the split in it, or another name of that split.
-        manifest: of the classifier.
-        names: class folder -> class of the classifier, if they differ; several folders may belong to one class.
+        folders: the classes of its folders.
         cache: where archives are unpacked.
         on_left_out: called with a line for each entry of the split that is not used.
 
@@ -55,24 +98,24 @@ def load_labelled_split(
     root = locate_root(location, split, cache)
     content = read_split(find_split(root, split))
     on_left_out([*damaged_descriptions(root), *content.left_out(root)])
-    recipe = manifest.recipe.get("data") or {}
-    renamed = {normalized(folder): name for folder, name in names.items()}
+    renamed = {normalized(folder): name for folder, name in folders.renamed.items()}
     not_renamed = tuple(folder for folder in content.classes if folder not in renamed)
-    class_of = {
-        **dict(zip(not_renamed, read_class_names(root, not_renamed, recipe.get("names", {})), strict=True)),
-        **renamed,
-    }
-    known = {normalized(name): name for name in manifest.classes}
+    plain = read_class_names(root, not_renamed, folders.plain_names)
+    class_of = {**dict(zip(not_renamed, plain, strict=True)), **renamed}
+    known = {normalized(name): name for name in folders.classes}
+    by_wnid = imagenet_classes()
     by_class: dict[str, list[StoredImage]] = {}
     for folder, files in content.classes.items():
         name = normalized(class_of[folder])
         if name not in known:
+            name = by_wnid.get(folder, name)
+        if name not in known:
             raise DatasetError(
-                f"{manifest.name} has no class {name!r}. Map the folder to a class with "
-                f"--rename FOLDER=CLASS. The classes are: {_shorten(manifest.classes)}."
+                f"{folders.owner} has no class {name!r}. Map the folder to a class with --rename "
+                f"FOLDER=CLASS, or in the recipe's calibration.names. The classes are: {_shorten(folders.classes)}."
             )
         by_class.setdefault(known[name], []).extend(files)
-    return make_split(by_class, manifest.classes)
+    return make_split(by_class, folders.classes)
 
 
 def predict(classifier: Classifier, split: Split, advance: Advance = ignore) -> Floats:
@@ -97,8 +140,8 @@ def predict_by_http(url: str, manifest: ClassifierManifest, split: Split, advanc
 
     probabilities = np.zeros((len(split), len(manifest.classes)), np.float32)
     images, model = dict(enumerate(split.images)), f"{manifest.name}@{manifest.version}"
-    for index, predictions in client.classify(url, images, model, len(manifest.classes), fail):
-        for _, class_index, score in predictions:
+    for index, answer in client.classify(url, images, model, len(manifest.classes), fail):
+        for _, class_index, score in answer.predictions:
             probabilities[index, class_index] = score
         advance(1)
     return probabilities

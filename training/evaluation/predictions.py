@@ -14,7 +14,7 @@ from models.classifier import Classifier
 from models.console.progress import Advance, ignore
 from models.console.table import POST_PREDICTIONS, PostTable, Table
 from models.offline.predict import classify_files, find_images
-from models.offline.results import in_order
+from models.offline.results import Answer, in_order
 from models.preprocess import PreprocessSpec, prepare
 from training.data.archives import locate_root
 from training.data.unpacking.damaged import find_damaged
@@ -84,7 +84,12 @@ def write_predictions(
     plotted = _draw_names(list(images), _MAX_PLOTTED)
     captions: dict[str, str] = {}
     classified = (
-        (name, classifier.top(probabilities, POST_PREDICTIONS if as_post else 1))
+        (
+            name,
+            Answer(
+                classifier.top(probabilities, POST_PREDICTIONS if as_post else 1), classifier.parents(probabilities)
+            ),
+        )
         for name, probabilities in classify_files(classifier, images, failures.__setitem__)
     )
     with files.table.open("w", encoding="utf-8", newline="") as file:
@@ -92,7 +97,7 @@ def write_predictions(
         for result in in_order(names, classified, failures):
             table.add(result)
             if result.name in plotted and result.predictions:
-                label, _, score = result.predictions[0]
+                label, score = result.lead
                 captions[result.name] = f"{label} {score:.0%}"
             advance(1)
     plot_grid([(images[name], caption) for name, caption in captions.items()]).savefig(files.plot)

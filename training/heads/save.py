@@ -35,6 +35,7 @@ from training.evaluation.results import LabelledPredictions
 from training.evaluation.seen import seen_by_run
 from training.model_card import add_model_card
 from training.partition.record import Record
+from training.recipes.parents import read_parents
 from training.recipes.schema import Recipe
 from training.runtime.versions import library_versions
 
@@ -100,6 +101,7 @@ def _draft_manifest(
         version=1,
         created=datetime.now(UTC).date().isoformat(),
         classes=trained.classes,
+        parents=read_parents(recipe.parents, trained.classes),
         preprocess=spec,
         extractor=ExtractorReference(
             name=extractor.manifest.name,

@@ -29,3 +29,18 @@ class Probe(RecipePart):
     path: str = Field(description="below the folder that contains the recipe's own dataset")
     split: str
     names: dict[str, str] = Field({}, description="class folder -> class of this classifier")
+
+
+class Calibration(RecipePart):
+    """Labelled photographs for a network's own softmax, which was fitted elsewhere; --data says where they are.
+
+    They may have some of its classes only. A class folder is named like its class, by its WordNet id or as in
+    classes.tsv.
+    """
+
+    split: str = Field(
+        "valid",
+        description="folder of the images that the temperature is fitted on; empty: --data has the class folders",
+    )
+    test: str = Field("", description="folder of the images that measure the result; empty: none")
+    names: dict[str, str] = Field({}, description="class folder -> class; several folders may have the same class")

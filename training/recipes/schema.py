@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError, model_validator
 from models.preprocess import PreprocessSpec
 from training.errors import RecipeError
 from training.estimators.kinds import FITTED_KINDS, AnyHead
-from training.recipes.base import RecipePart
-from training.recipes.data import DatasetSpec, Probe
+from training.recipes.base import RecipePart, added_field
+from training.recipes.data import Calibration, DatasetSpec, Probe
 from training.recipes.network import Network
 
 
@@ -55,6 +55,14 @@ class Recipe(RecipePart):
     head: Annotated[AnyHead, Field(discriminator="kind")] | None = None
     tune: Tune | None = Field(None, exclude_if=lambda tune: tune is None)
     probes: tuple[Probe, ...] = ()
+    calibration: Calibration | None = added_field(
+        None, description="photographs for the temperature of a network's own softmax, without a dataset"
+    )
+    parents: str = added_field(
+        "",
+        description="coarser classes above the classes: `imagenet`, or the path of a .tsv file with the columns label "
+        "and parent",
+    )
     calibrate: bool = Field(True, description="fit a temperature on the held-out images")
     refit: bool = Field(
         False, description="after evaluation, fit the head (or a network with a softmax head) again on all images"
@@ -70,11 +78,15 @@ class Recipe(RecipePart):
             )
         if self.tune is not None and (self.head is None or self.head.kind == "softmax"):
             raise ValueError("[tune] needs a [head] that is fitted")
+        if self.calibration is not None and (self.data is not None or self.head is None or self.head.kind != "softmax"):
+            raise ValueError("[calibration] needs a softmax [head] and no [data], whose held-out images calibrate")
         return self
 
     def as_record(self) -> dict[str, Any]:
-        """Return the recipe as a manifest stores it; of a weights file it keeps only the name, not the folder."""
+        """Return the recipe as a manifest stores it; of files it keeps only the names, not the folders."""
         record = self.model_dump(mode="json")
+        if self.parents:
+            record["parents"] = Path(self.parents).name
         if record["network"]:
             record["network"]["weights"] = Path(record["network"]["weights"]).name
         return record

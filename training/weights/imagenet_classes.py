@@ -1,10 +1,15 @@
-"""Plain English names of ImageNet's 1,000 classes (`imagenet_classes.tsv`)."""
+"""Plain English names of ImageNet's 1,000 classes (`imagenet_classes.tsv`), and of coarser classes above them.
+
+`imagenet_parents.tsv` follows the nouns of WordNet 3.0, simplified: everyday names, at most three coarser classes above
+a class, and none where they would say little.
+"""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
 
+PARENTS_FILE = Path(__file__).with_name("imagenet_parents.tsv")
 _FILE = Path(__file__).with_name("imagenet_classes.tsv")
 
 

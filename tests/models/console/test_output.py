@@ -51,6 +51,23 @@ def test_text_aligns_labels_in_wide_scripts(capsys: pytest.CaptureFixture[str]) 
     ]
 
 
+def test_text_begins_with_the_coarser_class_that_is_sure(capsys: pytest.CaptureFixture[str]) -> None:
+    breeds, parents = [("pug", 0, 0.45), ("beagle", 1, 0.4)], [("dog", 0.9), ("animal", 0.95)]
+    sure = [("pug", 0, 0.9)]
+    results = [Result("a.jpg", breeds, parents=parents), Result("b.jpg", sure, parents=parents)]
+    write([*results, Result("c.jpg", [], parents=parents)], OutputFormat.TEXT)
+    lines = [" ".join(line.split()[:2]) for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["a.jpg", "dog 90.0%", "pug 45.0%", "beagle 40.0%", "b.jpg", "pug 90.0%", "c.jpg", "dog 90.0%"]
+
+
+def test_json_has_the_coarser_classes_of_classifiers_that_have_them(capsys: pytest.CaptureFixture[str]) -> None:
+    results = [Result("a.jpg", [("pug", 0, 0.5)], parents=[("dog", 0.75)]), Result("b.jpg", [("sofa", 1, 0.5)], "", [])]
+    write(results, OutputFormat.JSON)
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["parents"] == [{"label": "dog", "score": 0.75}]
+    assert second["parents"] == []
+
+
 def test_text_contains_the_bytes_of_invalid_names(monkeypatch: pytest.MonkeyPatch) -> None:
     output = written(monkeypatch, [Result(name, []) for name in NAMES], OutputFormat.TEXT, "utf-8")
     assert output.splitlines() == [os.fsencode(name) for name in NAMES]

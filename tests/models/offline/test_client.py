@@ -41,7 +41,7 @@ def images(tmp_path: Path) -> dict[str, Path]:
 
 def top_labels(address: str, images: dict[str, Path]) -> dict[str, str]:
     results = client.classify(address, images, "colours", 1, lambda name, reason: pytest.fail(f"{name}: {reason}"))
-    return {name: predictions[0][0] for name, predictions in results}
+    return {name: answer.predictions[0][0] for name, answer in results}
 
 
 def test_key_in_the_environment_is_used_and_rate_limits_are_awaited(

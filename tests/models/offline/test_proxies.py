@@ -33,7 +33,7 @@ def image(tmp_path: Path) -> Path:
 
 def classify(url: str, image: Path) -> list[Prediction]:
     (result,) = client.classify(url, {"a": image}, "colours", 1, lambda name, reason: pytest.fail(reason))
-    return result[1]
+    return result[1].predictions
 
 
 def error_of(url: str, image: Path) -> str:

@@ -124,8 +124,8 @@ def test_unknown_class_is_an_error_that_names_the_classes(tmp_path: Path, manife
     with pytest.raises(DatasetError) as raised:
         evaluate.load_labelled_split(tmp_path, "test", manifest, {})
     assert str(raised.value) == (
-        "colours has no class 'cat'. Map the folder to a class with --rename FOLDER=CLASS. "
-        "The classes are: blue, green, grey, red."
+        "colours has no class 'cat'. Map the folder to a class with --rename FOLDER=CLASS, or in the recipe's "
+        "calibration.names. The classes are: blue, green, grey, red."
     )
     with pytest.raises(DatasetError, match="no class 'dog'"):
         evaluate.load_labelled_split(tmp_path, "test", manifest, {"cat": "dog"})

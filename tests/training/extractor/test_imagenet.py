@@ -55,7 +55,7 @@ def imagenet(distributed: Distributed, tmp_path_factory: pytest.TempPathFactory)
         patch.setitem(initial_weights.IMAGENET, "inception_v3", keras_weights.remote(url, distributed.weights))
         patch.setattr(initial_weights, "CLASS_INDEX", keras_weights.remote(url, distributed.index))
         ctx = RunContext(store, silent, lines.append, cache=cache)
-        first, again = (run(load_recipe("imagenet"), ctx) for _ in range(2))
+        first, again = (run(load_recipe("imagenet_inception_v3"), ctx) for _ in range(2))
     assert isinstance(first, type(again))
     assert first.manifest.kind == "classifier"
     return Imagenet(store, cache, first, again, requested, lines)  # type: ignore[arg-type]
@@ -67,13 +67,13 @@ def test_extractor_and_classifier_have_the_1000_classes(imagenet: Imagenet) -> N
     assert extractor.manifest.outputs == {"pooled": 2048, "probabilities": 1000}
     assert extractor.manifest.fitted_on["start"].startswith("imagenet md5:")
     manifest = imagenet.first.manifest
-    assert (imagenet.first.label, len(manifest.classes), manifest.metrics) == ("imagenet@1", 1000, {})
+    assert (imagenet.first.label, len(manifest.classes), manifest.metrics) == ("imagenet_inception_v3@1", 1000, {})
     assert {"crane (n02012849)", "crane (n03126707)", "great thing 3"} <= set(manifest.classes)
 
 
 def test_second_run_downloads_nothing_and_saves_no_extractor(imagenet: Imagenet) -> None:
     assert imagenet.requested == [keras_weights.WEIGHTS_FILE, keras_weights.INDEX_FILE]
-    assert imagenet.again.label == "imagenet@2"
+    assert imagenet.again.label == "imagenet_inception_v3@2"
     assert len(imagenet.store.extractors()) == 1
 
 
@@ -84,7 +84,7 @@ def test_store_verifies(imagenet: Imagenet) -> None:
 def test_classifier_predicts_the_same_as_the_keras_network(imagenet: Imagenet, distributed: Distributed) -> None:
     images = golden.synthetic_images(299, 32, seed=5)
     expected = np.asarray(distributed.network(networks.scale(images), training=False))
-    (classifier,) = catalog.load(imagenet.store, ["imagenet@1"]).classifiers
+    (classifier,) = catalog.load(imagenet.store, ["imagenet_inception_v3@1"]).classifiers
     answers = classify(classifier.extractor.engine, [BatchItem(pixels, (classifier,)) for pixels in images])
     probabilities = np.stack([row[0] for row in answers])
     assert np.abs(probabilities - expected).max() < CLOSE
@@ -96,7 +96,7 @@ def test_classifier_predicts_the_same_as_the_keras_network(imagenet: Imagenet, d
 
 
 def test_file_with_its_class_index_needs_no_download(distributed: Distributed, imagenet: Imagenet) -> None:
-    recipe = load_recipe("imagenet").with_overrides(weights=str(distributed.weights))
+    recipe = load_recipe("imagenet_inception_v3").with_overrides(weights=str(distributed.weights))
     before = len(imagenet.requested)
     artifact = run(recipe, RunContext(imagenet.store, silent, print, cache=imagenet.cache))
     assert isinstance(artifact.manifest.data, dict)  # type: ignore[union-attr]
@@ -108,15 +108,15 @@ def test_server_serves_the_1000_classes(imagenet: Imagenet, distributed: Distrib
     (pixels,) = golden.synthetic_images(299, 1, seed=9)
     Image.fromarray(pixels).save(tmp_path / "image.png")
     expected = np.asarray(distributed.network(networks.scale(pixels[None]), training=False))[0]
-    with server("app", APP_STORE=str(imagenet.store.root), APP_DEFAULT_MODEL="imagenet@1") as started:
+    with server("app", APP_STORE=str(imagenet.store.root), APP_DEFAULT_MODEL="imagenet_inception_v3@1") as started:
         address = started.address(240)
         with (tmp_path / "image.png").open("rb") as image:
             reply = httpx.post(f"{address}/v1/classify", files={"file": image}, timeout=60)
         models = httpx.get(f"{address}/v1/models", timeout=20).json()["models"]
     assert reply.status_code == 200, reply.text
     answer = reply.json()
-    assert (answer["model"], len(answer["predictions"])) == ("imagenet", 5)
+    assert (answer["model"], len(answer["predictions"])) == ("imagenet_inception_v3", 5)
     for prediction in answer["predictions"]:
         assert prediction["label"] == imagenet.first.manifest.classes[prediction["index"]]
         assert prediction["score"] == pytest.approx(expected[prediction["index"]], abs=CLOSE)
-    assert {model["name"] for model in models} == {"imagenet"}
+    assert {model["name"] for model in models} == {"imagenet_inception_v3"}

@@ -81,6 +81,6 @@ function secondsUntil(retryAfter) {
 
 function withResultList(response) {
   if (response.results) return response;
-  const { model, version, predictions, ...rest } = response;
-  return { ...rest, results: [{ model, version, predictions }] };
+  const { request_id, timing_ms, batch_size, ...result } = response;
+  return { request_id, timing_ms, batch_size, results: [result] };
 }

@@ -1,6 +1,6 @@
 // The images classified earlier in this browser tab. Kept in sessionStorage, never sent to the server.
 
-import { percent } from "./predictions.js";
+import { lead, percent } from "./predictions.js";
 import { clone } from "./template.js";
 
 const KEY = "classified-2"; // change the number when the stored form changes
@@ -20,9 +20,9 @@ export class History {
     this.show();
   }
 
-  /** @param {string | null} thumbnail  data URI */
-  add(item, thumbnail) {
-    const results = item.response.results.map(({ model, version, predictions: [{ label, score }] }) => ({ model, version, label, score }));
+  /** @param {string | null} thumbnail  data URI  @param {number} threshold  minimum score of the label that is kept */
+  add(item, thumbnail, threshold) {
+    const results = item.response.results.map((result) => ({ model: result.model, version: result.version, ...lead(result, threshold) }));
     this.save([{ name: item.file.name, thumbnail, results }, ...this.entries].slice(0, MAX_ENTRIES));
   }
 

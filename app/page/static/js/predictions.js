@@ -2,10 +2,14 @@
 
 import { clone } from "./template.js";
 
+/** The most specific label that reaches the threshold: a class, else a coarser class; if none does, the most likely class. */
+export function lead({ predictions, parents = [] }, threshold) {
+  return [predictions[0], ...parents].find(({ score }) => score >= threshold) ?? predictions[0];
+}
+
 /** "Most likely: dog", or "Not sure, perhaps: dog" below the threshold. */
-export function verdict({ predictions }, threshold) {
-  const [top] = predictions;
-  return top.score >= threshold ? `Most likely: ${top.label}` : `Not sure, perhaps: ${top.label}`;
+function verdict({ label, score }, threshold) {
+  return score >= threshold ? `Most likely: ${label}` : `Not sure, perhaps: ${label}`;
 }
 
 export function percent(score) {
@@ -19,15 +23,17 @@ export function predictionElements(response, settings, root) {
 
 function resultElement(result, settings, root) {
   const element = clone("response-template");
-  element.querySelector(".verdict").textContent = verdict(result, settings.threshold);
-  element.classList.toggle("unsure", result.predictions[0].score < settings.threshold);
+  const best = lead(result, settings.threshold);
+  element.querySelector(".verdict").textContent = verdict(best, settings.threshold);
+  element.classList.toggle("unsure", best.score < settings.threshold);
   const name = `${result.model}, version ${result.version}`;
   const card = element.querySelector(".model a");
   card.textContent = name;
   if (!settings.needsKey) card.href = `${root}/cards/${result.model}/${result.version}`;
   card.after(` (${settings.classCount(result)} classes)`);
   element.querySelector("table").setAttribute("aria-label", name);
-  element.querySelector("tbody").replaceChildren(...result.predictions.slice(0, settings.shownClasses).map(bar));
+  const classes = result.predictions.slice(0, settings.shownClasses);
+  element.querySelector("tbody").replaceChildren(...(best === classes[0] ? [] : [bar(best)]), ...classes.map(bar));
   return element;
 }
 

@@ -70,7 +70,7 @@ export class ResultList {
 
   async onChange(item) {
     this.updateStatus();
-    if (item.state === "done") this.history.add(item, await item.thumbnail);
+    if (item.state === "done") this.history.add(item, await item.thumbnail, this.settings.threshold);
   }
 
   /** Classify finished items again, with the models that are selected now. */

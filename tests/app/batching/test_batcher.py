@@ -10,11 +10,13 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from app.batching.batcher import Batcher
 from app.batching.request import BatchResult
+from app.batching.scheduler import BatchScheduler
 from app.batching.worker import MAX_BATCH_S, MAX_FAILING_S, MAX_FAILURES_IN_A_ROW
 from app.errors import BatcherClosed, BatchFailed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
 from tests.support.batcher_calls import run_item
@@ -613,3 +615,26 @@ async def test_full_batch_on_shared_cores_is_divided_among_the_workers() -> None
     assert [(await task).result for task in (first, *others)] == [0, 2, 4]
     await asyncio.to_thread(batcher.close)
     assert (exclusive.batches, sorted(concurrent.batches)) == ([[0]], [[1], [2]])
+
+
+async def test_workers_run_side_by_side_with_the_same_function_if_there_is_no_other() -> None:
+    run = BlockingRun()
+    batcher = Batcher(run, run, name="test", max_batch=1, capacity=8)
+    pending = start_items(batcher, 1, 2)
+    for _ in pending:
+        assert await asyncio.to_thread(run.began.acquire, timeout=60)
+    run.go.set()
+    assert sorted(result.result for result in await asyncio.gather(*pending)) == [2, 4]
+
+
+async def test_preferred_sizes_reach_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    created: list[dict[str, Any]] = []
+
+    def create(**arguments: Any) -> BatchScheduler[Any]:
+        created.append(arguments)
+        return BatchScheduler(**arguments)
+
+    monkeypatch.setattr("app.batching.batcher.BatchScheduler", create)
+    Batcher(lambda items: items, name="test", max_batch=8, capacity=9, max_delay_s=2, preferred_batch_sizes=[1, 5])
+    expected = {"max_batch": 8, "capacity": 9, "max_delay_s": 2, "workers": 1, "preferred_batch_sizes": [1, 5]}
+    assert [{name: arguments[name] for name in expected} for arguments in created] == [expected]

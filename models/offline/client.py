@@ -151,7 +151,9 @@ class _Server:
             content: dict[str, Any] = response.json()
             predictions = [(item["label"], int(item["index"]), float(item["score"])) for item in content["predictions"]]
             parents = content.get("parents")
-            return Answer(predictions, parents and [(item["label"], float(item["score"])) for item in parents])
+            if parents is not None:
+                parents = [(item["label"], float(item["score"])) for item in parents]
+            return Answer(predictions, parents)
         except (ValueError, LookupError, TypeError) as error:
             message = f"{response.url} does not respond like this service. Check the address."
             raise ServerError(f"{message}{self._note()}") from error

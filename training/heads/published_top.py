@@ -17,6 +17,7 @@ from models.heads import Head
 from training.data.archives import locate_root
 from training.data.dataset import Dataset
 from training.data.split import make_split
+from training.errors import DatasetError
 from training.evaluation.evaluate import ClassFolders, label_split
 from training.evaluation.seen import seen_by_artifact
 from training.heads.finish import measure_predictions, predict_sets, record_sets
@@ -42,7 +43,8 @@ def top_as_head(recipe: Recipe, artifact: ExtractorArtifact, extractor: Extracto
         ctx: folders and output of the run.
 
     Raises:
-        DatasetError: the photographs cannot be opened, or a folder of them is none of the classes.
+        DatasetError: the photographs cannot be opened, a folder of them is none of the classes, or all of them
+            look like photographs that measure the result.
     """
     classes = extractor.manifest.tops[recipe.extractor.output]
     head = Head(heads.top_softmax(classes, classes))
@@ -64,6 +66,8 @@ def top_as_head(recipe: Recipe, artifact: ExtractorArtifact, extractor: Extracto
 def _calibrate(uncalibrated: TrainedHead, inputs: HeadInputs) -> TrainedHead:
     """Fit the temperature on the photographs of one split, and measure on those of both."""
     partition, ctx, classes = inputs.partition, inputs.ctx, uncalibrated.classes
+    if not partition.count(VALID):
+        raise DatasetError("All photographs to calibrate look like those that measure the result. Add others.")
     images = partition.hand_out(Stage.HEAD, VALID, Use.CALIBRATE)
     features = inputs.extract(images, "photographs to calibrate")
     head = calibrate_head(uncalibrated.head.estimator, features, images.labels)

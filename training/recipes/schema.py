@@ -80,6 +80,8 @@ class Recipe(RecipePart):
             raise ValueError("[tune] needs a [head] that is fitted")
         if self.calibration is not None and (self.data is not None or self.head is None or self.head.kind != "softmax"):
             raise ValueError("[calibration] needs a softmax [head] and no [data], whose held-out images calibrate")
+        if self.calibration is not None and not self.calibrate:
+            raise ValueError("[calibration] contradicts calibrate = false")
         return self
 
     def as_record(self) -> dict[str, Any]:

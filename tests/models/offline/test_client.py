@@ -10,6 +10,7 @@ import pytest
 from app.auth.keys import Role, add_key
 from models.errors import ServerError
 from models.offline import client
+from tests.support import coarser_colours
 from tests.support.colour_images import COLOURS
 from tests.support.encoded_images import encoded
 from tests.support.processes import server
@@ -60,3 +61,18 @@ def test_wrong_key_names_the_environment_variable(
         top_labels(address, images)
     assert "\n" not in str(raised.value)
     assert not wrong or f" {wrong}" not in str(raised.value)
+
+
+def test_coarser_classes_of_the_server_are_returned(tmp_path: Path, images: dict[str, Path]) -> None:
+    coarser_colours.build(tmp_path / "store")
+    with server("tests.support.tiny_server", APP_STORE=str(tmp_path / "store")) as process:
+
+        def parents(model: str) -> list[list[str] | None]:
+            answers = client.classify(process.address(), images, model, 1, lambda *failure: pytest.fail(str(failure)))
+            return [None if answer.parents is None else [label for label, _ in answer.parents] for _, answer in answers]
+
+        cold, warm = ["cold", "colour"], ["warm", "colour"]
+        assert dict(zip(images, parents("shades"), strict=True)) == {
+            "blue": cold, "dark": [], "green": cold, "red": warm, "white": [], "yellow": warm,
+        }  # fmt: skip
+        assert set(parents("colours")) == {None}

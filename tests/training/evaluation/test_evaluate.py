@@ -24,6 +24,7 @@ from models.heads import Head
 from models.manifests import ClassifierManifest
 from models.preprocess import PreprocessSpec, prepare
 from tests.support import colour_dataset
+from tests.support.manifests import classifier_manifest
 from training.data.dataset import load_dataset
 from training.data.split import Split, holdout_indices
 from training.errors import DatasetError, TrainingError
@@ -117,6 +118,14 @@ def test_class_names_of_the_recipe_are_used(tmp_path: Path, manifest: Classifier
     renaming = manifest.model_copy(update={"recipe": {"data": {"names": {"n01": "grey"}}}})
     assert evaluate.load_labelled_split(tmp_path, "test", renaming, {}).labels.tolist() == [2, 3]
     assert evaluate.load_labelled_split(tmp_path, "test", renaming, {"n01": "green"}).labels.tolist() == [1, 3]
+
+
+def test_folder_may_be_named_by_the_wordnet_id_of_its_class(tmp_path: Path) -> None:
+    colour_dataset.write(tmp_path, train=1, test=1, classes=("n02088364", "pug"))
+    animals = classifier_manifest({}, classes=("pug", "beagle"))
+    assert evaluate.load_labelled_split(tmp_path, "test", animals, {}).labels.tolist() == [0, 1]
+    renamed = animals.model_copy(update={"recipe": {"calibration": {"names": {"n02088364": "pug"}}}})
+    assert evaluate.load_labelled_split(tmp_path, "test", renamed, {}).labels.tolist() == [0, 0]
 
 
 def test_unknown_class_is_an_error_that_names_the_classes(tmp_path: Path, manifest: ClassifierManifest) -> None:

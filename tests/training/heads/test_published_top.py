@@ -103,12 +103,19 @@ def test_photograph_like_a_measured_one_calibrates_nothing(ctx: RunContext) -> N
     assert make(ctx).manifest.data["calibrated_on_images"] == 18
 
 
-def test_folder_of_class_folders_calibrates_and_nothing_is_measured_on_others(ctx: RunContext) -> None:
+def test_photographs_that_all_look_like_measured_ones_are_an_error(ctx: RunContext) -> None:
     assert ctx.data_path is not None
-    shutil.rmtree(ctx.data_path / "test")
+    shutil.rmtree(ctx.data_path / "valid")
+    shutil.copytree(ctx.data_path / "test", ctx.data_path / "valid")
+    with pytest.raises(DatasetError, match="look like those that measure the result"):
+        make(ctx)
+
+
+def test_photographs_without_splits_calibrate_only(ctx: RunContext) -> None:
+    assert ctx.data_path is not None
     flat = RunContext(ctx.store, silent, print, ctx.data_path / "valid", ctx.cache)
     manifest = make(flat, calibration={**CALIBRATION, "split": "", "test": ""}).manifest
-    assert (manifest.data["calibrated_on_images"], set(manifest.metrics)) == (18, {"valid"})
+    assert (set(manifest.metrics), manifest.data["calibrated_on_images"]) == ({"valid"}, 18)
 
 
 def test_without_photographs_the_probabilities_stay_as_they_are(ctx: RunContext, tmp_path: Path) -> None:
@@ -131,7 +138,7 @@ def test_coarser_classes_of_a_table_are_saved_and_described(ctx: RunContext, tmp
     artifact = make(ctx, parents=str(table), calibration=None)
     assert artifact.manifest.parents == {"red": "warm", "green": "cold", "blue": "cold"}
     assert artifact.manifest.recipe["parents"] == "parents.tsv", "without the folder"
-    assert "2 coarser classes above its classes (`warm`, `cold`)" in artifact.read(CARD_FILE).decode()
+    assert "2 coarser classes above its classes: `warm`, `cold`\n" in artifact.read(CARD_FILE).decode()
     (classifier,) = load(ctx.store, ["top"]).classifiers
     probabilities = np.array([0.25, 0.25, 0, 0.5], np.float32)
     assert classifier.parents(probabilities * np.float32(0.75)) == [("cold", 0.5625)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from pydantic import ValidationError
 
 from tests.support import colour_dataset
 from training.errors import RecipeError
@@ -32,6 +35,24 @@ def test_record_keeps_the_name_of_a_weights_file_but_not_its_folder() -> None:
     assert record["network"]["weights"] == "file.h5"
     assert "someone" not in str(record)
     assert Recipe.model_validate(record) == recipe.with_overrides(weights="file.h5")
+
+
+def test_recipe_without_coarser_classes_is_recorded_as_before_there_were_any() -> None:
+    assert {"parents", "calibration"}.isdisjoint(colour_dataset.recipe().as_record())
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({}, r"needs a softmax \[head\] and no \[data\]"),
+        ({"head": {"kind": "softmax"}}, r"needs a softmax \[head\] and no \[data\]"),
+        ({"head": None, "data": None}, r"needs a softmax \[head\] and no \[data\]"),
+        ({"head": {"kind": "softmax"}, "data": None, "calibrate": False}, "contradicts calibrate = false"),
+    ],
+)
+def test_calibration_on_photographs_needs_a_softmax_without_a_dataset(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        colour_dataset.recipe(calibration={}, **parts)
 
 
 def test_overrides_for_a_missing_network_or_fit_are_rejected() -> None:

@@ -65,7 +65,7 @@ class WorkerConnection:
         self.send(request, data, offset)
         header, body = self.receive()
         protocol.raise_for_error(header)
-        assert header["seconds"] >= 0
+        assert 0 <= header["seconds"] < WAIT_S
         return body if offset == INLINE else self.memory[: request.response_bytes]
 
     def prepare(

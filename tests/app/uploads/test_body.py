@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from app.errors import BodyTimeout, BodyTooLarge, EmptyBody, Overloaded, UnsupportedMediaType
 from app.uploads.body import MIN_BYTES_PER_S, media_type, open_body, read_all
 from app.uploads.budget import MemoryBudget, MemoryLease
+from tests.support.asgi import Serve, unreadable_body
 from tests.support.clocks import Clock
 
 pytestmark = pytest.mark.anyio
@@ -149,3 +150,13 @@ def test_content_type_may_have_1000_characters() -> None:
     assert media_type(request([b""], content_type=long)) == "image/png"
     with pytest.raises(UnsupportedMediaType, match="1,000"):
         media_type(request([b""], content_type=f"{long}c"))
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "image/png"])
+async def test_body_longer_than_any_image_of_the_limit_is_rejected_unread(serve: Serve, content_type: str) -> None:
+    """Base64 and the parts of a form make a body longer than its image."""
+    longest = 100_000 if content_type == "image/png" else 100_000 * 78 // 76 * 4 // 3 + 1_300_000
+    async with serve(max_body_bytes=100_000) as client:
+        headers = {"Content-Type": content_type, "Content-Length": str(longest + 1)}
+        response = await client.post("/v1/classify", content=unreadable_body(), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")

@@ -386,3 +386,12 @@ def test_default_store_is_inside_the_package() -> None:
 
 def test_manifest_on_disk_equals_render(store: Store) -> None:
     assert (add_classifier(store) / MANIFEST_FILE).read_bytes() == render(classifier_manifest(FILES))
+
+
+def test_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path, _pattern: str) -> list[Path]:
+        raise PermissionError(13, "Permission denied", str(folder / "cifar10"))
+
+    monkeypatch.setattr(Path, "glob", fail)
+    with pytest.raises(CorruptArtifact, match=r"Cannot load .*classifiers: .*cifar10 cannot be read"):
+        Store(tmp_path).classifiers()

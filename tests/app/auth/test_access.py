@@ -54,7 +54,13 @@ async def test_no_spelling_of_a_protected_address_is_public(serve: Serve, keys_f
 
 
 @pytest.mark.parametrize(
-    ("header", "value"), [("Authorization", "Bearer {}"), ("Authorization", "bearer {}"), ("X-API-Key", "{}")]
+    ("header", "value"),
+    [
+        ("Authorization", "Bearer {}"),
+        ("Authorization", "bearer {}"),
+        ("Authorization", "BEARER \t{}"),
+        ("X-API-Key", "{}"),
+    ],
 )
 async def test_key_is_accepted_in_either_header(
     serve: Serve, keys_file: Path, key: str, header: str, value: str

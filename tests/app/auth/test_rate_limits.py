@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.auth.keys import Role, add_key
-from app.auth.rate_limits import RateLimits
+from app.auth.rate_limits import RateLimits, _redis_storage
 from app.errors import RateLimited
 from tests.support.asgi import Serve, unreadable_body
 from tests.support.clocks import wall_clock
@@ -143,3 +143,8 @@ def _accept_all(listener: socket.socket) -> int:
             listener.accept()[0].close()
             count += 1
     return count
+
+
+def test_redis_that_does_not_respond_is_given_up_after_half_a_second() -> None:
+    options = _redis_storage("redis://127.0.0.1:1").bridge.storage.get_connection_kwargs()  # type: ignore[attr-defined]
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (0.5, 0.5)

@@ -9,8 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from app.auth.keys import Role, add_key
+from app.middleware.access_log import AccessLogMiddleware
+from app.request_context import RequestContext, attach_context
+from app.state import AppState
 from tests.support.asgi import Serve, block_engine, metric_value
 from tests.support.colour_engine import ColourEngine
 from tests.support.encoded_images import encoded
@@ -83,3 +87,58 @@ async def test_requests_in_flight_are_counted_without_probes(
     engines["near_net"].unblocked.set()
     await running
     assert await in_flight() == 0
+
+
+async def test_duration_is_logged_to_a_tenth_of_a_millisecond(
+    own_client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capsys.readouterr()
+    monkeypatch.setattr(RequestContext, "elapsed_s", lambda _context: 0.01234567)
+    await own_client.get("/v1/models")
+    assert fields_of(capsys.readouterr().out, "/v1/models")["duration_ms"] == "12.3"
+
+
+async def test_control_characters_of_a_path_are_escaped_in_the_log(
+    own_client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    await own_client.get("/%1B%5B31m%0Ared%C3%A9")
+    assert "path=/%1B%5B31m%0Ared%C3%A9 " in capsys.readouterr().out
+
+
+async def test_unknown_paths_and_methods_are_counted_under_one_name(own_client: httpx.AsyncClient) -> None:
+    for path in ("/nowhere", "/elsewhere"):
+        await own_client.get(path)
+    await own_client.request("REPORT", "/v1/models")
+    name = "classifier_requests_total"
+    assert await metric_value(own_client, f'{name}{{method="GET",route="unmatched",status="404"}}') == 2
+    assert await metric_value(own_client, f'{name}{{method="other",') == 1
+
+
+@pytest.mark.parametrize("has_started", [False, True])
+async def test_error_of_the_app_becomes_a_response_unless_one_has_begun(
+    make_app: Callable[..., FastAPI], has_started: bool
+) -> None:
+    state: AppState = make_app().state.app_state
+    sent = list[Message]()
+
+    async def fail(_scope: Scope, _receive: Receive, send: Send) -> None:
+        if has_started:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ZeroDivisionError
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+    attach_context(scope, RequestContext("id", "/", False, state.budget.lease()))
+    call = AccessLogMiddleware(fail, state)(scope, receive, send)
+    if has_started:
+        with pytest.raises(ZeroDivisionError):
+            await call
+    else:
+        await call
+    assert [message.get("status") for message in sent] == ([200] if has_started else [500, None])

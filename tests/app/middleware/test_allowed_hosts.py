@@ -63,6 +63,12 @@ async def test_long_host_with_control_characters_is_shortened_in_the_error(clien
     assert detail.isprintable()
 
 
+async def test_error_shows_100_characters_of_a_host(client: httpx.AsyncClient) -> None:
+    for length, shown in ((100, 100), (101, 100)):
+        detail = (await client.get("/", headers={"Host": "a" * length})).json()["detail"]
+        assert f"for the host '{'a' * shown}'. Use" in detail
+
+
 async def test_no_response_contains_the_host_of_the_request(serve: Serve, make_app: Callable[..., FastAPI]) -> None:
     values = {"{model}": "colours", "{name}": "colours", "{version}": "1"}
     routes = [

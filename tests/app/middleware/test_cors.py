@@ -34,6 +34,29 @@ async def test_only_configured_origins_are_allowed(serve: Serve) -> None:
         assert "Access-Control-Allow-Origin" not in other.headers
 
 
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", 200), ("POST", 200), ("PUT", 200), ("DELETE", 400), ("PATCH", 400)]
+)
+async def test_pages_may_use_the_methods_of_the_routes(serve: Serve, method: str, status: int) -> None:
+    async with serve(cors_origins="https://shop.example") as client:
+        preflight = {**PREFLIGHT, "Access-Control-Request-Method": method}
+        assert (await client.options("/predictions/colours", headers=preflight)).status_code == status
+
+
+async def test_pages_may_read_the_documented_headers(serve: Serve) -> None:
+    async with serve(cors_origins="https://shop.example") as client:
+        response = await client.get("/v1/models", headers=ORIGIN)
+    exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
+    assert exposed == [
+        "Inference-Header-Content-Length",
+        "RateLimit",
+        "RateLimit-Policy",
+        "Retry-After",
+        "Server-Timing",
+        "X-Request-ID",
+    ]
+
+
 @pytest.mark.parametrize("header", REQUEST_HEADERS)
 async def test_pages_may_send_every_documented_header(serve: Serve, header: str) -> None:
     preflight = {**PREFLIGHT, "Access-Control-Request-Headers": header.lower()}

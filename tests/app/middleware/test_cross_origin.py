@@ -63,6 +63,17 @@ async def test_foreign_page_may_still_follow_a_link(client: httpx.AsyncClient) -
     assert (await client.head("/", headers={"Sec-Fetch-Site": "cross-site"})).status_code == 200
 
 
+async def test_foreign_page_may_ask_what_is_allowed(client: httpx.AsyncClient) -> None:
+    response = await client.options("/v1/classify", headers={"Sec-Fetch-Site": "cross-site", "Origin": SHOP})
+    assert response.status_code == 405
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH", "REPORT"])
+async def test_other_methods_count_like_post(client: httpx.AsyncClient, method: str) -> None:
+    assert (await client.request(method, "/v1/models", headers={"Origin": SHOP})).status_code == 403
+    assert (await client.request(method, "/v1/models")).status_code == 405
+
+
 async def test_put_counts_like_post(client: httpx.AsyncClient) -> None:
     response = await client.put("/predictions/colours", content=IMAGE, headers={"Origin": SHOP})
     assert response.status_code == 403

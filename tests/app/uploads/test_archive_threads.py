@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -52,6 +54,33 @@ async def test_all_items_are_collected_in_their_order(threads: ArchiveThreads) -
     assert len(names()) == 1
 
 
+@pytest.mark.parametrize(("cores", "count"), [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4)])
+async def test_there_is_one_thread_for_two_cores(monkeypatch: pytest.MonkeyPatch, cores: int, count: int) -> None:
+    monkeypatch.setattr(archive_threads, "available_cores", lambda: cores)
+    threads, entered, go = ArchiveThreads(), threading.Semaphore(0), threading.Event()
+
+    def block() -> Iterator[int]:
+        entered.release()
+        assert go.wait(30)
+        yield 1
+
+    tasks = [asyncio.create_task(threads.collect(block())) for _ in range(count + 2)]
+    for _ in range(count):
+        assert await asyncio.to_thread(entered.acquire, timeout=30)
+    assert len(names()) == count
+    go.set()
+    assert await asyncio.gather(*tasks) == [[1]] * len(tasks)
+    threads.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+async def test_threads_have_a_lower_priority_than_the_event_loop(threads: ArchiveThreads) -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert await threads.collect(priority() for _ in "a") == [min(19, priority() + 3)]
+
+
 async def test_errors_of_the_iterator_are_raised(threads: ArchiveThreads) -> None:
     def damaged() -> Iterator[int]:
         yield 1
@@ -91,8 +120,9 @@ async def test_too_many_requests_are_rejected_until_others_end(threads: ArchiveT
     admitted = [threads.admit() for _ in range(64)]
     for context in admitted:
         context.__enter__()
-    with pytest.raises(Overloaded), threads.admit():
+    with pytest.raises(Overloaded) as error, threads.admit():
         pass
+    assert error.value.retry_after_s == 1
     admitted[0].__exit__(None, None, None)
     with threads.admit():
         assert threads.requests == 64

@@ -8,6 +8,7 @@ one level for each pass.
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from typing import Any, Literal
@@ -36,11 +37,14 @@ _local = threading.local()
 
 def resizer_name() -> str:
     """Return the library that resizes images, and its version, such as `Pillow 13.0.0`."""
-    if cykooz_resizer is None:
-        return f"Pillow {PIL.__version__}"
+    return f"Pillow {PIL.__version__}" if cykooz_resizer is None else f"cykooz-resizer {_rust_version()}"
+
+
+@functools.cache  # reads a file
+def _rust_version() -> str:
     from importlib.metadata import version  # slow to import: decode workers do without
 
-    return f"cykooz-resizer {version('cykooz-resizer')}"
+    return version("cykooz-resizer")
 
 
 def resample(image: Image.Image, size: Size, name: Filter, box: Box | None = None) -> Image.Image:

@@ -12,7 +12,7 @@ Prediction = tuple[str, int, float]
 
 
 class Answer(NamedTuple):
-    """What a classifier says about an image.
+    """The predictions of a classifier for an image.
 
     Attributes:
         predictions: the most likely class first.

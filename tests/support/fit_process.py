@@ -34,7 +34,7 @@ def fit_labelled(data: Path, cache: Path) -> FitResult:
 def fit_taught(data: Path, cache: Path) -> FitResult:
     networks._BUILDERS["with_root"] = taught_fit.network_with_root
     network = taught_fit.network(architecture="with_root", passes=2, parts=2, ema_momentum=0.9)
-    teacher = load_teacher(Store(data / "store").extractor(taught_fit.TEACHER), "colour")
+    teacher = load_teacher(taught_fit.TAUGHT_BY, Store(data / "store"))
     return fit_network(network, 7, [taught_fit.load(data)], None, cache, silent, print, teacher)
 
 

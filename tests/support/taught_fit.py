@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 SIZE, TEACHER_SIZE, SOURCE = 32, 40, 24
 CLASSES = ("blue", "green", "red")
 TEACHER = "colour_teacher"
+TAUGHT_BY = Teacher(name=TEACHER, output="colour", top="taught")
 FITTED = "published weights"
-"""What is known of the images that the teacher was fitted on."""
+"""Initial weights of the teacher whose images are not recorded."""
+NOTICE = "Copyright of the published weights."
 
 UNLABELLED = Task(
     top="noise",
@@ -51,7 +53,7 @@ UNLABELLED = Task(
 def network(*tasks: Task, architecture: str = "small_cnn", keep_top: bool = True, **fit: object) -> Network:
     """Return a network that is taught on the images without labels, unless other tasks are given."""
     recipe = tiny_fit.network(dropout=0.0, **fit)
-    teacher = Teacher(name=TEACHER, output="colour", top="taught", keep_top=keep_top)
+    teacher = TAUGHT_BY.model_copy(update={"keep_top": keep_top})
     changes = {"tasks": tasks or (UNLABELLED,), "teacher": teacher, "architecture": architecture}
     return Network.model_validate(recipe.model_copy(update=changes).model_dump())
 
@@ -82,7 +84,8 @@ def save_teacher(store: Store, tensors: Tensors) -> ExtractorArtifact:
         SEEN_FILE: SeenImages({"fit.network": np.array([7], np.uint64)}).to_npz(),
     }
     engines = dict.fromkeys(("openvino:float32", "tensorflow:float32"), Agreement(min_cosine=0.9999, min_top1=0.98))
-    fields |= {"engines": engines, "outputs": {"pooled": 64, "colour": 3}, "fitted_on": {UNRECORDED: [FITTED]}}
+    fields |= {"engines": engines, "outputs": {"pooled": 64, "colour": 3}}
+    fields |= {"fitted_on": {UNRECORDED: [FITTED], "notice": NOTICE}}
     return store.add(
         ExtractorManifest, TEACHER, lambda version: (extractor_manifest(contents, version=version, **fields), contents)
     )

@@ -15,6 +15,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.artifacts.store import ClassifierArtifact, ExtractorArtifact, Store
+from models.errors import ModelsError
+from models.manifests import ClassifierManifest, ExtractorManifest
 from training.data.split import Split
 from training.runtime.context import RunContext
 
@@ -105,7 +107,11 @@ def _read(store: Path) -> Iterator[Measurement]:
 
 def _in_manifests(store: Path) -> Iterator[Measurement]:
     """Yield the measurements that the artifacts of a store record, the oldest first."""
-    artifacts: list[ExtractorArtifact | ClassifierArtifact] = [*Store(store).extractors(), *Store(store).classifiers()]
+    invalid: list[ModelsError] = []  # a damaged artifact must not stop the measurement of another one
+    artifacts: list[ExtractorArtifact | ClassifierArtifact] = [
+        *Store(store).scan(ExtractorManifest, invalid),
+        *Store(store).scan(ClassifierManifest, invalid),
+    ]
     for artifact in sorted(artifacts, key=lambda artifact: artifact.manifest.version):
         by, date = artifact.label, artifact.manifest.created
         for name, each in artifact.manifest.sets.items():

@@ -98,12 +98,13 @@ def _int8_calibration_samples(
     if network.int8 == "never":
         return None
     everything = bool(network.fit and network.fit.everything)
-    if network.int8 == "harmless" and (everything or not all(top.partition.count(HOLDOUT) for top in weights.labelled)):
-        return None  # without held-out images, it cannot be measured whether 8 bits are harmless
+    is_measurable = weights.labelled and all(each.partition.count(HOLDOUT) for each in weights.labelled)
+    if network.int8 == "harmless" and (everything or not is_measurable):
+        return None  # without held-out images with labels, it cannot be measured whether 8 bits are harmless
     if weights.fitted:
         name = ALL if everything else FIT
         return np.concatenate([calibration_samples(each.partition, name, each.preprocess) for each in weights.fitted])
-    if network.int8 == "harmless" or recipe.data is None or recipe.preprocess is None:
+    if recipe.data is None or recipe.preprocess is None:
         return None
     return calibration_samples(partitions.of_recipe(record), FIT, recipe.preprocess)
 

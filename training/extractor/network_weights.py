@@ -9,14 +9,13 @@ from typing import Any
 import keras
 
 from models import networks
-from models.artifacts.store import ExtractorArtifact
 from models.networks import Tensors
 from training.evaluation.seen import UNRECORDED, SeenImages, seen_by_artifact
 from training.extractor.initial_weights import InitialWeights, load_initial_weights
-from training.extractor.validate_engines import FittedDataset, LabelledTop
+from training.extractor.validate_engines import FittedDataset
 from training.network.fit import FitResult, fit_network
 from training.network.history import HISTORY_KEY
-from training.network.teacher import Teacher, find_teacher, load_teacher
+from training.network.teacher import Teacher, load_teacher
 from training.partition.partition import ALL, FIT, HOLDOUT, VALID, Partition
 from training.partition.record import Record
 from training.partition.run_partitions import RunPartitions
@@ -36,17 +35,20 @@ class NetworkWeights:
         tops: class folders of each top, in the order of its columns.
         fitted_on: provenance, as the manifest stores it: initial weights and their notice, datasets, last step,
             history.
-        labelled: datasets of the tops that were fitted on labels; empty if the network was not fitted.
-        fitted: all datasets that it was fitted on.
+        fitted: datasets that it was fitted on; empty if it was not fitted.
         inherited: images that the initial weights and the teacher were made with.
     """
 
     tensors: Tensors
     tops: dict[str, tuple[str, ...]]
     fitted_on: dict[str, Any]
-    labelled: Sequence[LabelledTop] = ()
     fitted: Sequence[FittedDataset] = ()
     inherited: SeenImages = field(default_factory=SeenImages)
+
+    @property
+    def labelled(self) -> Sequence[FittedDataset]:
+        """The datasets whose labels it was fitted on, each with its own top."""
+        return [dataset for dataset in self.fitted if dataset.top]
 
 
 def make_weights(
@@ -60,25 +62,20 @@ def make_weights(
     initial = load_initial_weights(network.architecture, network.weights, ctx.store, ctx.cache, ctx.track)
     if network.fit is None or network.fit.passes == 0:
         return _unfitted(recipe.seed, network, initial)
-    artifact = find_teacher(network.teacher, ctx.store)
-    teacher = load_teacher(artifact, network.teacher.output) if artifact and network.teacher else None
+    teacher = load_teacher(network.teacher, ctx.store) if network.teacher else None
     of_tasks = [partitions.of_task(task, record) for task in network.tasks]
     tensors = initial.tensors if initial else None
     result = fit_network(network, recipe.seed, of_tasks, tensors, ctx.cache, ctx.track, ctx.log, teacher)
     inherited = initial.seen if initial else SeenImages()
-    if artifact:
-        inherited = inherited.joined_with(seen_by_artifact(artifact).inherited())
+    if teacher:
+        inherited = inherited.joined_with(seen_by_artifact(teacher.artifact).inherited())
     tasks = list(zip(network.tasks, of_tasks, strict=True))
     tops = {task.top: partition.dataset.class_ids for task, partition in tasks if task.is_labelled}
     return NetworkWeights(
         _kept_tensors(network, result.tensors),
         tops | _kept_teacher_top(network, teacher),
-        _origin(initial, inherited)
-        | _describe_teacher(artifact)
-        | _describe_datasets(network, of_tasks)
-        | _describe_fit(result),
-        [LabelledTop(task.top, partition, task.preprocess) for task, partition in tasks if task.is_labelled],
-        [FittedDataset(partition, task.preprocess) for task, partition in tasks],
+        _origin(initial, teacher, inherited) | _describe_datasets(network, of_tasks) | _describe_fit(result),
+        [FittedDataset(task.top if task.is_labelled else "", each, task.preprocess) for task, each in tasks],
         inherited,
     )
 
@@ -99,20 +96,22 @@ def _unfitted(seed: int, network: Network, initial: InitialWeights | None) -> Ne
     tops = dict(initial.tops) if initial else {}
     tops |= {task.top: task.classes for task in network.tasks if task.classes}
     if initial is not None:
-        return NetworkWeights(initial.tensors, tops, _origin(initial, initial.seen), inherited=initial.seen)
+        return NetworkWeights(initial.tensors, tops, _origin(initial, None, initial.seen), inherited=initial.seen)
     keras.utils.set_random_seed(seed)
     model = networks.build(network.architecture, network.size, {top: len(names) for top, names in tops.items()})
-    return NetworkWeights(networks.get_tensors(model), tops, _origin(None, SeenImages()))
+    return NetworkWeights(networks.get_tensors(model), tops, _origin(None, None, SeenImages()))
 
 
-def _origin(initial: InitialWeights | None, inherited: SeenImages) -> dict[str, Any]:
+def _origin(initial: InitialWeights | None, teacher: Teacher | None, inherited: SeenImages) -> dict[str, Any]:
+    """Describe what a network was made from, with the notices that are passed on."""
+    origin: dict[str, Any] = {"start": initial.origin if initial else "random"}
+    notices = [initial.notice] if initial else []
+    if teacher:
+        origin[TEACHER_KEY] = f"{teacher.artifact.label} sha256:{teacher.manifest.weights_sha256}"
+        notices.append(teacher.manifest.fitted_on.get("notice", ""))
+    notice = "\n\n".join(dict.fromkeys(filter(None, notices)))
     unrecorded = {UNRECORDED: list(inherited.unrecorded)} if inherited.unrecorded else {}
-    notice = {"notice": initial.notice} if initial and initial.notice else {}
-    return {"start": initial.origin if initial else "random"} | notice | unrecorded
-
-
-def _describe_teacher(artifact: ExtractorArtifact | None) -> dict[str, Any]:
-    return {TEACHER_KEY: f"{artifact.label} sha256:{artifact.manifest.weights_sha256}"} if artifact else {}
+    return origin | ({"notice": notice} if notice else {}) | unrecorded
 
 
 def _describe_datasets(network: Network, partitions: Sequence[Partition]) -> dict[str, Any]:

@@ -53,18 +53,14 @@ _LabelledSets = Mapping[str, tuple[Split, PreprocessSpec]]
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledTop:
-    """The dataset that a top was fitted on, and the preprocessing of its images."""
+class FittedDataset:
+    """A dataset that a network was fitted on, and the preprocessing of its images.
+
+    Attributes:
+        top: name of the top that was fitted on its labels; empty if they were not used.
+    """
 
     top: str
-    partition: Partition
-    preprocess: PreprocessSpec
-
-
-@dataclass(frozen=True, eq=False)
-class FittedDataset:
-    """A dataset that a network was fitted on, with or without its labels, and the preprocessing of its images."""
-
     partition: Partition
     preprocess: PreprocessSpec
 
@@ -86,7 +82,7 @@ class EngineFiles:
 def validate_engines(
     draft: ExtractorManifest,
     weights: bytes,
-    labelled: Sequence[LabelledTop],
+    labelled: Sequence[FittedDataset],
     samples: Pixels | None,
     ctx: RunContext,
     max_int8_loss: float | None = MAX_INT8_ACCURACY_LOSS,
@@ -208,12 +204,10 @@ def _int8_accuracy_loss(
     int8_files: Mapping[str, bytes],
     draft: ExtractorManifest,
     reference: Engine,
-    labelled: Sequence[LabelledTop],
+    labelled: Sequence[FittedDataset],
     ctx: RunContext,
 ) -> float:
     """Return the largest loss of accuracy of any top on its held-out images."""
-    if not labelled:
-        return 0.0
     quantized = create(_INT8, draft, int8_files.__getitem__)
     held_out = {top.top: (top.partition.hand_out(Stage.INT8, HOLDOUT, Use.CHOOSE), top.preprocess) for top in labelled}
     accuracies = _measure_accuracies([reference, quantized], held_out, ctx.track)
@@ -239,7 +233,7 @@ def _measure_accuracies(engines: Sequence[Engine], sets: _LabelledSets, track: T
     return accuracies
 
 
-def _test_sets(labelled: Sequence[LabelledTop]) -> _LabelledSets:
+def _test_sets(labelled: Sequence[FittedDataset]) -> _LabelledSets:
     return {
         top.top: (top.partition.hand_out(Stage.ENGINES, TEST, Use.MEASURE), top.preprocess)
         for top in labelled

@@ -73,7 +73,7 @@ class HistoryRecord(BaseModel):
 
     @property
     def is_measured(self) -> bool:
-        """Whether the network was evaluated after this step."""
+        """True if the network was evaluated after this step."""
         return bool(self.holdout or self.teacher)
 
 

@@ -64,10 +64,11 @@ def task_losses(
 
 def weighted_sum(network: Network, losses: TaskLosses) -> tf.Tensor:
     """Return the sum of the losses by the weights of the recipe."""
-    weights = {(LABELS, task.top): task.loss_weight for task in network.tasks}
-    if network.teacher:
-        weights |= {(TEACHER, task.top): network.teacher.weight * task.teacher_weight for task in network.tasks}
-    return tf.add_n([weights[kind, top] * loss for kind, of_tops in losses.items() for top, loss in of_tops.items()])
+    by_kind = {
+        LABELS: {task.top: task.loss_weight for task in network.tasks},
+        TEACHER: {task.top: task.teacher_weight for task in network.tasks},
+    }
+    return tf.add_n([by_kind[kind][top] * loss for kind, of_tops in losses.items() for top, loss in of_tops.items()])
 
 
 def dense_penalty(model: keras.Model) -> tf.Tensor:

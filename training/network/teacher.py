@@ -20,9 +20,14 @@ from training.recipes import network as recipes
 class Teacher:
     """A loaded extractor, and the top of it that teaches."""
 
-    manifest: ExtractorManifest
+    artifact: ExtractorArtifact
     engine: Engine
     output: str
+
+    @property
+    def manifest(self) -> ExtractorManifest:
+        """The manifest of its extractor."""
+        return self.artifact.manifest
 
     @property
     def size(self) -> int:
@@ -45,24 +50,16 @@ class Teacher:
         return self.engine.run(pixels)[self.output]
 
 
-def load_teacher(artifact: ExtractorArtifact, output: str) -> Teacher:
-    """Load a teacher with the engine that serves it: on a CPU usually OpenVINO, in 8 bits if the store has them.
-
-    Raises:
-        ArtifactError: the extractor cannot be loaded.
-        RecipeError: it has no such top.
-    """
-    if output not in artifact.manifest.tops:
-        tops = ", ".join(artifact.manifest.tops) or "none"
-        raise RecipeError(f"The teacher {artifact.label} has no top {output!r}. Its tops: {tops}.")
-    extractor = load_extractor(artifact)
-    return Teacher(extractor.manifest, extractor.engine, output)
-
-
-def find_teacher(teacher: recipes.Teacher | None, store: Store) -> ExtractorArtifact | None:
-    """Return the extractor that a recipe names as its teacher, if it names one.
+def load_teacher(teacher: recipes.Teacher, store: Store) -> Teacher:
+    """Load the teacher of a recipe with the engine that serves it: on a CPU usually OpenVINO, in 8 bits if it has them.
 
     Raises:
         ModelNotFound: the store does not have it.
+        ArtifactError: the extractor cannot be loaded.
+        RecipeError: it has no such top.
     """
-    return store.extractor(teacher.name, teacher.version) if teacher else None
+    artifact = store.extractor(teacher.name, teacher.version)
+    if teacher.output not in artifact.manifest.tops:
+        tops = ", ".join(artifact.manifest.tops) or "none"
+        raise RecipeError(f"The teacher {artifact.label} has no top {teacher.output!r}. Its tops: {tops}.")
+    return Teacher(artifact, load_extractor(artifact).engine, teacher.output)

@@ -45,12 +45,12 @@ class Task(RecipePart):
 
     @property
     def is_labelled(self) -> bool:
-        """Whether the labels count."""
+        """True if the labels are targets of the fit."""
         return self.loss_weight > 0
 
     @property
     def is_taught(self) -> bool:
-        """Whether the teacher's outputs count."""
+        """True if the teacher's outputs are targets of the fit."""
         return self.teacher_weight > 0
 
     @model_validator(mode="after")
@@ -76,7 +76,6 @@ class Teacher(RecipePart):
     top: str = Field("taught", description="the network's softmax over the classes of the teacher")
     keep_top: bool = Field(True, description="save that softmax with the extractor")
     temperature: float = Field(2.0, gt=0, description="by which the logits of both are divided")
-    weight: float = Field(1.0, gt=0, description="of all taught tasks; `teacher_weight` is that of each")
 
 
 class ProgressiveResizing(RecipePart):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.artifacts.store import Store
+from models.artifacts.store import MANIFEST_FILE, Store
 from models.manifests import CARD_FILE, HEAD_FILE, ClassifierManifest, SetRecord
 from tests.support.manifests import classifier_manifest
 from training.data.split import Split
@@ -99,3 +99,13 @@ def test_artifact_that_came_with_its_store_counts_as_a_measurement(tmp_path: Pat
     assert [each.by for each in ledger_at(tmp_path).of(TEST.digest)] == [artifact.label]
     ledger_at(tmp_path).add(artifact.label, [("test", TEST)])
     assert [each.by for each in ledger_at(tmp_path).of(TEST.digest)] == [artifact.label], "it is counted once"
+
+
+def test_damaged_artifact_does_not_hide_the_measurements_of_the_others(tmp_path: Path) -> None:
+    contents = {HEAD_FILE: b"a head", CARD_FILE: b"# Pets"}
+    manifest = classifier_manifest(contents, sets={"test": SetRecord(digest=TEST.digest, images=4)})
+    whole, damaged = (
+        Store(tmp_path).add(ClassifierManifest, manifest.name, lambda version: (manifest, contents)) for _ in range(2)
+    )
+    (damaged.folder / MANIFEST_FILE).write_bytes(b"{}")
+    assert [each.by for each in ledger_at(tmp_path).of(TEST.digest)] == [whole.label]

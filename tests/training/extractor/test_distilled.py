@@ -77,6 +77,17 @@ def test_manifest_and_card_name_the_teacher(folder: Path, student: ExtractorArti
     card = student.read(CARD_FILE).decode()
     assert f"- Teacher: {fitted_on['teacher']}" in card
     assert "- By the teacher alone, without labels: fitted on 114 images of noise; 6 held out" in card
+    assert fitted_on["notice"] == taught_fit.NOTICE
+    assert taught_fit.NOTICE in card, "the notice of the teacher's weights is passed on"
+
+
+def test_8_bits_are_left_out_where_no_label_can_tell_that_they_are_harmless(
+    folder: Path, student: ExtractorArtifact
+) -> None:
+    assert "openvino:int8" not in student.manifest.engines
+    assert "openvino:float32" in student.manifest.engines
+    forced = _make(folder, taught_fit.network(passes=2).model_copy(update={"int8": "always"}))
+    assert "openvino:int8" in forced.manifest.engines
 
 
 def test_images_of_the_teacher_count_as_seen(folder: Path, student: ExtractorArtifact) -> None:

@@ -35,7 +35,7 @@ from training.extractor import openvino_export
 from training.extractor.validate_engines import (
     REFERENCE,
     EngineFiles,
-    LabelledTop,
+    FittedDataset,
     calibration_samples,
     float_tolerance,
     int8_tolerance,
@@ -52,7 +52,7 @@ class Fitted:
 
     draft: ExtractorManifest
     weights: bytes
-    labelled: list[LabelledTop]
+    labelled: list[FittedDataset]
     samples: Pixels
     ctx: RunContext
     validated: EngineFiles
@@ -67,7 +67,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     weights = networks.to_bytes(fit_network(network, 0, sets, None, folder / "cache").tensors)
     tops = {task.top: data.dataset.class_ids for task, data in zip(network.tasks, sets, strict=True)}
     draft = extractor_manifest({}, tops=tops, engines={}, outputs={})
-    labelled = [LabelledTop(task.top, data, task.preprocess) for task, data in zip(network.tasks, sets, strict=True)]
+    labelled = [FittedDataset(task.top, data, task.preprocess) for task, data in zip(network.tasks, sets, strict=True)]
     lines: list[str] = []
     ctx = RunContext(Store(folder / "store"), silent, lines.append, cache=folder / "cache")
     chosen = np.concatenate([calibration_samples(top.partition, FIT, top.preprocess) for top in labelled])

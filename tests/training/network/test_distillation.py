@@ -16,7 +16,7 @@ from tests.support import taught_fit, tiny_fit
 from training.errors import RecipeError
 from training.network.fit import FitResult, fit_key, fit_network
 from training.network.images.batches import DatasetShare, LabelledImages
-from training.network.teacher import Teacher, find_teacher, load_teacher
+from training.network.teacher import Teacher, load_teacher
 from training.partition.partition import HOLDOUT
 
 
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def teacher(folder: Path) -> Teacher:
-    return load_teacher(Store(folder / "store").extractor(taught_fit.TEACHER), "colour")
+    return load_teacher(taught_fit.TAUGHT_BY, Store(folder / "store"))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ class _RecordingTeacher(Teacher):
 def test_same_crop_and_flip_reach_network_and_teacher(teacher: Teacher) -> None:
     side, positions = taught_fit.SOURCE, np.arange(taught_fit.SOURCE) * 10
     gradient = np.stack(np.broadcast_arrays(positions[:, None], positions[None], 99), axis=-1).astype(np.uint8)
-    spy = _RecordingTeacher(teacher.manifest, teacher.engine, teacher.output)
+    spy = _RecordingTeacher(teacher.artifact, teacher.engine, teacher.output)
     spec = taught_fit.UNLABELLED.preprocess
     images = LabelledImages(gradient[None], np.zeros(1, np.int64), np.zeros(1, np.int64), spec, spy)
     share = DatasetShare(images, batch=8, crop_border=2, flip=True, smallest_area=0.2)
@@ -127,7 +127,8 @@ def test_each_setting_of_the_teacher_changes_the_folder_of_the_checkpoints(folde
     assert network.teacher is not None
     warmer = network.model_copy(update={"teacher": network.teacher.model_copy(update={"temperature": 4})})
     files = teacher.manifest.files | {"weights.safetensors": "0" * 64}
-    other = replace(teacher, manifest=teacher.manifest.model_copy(update={"files": files}))
+    changed = teacher.manifest.model_copy(update={"files": files})
+    other = replace(teacher, artifact=replace(teacher.artifact, manifest=changed))
     keys = [
         fit_key(network, 3, sets, None, teacher),
         fit_key(warmer, 3, sets, None, teacher),
@@ -153,12 +154,11 @@ def test_averaged_weights_are_returned_and_measured(folder: Path, teacher: Teach
 
 
 def test_teacher_that_is_missing_or_has_no_such_top_is_an_error(folder: Path) -> None:
-    store, recipe = Store(folder / "store"), taught_fit.network().teacher
-    assert recipe is not None
+    store, recipe = Store(folder / "store"), taught_fit.TAUGHT_BY
     with pytest.raises(ModelNotFound, match="no extractor elsewhere"):
-        find_teacher(recipe.model_copy(update={"name": "elsewhere"}), store)
+        load_teacher(recipe.model_copy(update={"name": "elsewhere"}), store)
     with pytest.raises(RecipeError, match="no top 'probabilities'"):
-        load_teacher(store.extractor(taught_fit.TEACHER), "probabilities")
+        load_teacher(recipe.model_copy(update={"output": "probabilities"}), store)
 
 
 def test_fitted_tensors_have_the_top_of_the_teacher(taught: FitResult) -> None:

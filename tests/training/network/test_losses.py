@@ -40,10 +40,8 @@ def test_gradient_is_finite_where_probabilities_are_rounded_to_zero() -> None:
 
 def _network() -> Network:
     colours, stripes = tiny_fit.network().tasks
-    taught = colours.model_copy(update={"loss_weight": 0.5, "teacher_weight": 0.25})
-    network = taught_fit.network(taught, stripes, taught_fit.UNLABELLED)
-    assert network.teacher is not None
-    return network.model_copy(update={"teacher": network.teacher.model_copy(update={"weight": 10.0})})
+    taught = colours.model_copy(update={"loss_weight": 0.5, "teacher_weight": 2.5})
+    return taught_fit.network(taught, stripes, taught_fit.UNLABELLED.model_copy(update={"teacher_weight": 10.0}))
 
 
 def test_each_task_is_compared_with_its_own_targets_and_weighted() -> None:
@@ -62,7 +60,7 @@ def test_each_task_is_compared_with_its_own_targets_and_weighted() -> None:
     }
     assert {top: float(loss) for top, loss in losses[TEACHER].items()} == pytest.approx(expected)
     total = 0.5 * losses[LABELS]["colours"] + 0.5 * losses[LABELS]["stripes"]
-    total += 10 * (0.25 * losses[TEACHER]["colours"] + losses[TEACHER]["noise"])
+    total += 2.5 * losses[TEACHER]["colours"] + 10 * losses[TEACHER]["noise"]
     assert float(weighted_sum(_network(), losses)) == pytest.approx(float(total))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 
 import httpx
 import pytest
@@ -13,7 +14,8 @@ from app.api.fast_route import FastRoute
 from app.batching.scheduler import BatchScheduler
 from app.inference.service import Service
 from app.routes import classify, classify_batch, embed, torchserve, v2
-from tests.support.asgi import Serve, app_of
+from tests.support.asgi import Serve, app_of, block_engine
+from tests.support.colour_engine import ColourEngine
 from tests.support.encoded_images import encoded
 from tests.support.raw_http import connected, post, read_answer
 
@@ -55,6 +57,49 @@ async def test_every_route_with_a_body_is_a_fast_route(make_app: Callable[..., F
     with_body = {path for path, methods in paths.items() if any("requestBody" in method for method in methods.values())}
     routers = [module.router for module in (classify_batch, classify, embed, torchserve, v2)]
     assert with_body <= {route.path for router in routers for route in router.routes if isinstance(route, FastRoute)}
+
+
+@asynccontextmanager
+async def shedding_load(
+    serve: Serve, engines: dict[str, ColourEngine], **settings: float
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Run an app that has rejected a request because of its timeout, while every engine runs another one."""
+    patient = {"X-Request-Timeout-Ms": "1e9"}
+    async with serve(**settings) as client:
+        running = [
+            await block_engine(engines["near_net"], client, IMAGE, **patient),
+            await block_engine(engines["far_net"], client, IMAGE, "/v1/classify?model=far", **patient),
+        ]
+        rejected = await client.post("/v1/classify", content=IMAGE, headers={"X-Request-Timeout-Ms": "0.001"})
+        assert rejected.json()["code"] == "deadline_unmeetable"
+        yield client
+        for engine in engines.values():
+            engine.unblocked.set()
+        assert [response.status_code for response in await asyncio.gather(*running)] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("timeout_ms", "status"), [("0.001", 503), ("1e9", 422), ("0", 422), ("-1", 422), ("soon", 422), (None, 422)]
+)
+async def test_early_load_shedding_respects_the_timeout_header(
+    serve: Serve, engines: dict[str, ColourEngine], timeout_ms: str | None, status: int
+) -> None:
+    """The request has an invalid parameter too, which is reported unless its load was shed."""
+    headers = {"X-Request-Timeout-Ms": timeout_ms} if timeout_ms else {}
+    async with shedding_load(serve, engines) as client:
+        response = await client.post("/v1/classify?top_k=x", content=IMAGE, headers=headers)
+    assert response.status_code == status
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/classify?top_k=x"), ("PUT", "/predictions/nosuch")])
+@pytest.mark.parametrize(("timeout_ms", "is_shed"), [("soon", True), ("-1", True), (None, True), ("1e9", False)])
+async def test_early_load_shedding_falls_back_to_the_configured_deadline(
+    serve: Serve, engines: dict[str, ColourEngine], method: str, path: str, timeout_ms: str | None, is_shed: bool
+) -> None:
+    headers = {"X-Request-Timeout-Ms": timeout_ms} if timeout_ms else {}
+    async with shedding_load(serve, engines, deadline_ms=0.001) as client:
+        response = await client.request(method, path, content=IMAGE, headers=headers)
+    assert (response.status_code == 503) is is_shed
 
 
 def test_connection_is_reusable_after_a_rejection_that_read_no_body(tiny_address: str) -> None:

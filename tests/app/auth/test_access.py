@@ -71,6 +71,10 @@ async def test_key_is_accepted_in_either_header(
         assert response.headers["Cache-Control"] == "no-store"
 
 
+async def test_responses_may_be_stored_where_no_keys_are_configured(client: httpx.AsyncClient) -> None:
+    assert "Cache-Control" not in (await client.get("/v1/models")).headers
+
+
 @pytest.mark.parametrize("path", ["/v1/classify", "/v2/models/colours/infer"])
 async def test_wrong_key_is_401_before_the_body_is_read(serve: Serve, keys_file: Path, key: str, path: str) -> None:
     async with serve(api_keys_file=keys_file) as client:

@@ -17,7 +17,7 @@ import pytest
 from app.batching.batcher import Batcher
 from app.batching.request import BatchResult
 from app.batching.scheduler import BatchScheduler
-from app.batching.worker import MAX_BATCH_S, MAX_FAILING_S, MAX_FAILURES_IN_A_ROW
+from app.batching.worker import MAX_BATCH_S, MAX_FAILING_S, MAX_FAILURES_IN_A_ROW, Worker
 from app.errors import BatcherClosed, BatchFailed, DeadlineExceeded, DeadlineUnmeetable, Overloaded
 from tests.support.batcher_calls import run_item
 from tests.support.clocks import batching_clock
@@ -347,6 +347,25 @@ async def test_close_runs_queued_items_and_rejects_new_ones() -> None:
     results = await asyncio.gather(first, *queued)
     assert [result.result for result in results] == [0, 2, 4]
     await closing
+
+
+async def test_close_waits_for_all_workers_together_until_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, joined = batching_clock(monkeypatch), list[float | None]()
+    batcher = Batcher(*[lambda items: items] * 3, name="test", max_batch=1, capacity=1)
+    threads = list(batcher._workers)
+
+    def join(worker: Worker[int, int], timeout_s: float | None) -> None:
+        joined.append(timeout_s)
+        clock.advance(3)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "join", join)
+        batcher.close(5)
+        batcher.close()
+    assert joined == [pytest.approx(5), pytest.approx(2), 0, None, None, None]
+    for worker in threads:
+        worker.join(60)
+        assert not worker.is_alive
 
 
 async def test_on_batch_is_called_with_batch_sizes() -> None:

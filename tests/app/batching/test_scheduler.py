@@ -276,6 +276,23 @@ def test_slowdown_is_forgotten_while_nothing_runs() -> None:
     assert scheduler.policy.target_size == 4
 
 
+def test_run_times_fade_every_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler, faded_at = trained_scheduler(), list[float]()
+    monkeypatch.setattr(scheduler.policy.run_time, "fade", faded_at.append)
+    for now in (0.0, 0.099, 0.1, 0.199, 0.2, 5.0, 5.05):
+        scheduler.check_room(1, now)
+    assert faded_at == [0, 0.1, 0.2, 5]
+
+
+def test_rejection_says_how_long_the_response_may_take() -> None:
+    scheduler = trained_scheduler()
+    enqueue(scheduler, *[0.0] * 4)
+    expected_s = scheduler.estimate_wait_s(1, 0)
+    with pytest.raises(DeadlineUnmeetable, match=f"may take {expected_s:.1f} s, which is longer") as error:
+        scheduler.check_room(1, 10, 10.2)
+    assert error.value.retry_after_s == pytest.approx(expected_s - 0.2)
+
+
 def test_status_tells_what_is_held_and_expected() -> None:
     scheduler: BatchScheduler[QueuedItem] = BatchScheduler(capacity=9, max_batch=4, workers=2, shares_cores=True)
     for size in (1, 2, 4):

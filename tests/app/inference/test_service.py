@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -13,11 +14,14 @@ from app.batching.batcher import Batcher
 from app.batching.scheduler import BatchScheduler
 from app.errors import DeadlineUnmeetable
 from app.inference import service
-from app.inference.service import Service
+from app.inference.service import Service, _start_batcher
+from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from tests.support.asgi import Serve, app_of, block_engine, metric_value, post_image, wait_for_queued
 from tests.support.clocks import advance_loop
 from tests.support.colour_engine import ColourEngine
 from tests.support.encoded_images import encoded
+from tests.support.fake_classifiers import fake_extractor
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +38,42 @@ async def test_queued_requests_share_a_batch(serve: Serve, engine: ColourEngine)
         results = [response.json() for response in await asyncio.gather(running, *queued)]
     assert [result["batch_size"] for result in results] == [1, 5, 5, 5, 5, 5]
     assert all(result["predictions"][0]["label"] == "red" for result in results)
+
+
+@pytest.mark.parametrize(
+    ("shares_cores", "max_run_s", "max_batch", "largest"),
+    [(True, 0.25, None, 16), (False, math.inf, None, 32), (True, 0.25, 7, 7), (False, math.inf, 7, 7)],
+)
+async def test_batches_are_scheduled_as_the_settings_and_the_engine_say(
+    monkeypatch: pytest.MonkeyPatch, shares_cores: bool, max_run_s: float, max_batch: int | None, largest: int
+) -> None:
+    class OddEngine(ColourEngine):
+        def preferred_batch_sizes(self, max_batch: int) -> range:
+            return range(1, max_batch + 1, 2)
+
+    arguments = list[dict[str, Any]]()
+
+    class NotedScheduler(BatchScheduler[Any]):
+        def __init__(self, **given: Any) -> None:
+            arguments.append(given)
+            super().__init__(**given)
+
+    monkeypatch.setattr("app.batching.batcher.BatchScheduler", NotedScheduler)
+    engine = OddEngine(shares_cores=shares_cores, max_concurrent_runs=3)
+    settings = Settings(queue_size=50, max_batch_latency_ms=250, max_delay_ms=30, max_batch=max_batch)
+    batcher = _start_batcher(fake_extractor(engine=engine), settings, Metrics())
+    await asyncio.to_thread(batcher.close)
+    assert arguments == [
+        {
+            "capacity": 50,
+            "max_batch": largest,
+            "max_run_s": max_run_s,
+            "max_delay_s": 0.03,
+            "workers": 3,
+            "shares_cores": shares_cores,
+            "preferred_batch_sizes": range(1, largest + 1, 2),
+        }
+    ]
 
 
 async def test_request_that_is_given_up_in_the_queue_is_not_run(

@@ -151,6 +151,31 @@ def test_components_are_exactly_the_referenced_ones() -> None:
     assert references(DOCUMENT) == defined
 
 
-def test_status_of_a_problem_is_that_of_an_error() -> None:
-    status = DOCUMENT["components"]["schemas"]["Problem"]["properties"]["status"]
-    assert (status["minimum"], status["maximum"]) == (400, 599)
+def test_values_of_responses_have_their_bounds() -> None:
+    at_least = {
+        0: "BatchItem.index CoarserClass.score "
+        "ExtractorStatus.waiting ExtractorStatus.single_image_ms ExtractorStatus.full_batch_ms "
+        "ExtractorStatus.deadline_margin_ms Prediction.index Prediction.score Status.requests_in_flight "
+        "Timing.decode Timing.queue Timing.inference Timing.total",
+        1: "Classification.version Classification.batch_size Comparison.batch_size ExtractorStatus.capacity "
+        "ExtractorStatus.full_batch ExtractorStatus.concurrency Features.version Features.batch_size "
+        "ModelDetail.version ModelResult.version ModelSummary.version ModelVersion.version",
+        400: "Problem.status",
+    }
+    assert _bounds("minimum") == {name: bound for bound, names in at_least.items() for name in names.split()}
+    assert _bounds("maximum") == {"CoarserClass.score": 1, "Prediction.score": 1, "Problem.status": 599}
+    assert _bounds("exclusiveMinimum") == {"ExtractorStatus.pace": 0}
+    with_id = ("BatchResponse", "Classification", "Comparison", "Features", "Problem")
+    lengths = {f"{schema}.request_id": (1, 128) for schema in with_id}
+    found = _bounds("minLength"), _bounds("maxLength")
+    assert {name: (found[0][name], found[1][name]) for name in found[0]} == lengths
+
+
+def _bounds(keyword: str) -> dict[str, float]:
+    """Return the bounds of all properties of the schemas by `Schema.property`."""
+    return {
+        f"{schema}.{name}": value[keyword]
+        for schema, content in DOCUMENT["components"]["schemas"].items()
+        for name, value in content.get("properties", {}).items()
+        if keyword in value
+    }

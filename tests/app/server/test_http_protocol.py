@@ -19,6 +19,7 @@ from tests.support.raw_http import head
 pytestmark = pytest.mark.anyio
 
 TIMEOUT_S = 5
+KEEP_ALIVE_S = 75
 LIMIT = 16 * 1024
 GET = head("/a", "GET")
 
@@ -28,19 +29,23 @@ class Conversation:
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self._start = clock, clock.now
-        self.may_respond, self.requests = asyncio.Event(), 0
+        self.may_respond, self.requests, self.is_draining = asyncio.Event(), 0, False
+        self.reads_body = False
         self.may_respond.set()
         config = uvicorn.Config(
-            self._app, http=protocol_class(TIMEOUT_S), interface="asgi3", ws="none", log_config=None
+            self._app, interface="asgi3", ws="none", log_config=None, timeout_keep_alive=KEEP_ALIVE_S
         )
         self.protocol = protocol_class(TIMEOUT_S)(config, ServerState(), {})
         self._received = b""
         self.client: socket.socket
 
-    async def _app(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def _app(self, _scope: Scope, receive: Receive, send: Send) -> None:
         self.requests += 1
+        if self.reads_body:
+            await receive()
         await self.may_respond.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        headers = [(b"content-length", b"0"), (b"connection", b"close")][: 1 + self.is_draining]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body"})
 
     async def at(self, seconds: float) -> None:
@@ -144,6 +149,38 @@ async def test_connection_without_a_request_is_closed_after_the_timeout(converse
         assert (conversation.statuses, conversation.is_closed) == ([], True)
 
 
+async def test_connection_between_requests_is_kept_for_the_keep_alive_time(converse: Converse) -> None:
+    async with converse() as conversation:
+        await conversation.say(GET)
+        await conversation.at(KEEP_ALIVE_S - 0.1)
+        await conversation.say(GET)
+        assert conversation.statuses == [200, 200]
+        await conversation.at(2 * KEEP_ALIVE_S - 0.2)
+        assert not conversation.is_closed
+        await conversation.at(2 * KEEP_ALIVE_S)
+        assert conversation.is_closed
+
+
+async def test_empty_line_between_requests_begins_the_timeout_of_a_head(converse: Converse) -> None:
+    async with converse() as conversation:
+        await conversation.say(GET, b"\r\n")
+        await conversation.at(TIMEOUT_S + 0.1)
+        assert (conversation.statuses, conversation.is_closed) == ([200], True)
+
+
+@pytest.mark.parametrize(
+    ("version", "value"), [("1.1", "100-continue"), ("1.1", "100-Continue"), ("1.0", "100-continue")]
+)
+async def test_body_is_asked_for_in_http_1_1_only(converse: Converse, version: str, value: str) -> None:
+    async with converse() as conversation:
+        conversation.reads_body = True
+        request = head("/a", Expect=value, Content_Length=1).replace(b"HTTP/1.1", b"HTTP/" + version.encode())
+        await conversation.say(request)
+        assert conversation.statuses == ([100] if version == "1.1" else [])
+        await conversation.say(b"a")
+        assert conversation.statuses[-1] == 200
+
+
 async def test_head_has_the_whole_timeout_from_its_first_byte(converse: Converse) -> None:
     async with converse() as conversation:
         await conversation.at(3)
@@ -226,3 +263,21 @@ async def test_shutdown_lets_a_running_request_finish(converse: Converse) -> Non
         conversation.may_respond.set()
         await conversation.at(0)
         assert (conversation.statuses, conversation.is_closed) == ([200], True)
+
+
+@pytest.mark.parametrize(
+    ("more", "lingers"),
+    [(b"", False), (GET, False), (GET * 100, True)],
+    ids=["nothing", "a parsed request", "requests that are held"],
+)
+async def test_last_response_is_not_lost_while_requests_behind_it_are_held(
+    converse: Converse, more: bytes, lingers: bool
+) -> None:
+    async with converse() as conversation:
+        conversation.may_respond.clear()
+        await conversation.say(GET + more)
+        conversation.is_draining = True
+        conversation.may_respond.set()
+        await conversation.at(0)
+        assert (conversation.statuses, conversation.requests) == ([200], 1)
+        assert (conversation.is_closed, conversation.protocol.transport.lingers) == (True, lingers)

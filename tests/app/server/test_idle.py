@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.server.idle import IdleDetector
@@ -47,10 +47,12 @@ def test_trimming_the_heap_returns_freed_memory_to_the_system() -> None:
     assert after_trim < 10_000_000
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), max_size=10))
-def test_server_becomes_idle_once_after_each_period_of_work(periods: list[tuple[int, int]]) -> None:
+@given(st.lists(st.integers(0, 3), max_size=40))
+@example([0] * 9)
+@example([1, *[0] * 4, 1, *[0] * 12, 2, *[0] * 5, 1, *[0] * 6])
+def test_server_becomes_idle_once_after_each_period_of_work(requests_between_ticks: list[int]) -> None:
     detector, total, idle_ticks, has_worked = IdleDetector(), 0, 0, False
-    for new in [new for count, ticks in periods for new in (count, *[0] * ticks)]:
+    for new in requests_between_ticks:
         total += new
         idle_ticks, has_worked = (0, True) if new else (idle_ticks + 1, has_worked)
         became_idle = detector.became_idle(total)

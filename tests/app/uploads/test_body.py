@@ -13,6 +13,8 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from app.errors import BodyTimeout, BodyTooLarge, EmptyBody, Overloaded, UnsupportedMediaType
+from app.threads import run_in_request_thread
+from app.uploads import body
 from app.uploads.body import MIN_BYTES_PER_S, media_type, open_body, read_all
 from app.uploads.budget import MemoryBudget, MemoryLease
 from tests.support.asgi import Serve, unreadable_body
@@ -67,6 +69,21 @@ async def test_compressed_body_may_reach_the_limit_too() -> None:
         else:
             with pytest.raises(BodyTooLarge):
                 await read_all(body)
+
+
+@pytest.mark.parametrize(("chunks", "is_in_thread"), [(1, False), (16, False), (17, True)])
+async def test_body_of_more_than_16_chunks_is_joined_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch, chunks: int, is_in_thread: bool
+) -> None:
+    in_threads = list[object]()
+
+    async def run(function: Callable[..., bytes], *arguments: Any) -> bytes:
+        in_threads.append(function)
+        return await run_in_request_thread(function, *arguments)
+
+    monkeypatch.setattr(body, "run_in_request_thread", run)
+    data = await read_all(open_body(request([b"ab"] * chunks), lease(), LIMIT, TIMEOUT_S))
+    assert (data, bool(in_threads)) == (b"ab" * chunks, is_in_thread)
 
 
 def test_declared_length_may_reach_the_limit_and_is_else_rejected_unread() -> None:

@@ -50,7 +50,7 @@ class Hierarchy:
             ValueError: a class is above another one, a label has no class below it, labels are above each other in a
                 circle, or more than `MAX_LEVELS` are above a class.
         """
-        self._parents = dict(parents)
+        self._classes, self._parents = tuple(classes), dict(parents)
         self._chains = [self._above(label) for label in classes]
         self._sizes = Counter(label for chain in self._chains for label in chain)  # classes below each label
         self._labels = list(self._sizes)
@@ -58,6 +58,11 @@ class Hierarchy:
         positions = {label: position for position, label in enumerate(self._labels)}
         pairs = [(index, positions[label]) for index, chain in enumerate(self._chains) for label in chain]
         self._class_indices, self._sums = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+
+    def below(self, label: str) -> list[int]:
+        """Return the indices of the classes below a coarser class; of a class, its own; empty if there are none."""
+        chains = zip(self._classes, self._chains, strict=True)
+        return [index for index, (name, chain) in enumerate(chains) if label in (name, *chain)]
 
     def scores(self, probabilities: Floats) -> dict[str, float]:
         """Return the probability of each coarser class: the sum over the classes below it, at most 1.

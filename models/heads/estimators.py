@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,17 +25,41 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TopSoftmax:
-    """Return the probabilities of an extractor's top, reordered to the classifier's classes."""
+    """Return the probabilities of an extractor's top, reordered to the classifier's classes.
+
+    Attributes:
+        columns: of the top, for each class.
+        frequencies: how many times as frequent each class is among the images to classify as among those that the top
+            was fitted on; empty: as frequent. By Bayes' theorem, probabilities are multiplied by them and normalized
+            (Saerens et al., 2002, "Adjusting the Outputs of a Classifier to New a Priori Probabilities").
+    """
 
     columns: tuple[int, ...]
+    frequencies: tuple[float, ...] = ()
 
     def predict_proba(self, probabilities: Floats) -> Floats:
         """[images, columns of the top] -> [images, classes]."""
-        return probabilities[:, list(self.columns)]
+        reordered = probabilities[:, list(self.columns)]
+        if not self.frequencies:
+            return reordered
+        weighted = reordered * np.array(self.frequencies, dtype=np.float32)
+        normalized: Floats = weighted / weighted.sum(axis=1, keepdims=True)
+        return normalized
 
     def fits(self, features: int, classes: int) -> bool:
         """Return whether every column exists among `features` columns, and there is one for each class."""
-        return len(self.columns) == classes and all(0 <= column < features for column in self.columns)
+        return (
+            len(self.columns) == classes
+            and all(0 <= column < features for column in self.columns)
+            and len(self.frequencies) in (0, classes)
+        )
+
+    @property
+    def is_consistent(self) -> bool:
+        """True if the columns are numbers, and the frequencies are finite and above 0."""
+        return all(type(column) is int for column in self.columns) and all(
+            isinstance(frequency, float) and 0 < frequency < math.inf for frequency in self.frequencies
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +99,15 @@ class DenseLayers:
         )
 
 
-def top_softmax(top_classes: Sequence[str], classes: Sequence[str]) -> TopSoftmax:
-    """Create the estimator that reorders a top's columns to `classes`; raises ValueError for a missing class."""
-    return TopSoftmax(tuple(list(top_classes).index(name) for name in classes))
+def top_softmax(top_classes: Sequence[str], classes: Sequence[str], frequencies: Sequence[float] = ()) -> TopSoftmax:
+    """Create the estimator that reorders a top's columns to `classes`; raises ValueError for a missing class.
+
+    Args:
+        top_classes: in the order of the top's columns.
+        classes: of the classifier.
+        frequencies: see `TopSoftmax`.
+    """
+    return TopSoftmax(tuple(list(top_classes).index(name) for name in classes), tuple(frequencies))
 
 
 def linear_softmax(coefficients: FloatArray, intercepts: FloatArray) -> DenseLayers:

@@ -2,10 +2,10 @@
 
     {"format": 2, "kind": "boosted_trees", "model": UBJSON}
     {"format": 2, "kind": "dense_layers",  "kernels": (array, …), "biases": (array, …)}
-    {"format": 2, "kind": "top_softmax",   "columns": (number, …)}
+    {"format": 2, "kind": "top_softmax",   "columns": (number, …), "frequencies": (float, …)}
 
 where an array is {"dtype": "<f4" or "<f8", "shape": (side, …), "data": bytes}. The pickle names no class and no
-function. Nothing of it is run, and every value is checked before it is used.
+function. Nothing of it is run, and every value is checked before it is used. Frequencies may be missing.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def _content(estimator: Estimator) -> dict[str, object]:
                 "kind": "dense_layers",
                 **{name: tuple(map(saved_arrays.encode, weights)) for name, weights in arrays.items()},
             }
-        case TopSoftmax(columns):
-            return {"kind": "top_softmax", "columns": columns}
+        case TopSoftmax(columns, frequencies):
+            return {"kind": "top_softmax", "columns": columns, **({"frequencies": frequencies} if frequencies else {})}
     raise UnsafePickle(
         f"A {type(estimator).__name__} cannot be saved as a head: use BoostedTrees, DenseLayers or TopSoftmax."
     )
@@ -87,7 +87,7 @@ def _estimator(value: object) -> SavedEstimator:
         case {"kind": "dense_layers", "kernels": tuple(kernels), "biases": tuple(biases)}:
             return DenseLayers(tuple(map(_array, kernels)), tuple(map(_array, biases)))
         case {"kind": "top_softmax", "columns": tuple(columns)}:
-            return TopSoftmax(columns)
+            return TopSoftmax(columns, tuple(value.get("frequencies", ())))
     raise ValueError("its kind is unknown, or a part is missing")
 
 
@@ -99,8 +99,8 @@ def _check(estimator: SavedEstimator) -> None:
     """Check what holds of every estimator; raises ValueError."""
     if isinstance(estimator, DenseLayers) and not estimator.is_consistent:
         raise ValueError("its layers do not fit together, or a weight is not finite")
-    if isinstance(estimator, TopSoftmax) and not all(type(column) is int for column in estimator.columns):
-        raise ValueError("its columns are no numbers")
+    if isinstance(estimator, TopSoftmax) and not estimator.is_consistent:
+        raise ValueError("its columns or frequencies are no numbers")
 
 
 def _reason(error: Exception) -> str:

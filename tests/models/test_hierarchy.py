@@ -84,6 +84,16 @@ def test_answer_is_a_chain_that_begins_with_the_finest_sure_coarser_class(
         assert labels == ancestors(classes[int(probabilities.argmax())], parents)
 
 
+@given(cases())
+def test_classes_below_a_label_are_those_with_it_above_them(
+    case: tuple[tuple[str, ...], dict[str, str], Floats],
+) -> None:
+    classes, parents, _ = case
+    for label in {*classes, *parents.values(), "unknown"}:
+        expected = [index for index, name in enumerate(classes) if label in (name, *ancestors(name, parents))]
+        assert Hierarchy(classes, parents).below(label) == expected
+
+
 def test_uncertain_breed_is_a_dog_with_certainty() -> None:
     assert answer(0.45, 0.40, 0.10, 0.0, 0.05) == [("dog", 0.85), ("animal", 0.95)]
 

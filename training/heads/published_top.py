@@ -14,10 +14,11 @@ from models import heads
 from models.artifacts.store import ExtractorArtifact
 from models.classifier import Extractor
 from models.heads import Head
+from models.hierarchy import Hierarchy
 from training.data.archives import locate_root
 from training.data.dataset import Dataset
 from training.data.split import make_split
-from training.errors import DatasetError
+from training.errors import DatasetError, RecipeError
 from training.evaluation.evaluate import ClassFolders, label_split
 from training.evaluation.seen import seen_by_artifact
 from training.heads.finish import measure_predictions, predict_sets, record_sets
@@ -28,6 +29,7 @@ from training.partition.partition import TEST, VALID, Partition
 from training.partition.record import Stage, Use
 from training.partition.thumbnails import group_by_look
 from training.recipes.data import Calibration
+from training.recipes.parents import read_parents
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.runtime.names import printable
@@ -45,9 +47,10 @@ def top_as_head(recipe: Recipe, artifact: ExtractorArtifact, extractor: Extracto
     Raises:
         DatasetError: the photographs cannot be opened, a folder of them is none of the classes, or all of them
             look like photographs that measure the result.
+        RecipeError: a frequency has the label of no class.
     """
     classes = extractor.manifest.tops[recipe.extractor.output]
-    head = Head(heads.top_softmax(classes, classes))
+    head = Head(heads.top_softmax(classes, classes, _frequencies(recipe, classes)))
     data = {"fitted_on": extractor.manifest.fitted_on["start"]}
     uncalibrated = TrainedHead(head, classes, {}, data, np.empty(0, np.int64))
     if recipe.calibration is None:
@@ -61,6 +64,26 @@ def top_as_head(recipe: Recipe, artifact: ExtractorArtifact, extractor: Extracto
     seen = seen_by_artifact(artifact)
     inputs = HeadInputs(partition, extractor, recipe.extractor.output, recipe.preprocess, ctx, seen)
     return _calibrate(uncalibrated, inputs)
+
+
+def _frequencies(recipe: Recipe, classes: tuple[str, ...]) -> list[float]:
+    """Return the relative frequency of each class; empty if the recipe has none.
+
+    Raises:
+        RecipeError: a label is neither a class nor a coarser class.
+    """
+    given = recipe.calibration.frequencies if recipe.calibration else {}
+    if not given:
+        return []
+    hierarchy = Hierarchy(classes, read_parents(recipe.parents, classes))
+    frequencies = [1.0] * len(classes)
+    for label, frequency in given.items():
+        indices = hierarchy.below(label)
+        if not indices:
+            raise RecipeError(f"[calibration.frequencies]: {printable(label)!r} is neither a class nor a coarser class")
+        for index in indices:
+            frequencies[index] *= frequency
+    return frequencies
 
 
 def _calibrate(uncalibrated: TrainedHead, inputs: HeadInputs) -> TrainedHead:

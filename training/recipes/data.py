@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from training.recipes.base import RecipePart, added_field
@@ -44,3 +46,8 @@ class Calibration(RecipePart):
     )
     test: str = Field("", description="folder of the images that measure the result; empty: none")
     names: dict[str, str] = Field({}, description="class folder -> class; several folders may have the same class")
+    frequencies: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = added_field(
+        {},
+        description="class or coarser class -> how many times as frequent it is among photographs to classify as among "
+        "the images that the network was fitted on; the others are equally frequent",
+    )

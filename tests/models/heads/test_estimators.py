@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from models.arrays import Floats
-from models.heads import DenseLayers, linear_softmax, top_softmax
+from models.heads import DenseLayers, TopSoftmax, linear_softmax, top_softmax
 from tests.support.clusters import examples
 
 
@@ -77,3 +80,18 @@ def test_estimators_fit_only_their_features_and_classes() -> None:
     assert [layers.fits(2, 4), layers.fits(3, 4), layers.fits(2, 3)] == [True, False, False]
     top = top_softmax("abc", "cb")
     assert [top.fits(3, 2), top.fits(4, 2), top.fits(2, 2), top.fits(3, 3)] == [True, True, False, False]
+    frequencies = [top_softmax("abc", "cb", values).fits(3, 2) for values in ([2.0], [2.0, 1.0], [2.0, 1.0, 1.0])]
+    assert frequencies == [False, True, False]
+
+
+def test_frequent_classes_get_more_of_the_probability() -> None:
+    probabilities = np.array([[0.1, 0.6, 0.3], [0, 0.5, 0.5]], np.float32)
+    weighted = top_softmax("abc", "bac", [1.0, 4.0, 1.0]).predict_proba(probabilities)
+    assert weighted.dtype == np.float32
+    assert weighted == pytest.approx(np.array([[6 / 13, 4 / 13, 3 / 13], [0.5, 0, 0.5]]))
+
+
+@pytest.mark.parametrize("frequency", [0.0, -1.0, math.nan, math.inf, 1, "2", None])
+def test_frequency_is_a_finite_number_above_0(frequency: Any) -> None:
+    assert TopSoftmax((1, 0), (1.0, 2.0)).is_consistent
+    assert not TopSoftmax((1, 0), (1.0, frequency)).is_consistent

@@ -37,6 +37,7 @@ def content(estimator: Estimator) -> dict[str, Any]:
 def test_file_is_a_pickle_of_plain_values() -> None:
     assert heads.save(TopSoftmax((2, 0)))[:2] == b"\x80\x04", "of protocol 4, as in the digests of saved heads"
     assert content(TopSoftmax((2, 0))) == {"format": 2, "kind": "top_softmax", "columns": (2, 0)}
+    assert content(TopSoftmax((2, 0), (1.5, 1.0)))["frequencies"] == (1.5, 1.0)
     linear = content(Logistic(kind="logistic").fit(*examples(3), seed=0))
     assert linear["kind"] == "dense_layers"
     assert {type(value) for array in linear["kernels"] for value in array.values()} == {str, tuple, bytes}
@@ -45,7 +46,8 @@ def test_file_is_a_pickle_of_plain_values() -> None:
 
 
 def test_saved_head_names_no_class_or_function() -> None:
-    for estimator in (TopSoftmax((2, 0)), trees(), Logistic(kind="logistic").fit(*examples(3), seed=0)):
+    tops = TopSoftmax((2, 0)), TopSoftmax((2, 0), (1.5, 1.0))
+    for estimator in (*tops, trees(), Logistic(kind="logistic").fit(*examples(3), seed=0)):
         assert not {b"numpy", b"xgboost", b"sklearn", b"models."} & set(heads.save(estimator).split(b"\x8c"))
         assert b"\x93" not in heads.save(estimator)[:100], "STACK_GLOBAL"
 
@@ -99,6 +101,9 @@ def test_class_instead_of_an_instance_is_rejected() -> None:
         {"kind": "top_softmax", "columns": (1.0,)},
         {"kind": "top_softmax", "columns": (True,)},
         {"kind": "top_softmax", "columns": ((1,),)},
+        {"kind": "top_softmax", "columns": (1,), "frequencies": (0.0,)},
+        {"kind": "top_softmax", "columns": (1,), "frequencies": "2"},
+        {"kind": "top_softmax", "columns": (1,), "frequencies": 2.0},
         {"kernels": ()},
         {"kernels": (1,)},
         {"kernels": [ARRAY]},

@@ -13,6 +13,7 @@ from models.artifacts.catalog import load
 from models.artifacts.store import ClassifierArtifact, Store
 from models.console.progress import silent
 from models.heads import apply_temperature
+from models.hierarchy import Hierarchy
 from models.manifests import CARD_FILE
 from tests.support import colour_dataset
 from tests.support.paths import ROOT
@@ -21,9 +22,11 @@ from training.evaluation.evaluate import load_labelled_split, predict
 from training.evaluation.metrics import fit_temperature
 from training.evaluation.seen import seen_by_artifact
 from training.recipes.load import load_recipe
+from training.recipes.parents import read_parents
 from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.train import run
+from training.weights.imagenet_classes import imagenet_classes
 
 CALIBRATION = {"split": "valid", "test": "test", "names": {"navy": "blue", "azure": "blue"}}
 
@@ -144,6 +147,23 @@ def test_coarser_classes_of_a_table_are_saved_and_described(ctx: RunContext, tmp
     assert classifier.parents(probabilities * np.float32(0.75)) == [("cold", 0.5625)]
 
 
+def test_frequent_classes_get_more_of_the_probability(ctx: RunContext, tmp_path: Path) -> None:
+    table = tmp_path / "parents.tsv"
+    table.write_text("label\tparent\nred\twarm\ngreen\tcold\nblue\tcold\n")
+    uncalibrated = RunContext(ctx.store, silent, print, None, tmp_path / "cache")
+    frequencies = {"frequencies": {"cold": 4.0, "blue": 0.5}}
+    run(recipe(parents=str(table), calibration=CALIBRATION | frequencies), uncalibrated)
+    (classifier,) = load(ctx.store, ["top"]).classifiers
+    assert classifier.classes == ("red", "green", "grey", "blue")
+    given = np.array([[0.4, 0.3, 0.2, 0.1]], np.float32)
+    assert classifier.head.predict_proba(given) == pytest.approx(np.array([[0.4, 1.2, 0.2, 0.2]]) / 2)
+
+
+def test_frequency_of_an_unknown_class_is_rejected(ctx: RunContext) -> None:
+    with pytest.raises(RecipeError, match=r"\[calibration\.frequencies\]: 'pink' is neither a class nor a coarser"):
+        run(recipe(calibration=CALIBRATION | {"frequencies": {"pink": 2.0}}), ctx)
+
+
 def test_table_that_does_not_fit_is_rejected_before_anything_is_fitted(ctx: RunContext) -> None:
     with pytest.raises(RecipeError, match="does not fit the classes"):
         run(recipe(parents="imagenet"), ctx)
@@ -154,7 +174,13 @@ def test_shipped_recipe_calibrates_and_has_coarser_classes() -> None:
     shipped = load_recipe("imagenet")
     assert shipped.calibration is not None
     assert (shipped.calibration.split, shipped.calibration.test, shipped.parents) == ("valid", "test", "imagenet")
+    assert shipped.calibration.frequencies == {"cat": pytest.approx(_breeds("dog") / _breeds("cat"))}
     assert (shipped.extractor.name, shipped.network, shipped.data) == ("efficientnet_lite0", None, None)
+
+
+def _breeds(label: str) -> int:
+    classes = tuple(imagenet_classes().values())
+    return len(Hierarchy(classes, read_parents("imagenet", classes)).below(label))
 
 
 def test_card_and_notice_have_the_licence_of_wordnet() -> None:

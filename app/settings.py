@@ -48,9 +48,9 @@ class Settings(BaseSettings):
         "`0`: reload only on SIGHUP.",
     )
     default_model: str = Field(
-        "cifar10",
+        "imagenet",
         description="Classifier used when a request names none: `NAME` or `NAME@VERSION`. It must exist. "
-        "If the variable is not set and there is no `cifar10`: the first classifier by name.",
+        "If the variable is not set and there is no `imagenet`: the first classifier by name.",
     )
     max_body_bytes: int = Field(
         DEFAULT_LIMITS.max_bytes,
@@ -96,7 +96,10 @@ class Settings(BaseSettings):
         DEFAULT_LIMITS.max_side, ge=1, description="Maximum length in pixels of the longer side of an image."
     )
     max_batch: int | None = Field(
-        None, ge=1, description="Maximum number of images in one inference batch. Empty: 16 on a CPU, 32 on a GPU."
+        None,
+        ge=1,
+        description="Maximum number of images in one inference batch. Empty: 32 on a GPU; on a CPU 16, or 8 for "
+        "networks with an input above 160 px.",
     )
     max_batch_latency_ms: float = Field(
         100,

@@ -109,7 +109,7 @@ def verify(store: StoreOption = DEFAULT_STORE) -> None:
 @app.command("classify")
 def classify_command(
     files: Annotated[list[str], typer.Argument(help="Image files, folders, glob patterns, or - for standard input.")],
-    model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")] = "cifar10",
+    model: Annotated[str, typer.Option(help="NAME or NAME@VERSION of a classifier.")] = "imagenet",
     top: Annotated[int, typer.Option(min=1, help="Maximum number of classes per image.")] = 5,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Minimum probability of a class.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Write one line of JSON per image.")] = False,

@@ -13,11 +13,12 @@ from models.artifacts.catalog import Catalog
 from models.artifacts.proof import prove_changes
 from models.artifacts.store import ArtifactVersions, Store, parse_name
 from models.classifier import BatchItem, Classifier, Extractor, classify
-from models.engines.base import Engine
 from models.engines.selection import EngineSelection
 from models.errors import ModelNotFound
 
 _MAX_BATCH_CPU = 16  # on cores that also decode, larger batches gain less throughput than they add latency
+_MAX_BATCH_CPU_LARGE = 8  # at 224 px, 16 images leave the processor's cache and take twice the memory
+_LARGE_INPUT = 160  # px
 _MAX_BATCH_GPU = 32
 
 
@@ -67,14 +68,18 @@ def load_models(
     default = _default_model(catalog, settings)
     running = set(previous.extractors) if previous else set()
     for extractor in set(catalog.extractors) - running:
-        extractor.engine.warmup(max_batch(settings, extractor.engine))
+        extractor.engine.warmup(max_batch(settings, extractor))
         warm_up(extractor, [model for model in catalog.classifiers if model.extractor is extractor])
     return LoadedModels(catalog, default)
 
 
-def max_batch(settings: Settings, engine: Engine) -> int:
-    """Return the largest number of images in one batch of an engine."""
-    return settings.max_batch or (_MAX_BATCH_CPU if engine.shares_cores else _MAX_BATCH_GPU)
+def max_batch(settings: Settings, extractor: Extractor) -> int:
+    """Return the largest number of images in one batch of an extractor."""
+    if settings.max_batch:
+        return settings.max_batch
+    if not extractor.engine.shares_cores:
+        return _MAX_BATCH_GPU
+    return _MAX_BATCH_CPU if extractor.manifest.input_size <= _LARGE_INPUT else _MAX_BATCH_CPU_LARGE
 
 
 def warm_up(extractor: Extractor, classifiers: Iterable[Classifier]) -> None:

@@ -162,7 +162,7 @@ class Service:
 
 def _start_batcher(extractor: Extractor, settings: Settings, metrics: Metrics) -> Batcher[BatchItem, RowResult]:
     name, engine = extractor.manifest.name, extractor.engine
-    largest = max_batch(settings, engine)
+    largest = max_batch(settings, extractor)
     return Batcher(
         *[functools.partial(try_classify, engine)] * engine.max_concurrent_runs,
         concurrent=functools.partial(try_classify, engine.concurrent),

@@ -43,15 +43,21 @@ REQUEST_ID = "0488511e18dc4cb281c31e69502728d6"
 _TIMING = Timing(decode=2.28, queue=0.39, inference=22.92, total=27.2)
 _PREDICTIONS = [Prediction(label="dog", index=5, score=0.8836), Prediction(label="cat", index=3, score=0.0807)]
 _MODEL = ModelResult(model="cifar10", version=3, predictions=_PREDICTIONS)
-_OTHER = ModelResult(
-    model="tiny_imagenet", version=3, predictions=[Prediction(label="golden retriever", index=26, score=0.4127)]
-)
+_UNSURE: dict[str, Any] = {
+    "model": "imagenet",
+    "version": 1,
+    "predictions": [
+        Prediction(label="French bulldog", index=245, score=0.1134),
+        Prediction(label="Staffordshire bull terrier", index=179, score=0.1088),
+    ],
+    "parents": [CoarserClass(label="dog", score=0.6645), CoarserClass(label="animal", score=0.7583)],
+}
 _CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _MEASURED: dict[str, Any] = {"request_id": REQUEST_ID, "timing_ms": _TIMING, "batch_size": 1}
 _SUMMARY: dict[str, Any] = {
     "name": "cifar10",
     "version": 3,
-    "default": True,
+    "default": False,
     "classes": _CLASSES,
     "extractor": "inception_v3_96",
 }
@@ -76,17 +82,8 @@ def summary(error_type: type[Exception]) -> str:
 
 
 CLASSIFICATION = Classification(model="cifar10", version=3, predictions=_PREDICTIONS, **_MEASURED)
-COARSER_CLASSES = Classification(
-    model="imagenet",
-    version=1,
-    predictions=[
-        Prediction(label="French bulldog", index=245, score=0.1552),
-        Prediction(label="pug", index=254, score=0.0998),
-    ],
-    parents=[CoarserClass(label="dog", score=0.722), CoarserClass(label="animal", score=0.7821)],
-    **_MEASURED,
-)
-COMPARISON = Comparison(results=[_MODEL, _OTHER], **_MEASURED)
+COARSER_CLASSES = Classification(**_UNSURE, **_MEASURED)
+COMPARISON = Comparison(results=[_MODEL, ModelResult(**_UNSURE)], **_MEASURED)
 BATCH = BatchResponse(
     request_id=REQUEST_ID,
     items=[
@@ -99,7 +96,7 @@ SCORES = Scores({"dog": 0.8836, "cat": 0.0807, "horse": 0.0181, "deer": 0.0102, 
 STATUS = Status(
     requests_in_flight=1,
     resizer="cykooz-resizer 4.0.1",
-    models=[ModelVersion(name="cifar10", version=3), ModelVersion(name="tiny_imagenet", version=3)],
+    models=[ModelVersion(name="cifar10", version=3), ModelVersion(name="imagenet", version=1)],
     extractors=[
         ExtractorStatus(
             name="inception_v3_96",

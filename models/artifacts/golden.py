@@ -15,6 +15,7 @@ channels are 23 times as far from the reference as rounding on these images, and
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,10 @@ from models.networks import POOLED
 IMAGE_COUNT = 64
 HEAD_TOLERANCE = 1e-5
 _OUTPUT_DIMENSIONS = 2
+_BATCH = 8
 
 _MIN_SIDE = 8
+_MAX_ENLARGEMENT = 4  # bounds the memory that a damaged file can take
 _SPECTRAL_SLOPE = 1.2
 _BRIGHTNESS, _CONTRAST = (80, 170), (30, 60)  # ranges of the mean and the deviation of an image
 _COLOURFULNESS = 0.35  # deviation of each channel from the common light, as a share of it
@@ -48,15 +51,19 @@ def synthetic_images(size: int, count: int = IMAGE_COUNT, seed: int = 0) -> Pixe
     images and the response properties of cortical cells"), and the three channels are correlated. They are drawn at a
     third of the size, because networks for small images receive enlarged ones.
     """
-    random = np.random.default_rng(seed)
-    return np.stack([_synthetic_image(size, random) for _ in range(count)])
+    return _enlarge(_draw(size, count, seed), size)
 
 
 def record_extractor(engine: Runner, size: int) -> bytes:
-    """Run the synthetic images; return golden.npz: images, float16 features, most likely class of each softmax."""
-    images = synthetic_images(size)
-    outputs = engine.run(images)
-    return _npz(images=images, pooled=outputs[POOLED].astype(np.float16), **_top_classes(outputs))
+    """Run the synthetic images of a size, and return golden.npz.
+
+    It has the images as they were drawn, the size that they are enlarged to, float16 features, and the most likely
+    class of each softmax. Enlarged images would take nine times the space.
+    """
+    drawn = _draw(size, IMAGE_COUNT, seed=0)
+    outputs = _run(engine, _enlarge(drawn, size))
+    sizes = np.full(len(drawn), size, np.int32)
+    return _npz(images=drawn, size=sizes, pooled=outputs[POOLED].astype(np.float16), **_top_classes(outputs))
 
 
 def measure_agreement(golden: bytes, engine: Runner) -> Agreement:
@@ -66,7 +73,7 @@ def measure_agreement(golden: bytes, engine: Runner) -> Agreement:
         GoldenMismatch: the golden outputs cannot be read.
     """
     expected = _load(golden, "images", ndim=4, outputs=POOLED)
-    outputs = engine.run(expected["images"])
+    outputs = _run(engine, _stored_images(expected))
     if outputs[POOLED].shape != expected[POOLED].shape:
         raise GoldenMismatch("The network returns another number of features than stored.")
     cosines = np.nan_to_num(np.clip(_cosines(outputs[POOLED], expected["pooled"].astype(np.float32)), 0, 1))
@@ -134,14 +141,46 @@ def replay_head(golden: bytes, head: Head) -> None:
         )
 
 
-def _synthetic_image(size: int, random: np.random.Generator) -> Pixels:
-    side = max(_MIN_SIDE, size // 3)
+def _stored_images(arrays: Mapping[str, npt.NDArray[Any]]) -> Pixels:
+    """Return the images of golden.npz as the network received them; earlier versions stored them as such.
+
+    Raises:
+        GoldenMismatch: they were to be enlarged to a size that is never recorded.
+    """
+    drawn: Pixels = arrays["images"]
+    if "size" not in arrays:
+        return drawn
+    size = int(arrays["size"].flat[0])
+    if not 0 < size <= _MAX_ENLARGEMENT * drawn.shape[1]:
+        raise GoldenMismatch("The golden outputs cannot be read.")
+    return _enlarge(drawn, size)
+
+
+def _run(engine: Runner, images: Pixels) -> Outputs:
+    """Run images in small batches: an engine keeps the memory that its largest batch took."""
+    batches = [engine.run(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+    return {name: np.concatenate([outputs[name] for outputs in batches]) for name in batches[0]}
+
+
+def _draw(size: int, count: int, seed: int) -> Pixels:
+    """Draw images to enlarge to a size, uint8 [count, side, side, 3]."""
+    random = np.random.default_rng(seed)
+    return np.stack([_draw_image(max(_MIN_SIDE, size // 3), random) for _ in range(count)])
+
+
+def _enlarge(images: Pixels, size: int) -> Pixels:
+    """Return images of size x size px; Pillow computes them in integers, so they are equal on all machines."""
+    enlarged = (Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in images)
+    return np.stack([np.asarray(image) for image in enlarged])
+
+
+def _draw_image(side: int, random: np.random.Generator) -> Pixels:
     planes = _noise(side, random)
     light, colours = planes[0], planes[1:]
     brightness, contrast = random.uniform(*_BRIGHTNESS), random.uniform(*_CONTRAST)
     image = brightness + contrast * (light + _COLOURFULNESS * colours)
-    pixels = np.clip(np.moveaxis(image, 0, -1), 0, 255).astype(np.uint8)
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+    pixels: Pixels = np.clip(np.moveaxis(image, 0, -1), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _noise(side: int, random: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -104,7 +104,7 @@ class _CompiledNetwork:
     def warmup(self, sizes: Sequence[int], streams: int) -> None:
         """Run each size once in each of `streams` threads."""
         with ThreadPoolExecutor(streams) as threads:
-            for size in sizes:
+            for size in reversed(sizes):  # smaller batches then take little memory besides that of the largest
                 list(threads.map(self.run, [np.zeros((size, *self._image_shape), np.uint8)] * streams))
         self._warm_sizes = sizes
 

@@ -37,6 +37,7 @@ LIMITS = {
     "app.decoding.thumbnail._PAGE_SIDE": 480,
     "app.decoding.worker_process._DISCONNECT_TIMEOUT_S": 1.0,
     "app.inference.model_loading._MAX_BATCH_CPU": 16,
+    "app.inference.model_loading._MAX_BATCH_CPU_LARGE": 8,
     "app.inference.model_loading._MAX_BATCH_GPU": 32,
     "app.inference.model_manager._CLOSE_TIMEOUT_S": 1.0,
     "app.main._KEYLESS_SHARE": 1 / 16,

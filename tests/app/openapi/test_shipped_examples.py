@@ -133,7 +133,7 @@ def test_documents_name_shipped_versions() -> None:
         'models/cifar10", params={"version": 2}',
         '{ model: "cifar10", version: 2, top_k: 3 }',
         '{"model": "cifar10", "version": 2}',
-        "tiny_imagenet/load?version=2",
+        "imagenet/load?version=2",
     ],
 )
 def test_versions_in_examples_are_found(text: str) -> None:

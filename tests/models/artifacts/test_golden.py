@@ -182,6 +182,38 @@ def test_golden_outputs_of_other_images_can_be_replayed() -> None:
     golden.replay_extractor(buffer.getvalue(), ColourEngine(), STRICT)
 
 
+def _replace(golden_file: bytes, **arrays: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **{**np.load(io.BytesIO(golden_file)), **arrays})
+    return buffer.getvalue()
+
+
+def test_recorded_images_are_small_and_enlarged_as_they_were() -> None:
+    received: list[Pixels] = []
+
+    @dataclass
+    class RecordingEngine:
+        name: str = "recording:float32"
+
+        def run(self, batch: Pixels) -> Outputs:
+            received.append(batch)
+            return ColourEngine().run(batch)
+
+    golden_file = golden.record_extractor(RecordingEngine(), 224)
+    assert len(golden_file) < 1_200_000
+    golden.replay_extractor(golden_file, RecordingEngine(), STRICT)
+    recorded, replayed = received
+    assert np.array_equal(recorded, golden.synthetic_images(224))
+    assert np.array_equal(replayed, recorded)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 41, 2**31 - 1])
+def test_size_that_is_never_recorded_is_rejected(size: int) -> None:
+    with pytest.raises(GoldenMismatch, match="cannot be read"):
+        golden.measure_agreement(_replace(record(), size=np.full(64, size)), ColourEngine())
+    golden.measure_agreement(_replace(record(), size=np.full(64, 40)), ColourEngine())
+
+
 def test_top_without_golden_outputs_is_rejected() -> None:
     def add_top(outputs: dict[str, Floats]) -> None:
         outputs["another"] = outputs["colour"]

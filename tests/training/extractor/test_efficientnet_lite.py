@@ -66,7 +66,7 @@ def initial(wheel: Path) -> InitialWeights:
 def test_wheel_has_the_1000_classes_a_notice_and_an_origin(initial: InitialWeights, wheel: Path) -> None:
     assert initial.tops == {"probabilities": tuple(imagenet_classes().values())}
     assert initial.origin == f"{wheel.name} sha256:{sha256(wheel.read_bytes())}"
-    assert initial.notice.endswith(LICENCE.strip())
+    assert LICENCE.strip() in initial.notice
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_notice_of_the_weights_goes_into_the_manifest(wheel: Path) -> None:
     assert recipe.network is not None
     ctx = RunContext(Store(), silent, print)
     weights = make_weights(recipe, recipe.network, None, Record(), ctx)  # type: ignore[arg-type]  # without tasks, no data
-    assert weights.fitted_on["notice"].endswith(LICENCE.strip())
+    assert LICENCE.strip() in weights.fitted_on["notice"]
     assert list(weights.tops) == ["probabilities"]
 
 

@@ -34,7 +34,7 @@ def test_shipped_recipe_decodes_large_photos_at_a_reduced_size(name: str) -> Non
 
 
 def test_documented_recipes_are_shipped() -> None:
-    assert {"cifar10", "cifar10_stacked", "imagenet", "imagenet_inception_v3", "tiny_imagenet"} <= set(SHIPPED)
+    assert {"cifar10", "cifar10_stacked", "imagenet", "imagenet_inception_v3"} <= set(SHIPPED)
 
 
 def test_stacked_recipe_has_the_settings_of_the_blog_post() -> None:

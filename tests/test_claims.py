@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 
 CLAIMS = list(claims())
 UNRECORDED = tomllib.loads((ROOT / "docs" / "unrecorded.toml").read_text(encoding="utf-8"))["line"]
-MAX_UNRECORDED = 226
+MAX_UNRECORDED = 224
 """Only ever lowered: of a figure that is measured from now on, the output is kept."""
 
 

@@ -8,7 +8,7 @@ _USES = {
     "choose.network": "the pass of the network that is kept was chosen on it",
     "choose.int8": "8 bits were accepted for the network because they lose little accuracy on it",
     "choose.tuning": "the parameters of the head were chosen on it",
-    "choose.selection": "head and preprocessing were chosen on it",
+    "choose.selection": "extractor, preprocessing and head were chosen on it",
     "calibrate.selection": "the temperature was fitted on it",
     "calibrate.head": "the temperature was fitted on it",
 }

@@ -1,10 +1,11 @@
 """Trains a classifier on a user's own folder of images, without a recipe.
 
-images -> features at several source sides -> head and preprocessing chosen by cross-validation -> fit -> test -> store
+images -> features -> extractor, preprocessing and head chosen by cross-validation -> fit -> test -> store
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,15 +34,15 @@ from training.recipes.schema import Recipe
 from training.runtime.context import RunContext
 from training.runtime.names import printable
 
-#: Used if it is installed, else the recipe's: ImageNet's network knows photographs best.
-_PREFERRED_EXTRACTOR = "inception_v3_imagenet"
+#: An extractor that was fitted on more than this share of the images would be measured too well to be compared.
+_MAX_SHARE_FITTED_ON = 0.01
 
 
 def run(recipe: Recipe, ctx: RunContext, report: Report = do_not_report) -> ClassifierArtifact:
     """Train a classifier on the images at `ctx.data_path` and save it as the next version.
 
     Args:
-        recipe: gives name, card and extractor; head and preprocessing are chosen by cross-validation.
+        recipe: gives name and card; extractor, preprocessing and head are chosen by cross-validation.
         ctx: folders and output of the run.
         report: called with the results.
 
@@ -49,30 +50,57 @@ def run(recipe: Recipe, ctx: RunContext, report: Report = do_not_report) -> Clas
         TrainingError, ModelsError: the images or the extractor cannot be used; the message says what to do.
     """
     check_name(recipe.name)
-    artifact = _find_extractor(recipe, ctx.store)
+    artifacts = _find_extractors(recipe, ctx.store)
     if ctx.data_path is None:
         raise DatasetError("Give your images with --data: a folder with one folder per class, or an archive of it.")
     folder = read_photo_folder(ctx.data_path, ctx.cache, ctx.track)
     partition = Partition(folder.dataset, folder.group_of)
     _log_folder(folder, partition, ctx)
-    preprocess = PreprocessSpec(size=artifact.manifest.input_size, shrink="bilinear")
-    inputs = make_inputs(recipe.model_copy(update={"preprocess": preprocess}), partition, artifact, ctx)
-    candidate, tuning = _choose_candidate(inputs, recipe.seed)
-    trained = _train_head(folder, replace(inputs, preprocess=candidate.preprocess), candidate, tuning, recipe.seed)
+    extractors = _load_extractors(artifacts, recipe, partition, ctx)
+    candidate, tuning = _choose_candidate(extractors, recipe.seed)
+    inputs = replace(extractors[candidate.extractor], preprocess=candidate.preprocess)
+    trained = _train_head(folder, inputs, candidate, tuning, recipe.seed)
     return save_and_report(
-        _with_choices(recipe, artifact, candidate),
+        _with_choices(recipe, candidate),
         inputs.extractor,
         trained,
         ctx,
         report,
-        measured_on=artifact.manifest,
+        measured_on=inputs.extractor.manifest,
         excluded_files=(*folder.left_out, *folder.notes),
     )
 
 
-def _find_extractor(recipe: Recipe, store: Store) -> ExtractorArtifact:
-    names = {artifact.manifest.name for artifact in store.extractors()}
-    return store.extractor(_PREFERRED_EXTRACTOR if _PREFERRED_EXTRACTOR in names else recipe.extractor.name)
+def _find_extractors(recipe: Recipe, store: Store) -> list[ExtractorArtifact]:
+    """Return the newest version of each extractor of the store; raises ModelNotFound if it has none."""
+    names = dict.fromkeys(artifact.manifest.name for artifact in store.extractors())
+    return [store.extractor(name) for name in names or [recipe.extractor.name]]
+
+
+def _load_extractors(
+    artifacts: Sequence[ExtractorArtifact], recipe: Recipe, partition: Partition, ctx: RunContext
+) -> dict[str, HeadInputs]:
+    """Load extractors; those that were fitted on the images are left out, if there are others.
+
+    Raises:
+        ModelsError: one cannot be loaded.
+    """
+    loaded = {artifact.manifest.name: _load(artifact, recipe, partition, ctx) for artifact in artifacts}
+    fitted_on = {name: _share_fitted_on(inputs) for name, inputs in loaded.items()}
+    others = {name: loaded[name] for name, share in fitted_on.items() if share <= _MAX_SHARE_FITTED_ON}
+    for name in sorted(loaded.keys() - others.keys()) if others else ():
+        ctx.log(f"extractor {name} is left out: it was fitted on {fitted_on[name]:.0%} of these images")
+    return others or loaded
+
+
+def _load(artifact: ExtractorArtifact, recipe: Recipe, partition: Partition, ctx: RunContext) -> HeadInputs:
+    preprocess = PreprocessSpec(size=artifact.manifest.input_size, shrink="bilinear")
+    return make_inputs(recipe.model_copy(update={"preprocess": preprocess}), partition, artifact, ctx)
+
+
+def _share_fitted_on(inputs: HeadInputs) -> float:
+    splits = inputs.partition.dataset.splits.values()
+    return sum(inputs.seen.count(Use.FIT, split, Stage.NETWORK) for split in splits) / sum(map(len, splits))
 
 
 def _log_folder(folder: PhotoFolder, partition: Partition, ctx: RunContext) -> None:
@@ -83,29 +111,25 @@ def _log_folder(folder: PhotoFolder, partition: Partition, ctx: RunContext) -> N
     ctx.log(f"{classes} classes, {partition.count(FIT):,} training images, {measured:,} images to measure")
 
 
-def _choose_candidate(inputs: HeadInputs, seed: int) -> tuple[Candidate, dict[str, Any]]:
-    """Return the best head and preprocessing, and a record of all candidates."""
-    ctx = inputs.ctx
-    folds = inputs.partition.folds(Stage.SELECTION, FIT, Use.FIT, Use.CHOOSE, Use.CALIBRATE, Use.MEASURE)
+def _choose_candidate(extractors: Mapping[str, HeadInputs], seed: int) -> tuple[Candidate, dict[str, Any]]:
+    """Return the best extractor, preprocessing and head, and a record of all candidates."""
+    any_inputs = next(iter(extractors.values()))
+    partition, ctx = any_inputs.partition, any_inputs.ctx
+    folds = partition.folds(Stage.SELECTION, FIT, Use.FIT, Use.CHOOSE, Use.CALIBRATE, Use.MEASURE)
 
-    def extract(spec: PreprocessSpec) -> Floats:
+    def extract(name: str, spec: PreprocessSpec) -> Floats:
         mirrored = ", mirrored" if spec.mirror else ""
-        return replace(inputs, preprocess=spec).extract(
-            folds.split, f"training images at {spec.source_side} px{mirrored}"
-        )
+        title = f"training images by {name} at {spec.source_side} px{mirrored}"
+        return replace(extractors[name], preprocess=spec).extract(folds.split, title)
 
-    best, record = select_model(
-        extract,
-        inputs.preprocess,
-        folds.split.labels,
-        folds.groups,
-        inputs.partition.dataset.class_names,
-        seed,
-        ctx.track,
-    )
+    specs = {name: inputs.preprocess for name, inputs in extractors.items()}
+    classes = partition.dataset.class_names
+    best, record = select_model(extract, specs, folds.split.labels, folds.groups, classes, seed, ctx.track)
+    for trial in record["trials"][: len(extractors)]:
+        ctx.log(f"{trial['parameters']['extractor']}: cross-validated accuracy {trial['accuracy']:.3f}")
     low, high = best.metrics.accuracy_interval
     ctx.log(
-        f"chosen: {best.head.kind} head at {best.preprocess.source_side} px, "
+        f"chosen: {best.extractor} at {best.preprocess.source_side} px with a {best.head.kind} head, "
         f"cross-validated accuracy {best.metrics.accuracy:.3f} ({low:.3f} to {high:.3f})"
     )
     if best.preprocess.mirror:
@@ -143,9 +167,9 @@ def _describe_folder(folder: PhotoFolder, partition: Partition, ctx: RunContext)
     }
 
 
-def _with_choices(recipe: Recipe, extractor: ExtractorArtifact, candidate: Candidate) -> Recipe:
+def _with_choices(recipe: Recipe, candidate: Candidate) -> Recipe:
     """Return the recipe with the extractor, the preprocessing and the head that were chosen."""
-    reference = recipe.extractor.model_copy(update={"name": extractor.manifest.name})
+    reference = recipe.extractor.model_copy(update={"name": candidate.extractor})
     return recipe.model_copy(
         update={"extractor": reference, "preprocess": candidate.preprocess, "head": candidate.head}
     )

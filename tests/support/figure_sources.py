@@ -221,7 +221,7 @@ def _defaults() -> Iterator[Claim]:
     loss = 100 * constant("training/extractor/validate_engines.py", "MAX_INT8_ACCURACY_LOSS")
     yield claim(ARCHITECTURE, "by more than {} percentage points", loss)
     mirror = 100 * (1 - constant("training/heads/model_selection.py", "MAX_MIRROR_LOSS_RATIO"))
-    yield claim(TRAINING, "lowers the log loss by {} %", mirror)
+    yield claim(TRAINING, "lower the log loss by {} %", mirror)
 
 
 def _targets() -> Iterator[Claim]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from models import networks
 from models.artifacts import golden
@@ -38,7 +39,9 @@ def build(root: Path) -> Store:
     return store
 
 
-def save_extractor(store: Store, name: str = "tiny_net", seed: int = 0) -> Extractor:
+def save_extractor(
+    store: Store, name: str = "tiny_net", seed: int = 0, more_files: Mapping[str, bytes] = MappingProxyType({})
+) -> Extractor:
     """Save a network with random weights and its golden outputs."""
     import keras
 
@@ -49,6 +52,7 @@ def save_extractor(store: Store, name: str = "tiny_net", seed: int = 0) -> Extra
     contents |= export_float16(convert_graph(engine)) | {
         GOLDEN_FILE: golden.record_extractor(engine, SIDE),
         CARD_FILE: f"# {name}\n\nRandom weights.".encode(),
+        **more_files,
     }
 
     def build(version: int) -> tuple[ExtractorManifest, Mapping[str, bytes]]:

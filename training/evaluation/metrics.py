@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from models.arrays import Floats, Integers
 from models.heads import apply_temperature
@@ -62,8 +63,14 @@ def top_k_accuracy(probabilities: Floats, labels: Integers, k: int) -> float:
 
 def log_loss(probabilities: Floats, labels: Integers) -> float:
     """Return the mean negative logarithm of the true class's probability, in nats."""
+    return float(log_losses(probabilities, labels).mean())
+
+
+def log_losses(probabilities: Floats, labels: Integers) -> npt.NDArray[np.float64]:
+    """Return the negative logarithm of the true class's probability for each image, in nats, [images]."""
     of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(of_true_class, _MIN_PROBABILITY)).mean())
+    losses: npt.NDArray[np.float64] = -np.log(np.maximum(of_true_class, _MIN_PROBABILITY))
+    return losses
 
 
 def expected_calibration_error(probabilities: Floats, labels: Integers, bins: int = _BINS) -> float:

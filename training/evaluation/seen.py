@@ -39,9 +39,10 @@ class SeenImages:
     unrecorded: tuple[str, ...] = ()
     is_recorded: bool = True
 
-    def count(self, use: Use, split: Split) -> int:
-        """Return how many images of a split were used in one way."""
-        used = [keys for name, keys in self.keys.items() if name.partition(".")[0] == use]
+    def count(self, use: Use, split: Split, stage: Stage | None = None) -> int:
+        """Return how many images of a split were used in one way, by one stage or by any."""
+        prefix = f"{use}.{stage or ''}"
+        used = [keys for name, keys in self.keys.items() if name.startswith(prefix)]
         return int(np.isin(to_keys(split.digests), np.concatenate(used)).sum()) if used else 0
 
     def uses(self, split: Split) -> tuple[str, ...]:

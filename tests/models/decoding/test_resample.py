@@ -207,7 +207,7 @@ def test_shipped_classifier_predicts_the_same_with_either_library(artifact: Clas
             batch = [BatchItem(prepare(photo, [classifier.spec])[classifier.spec], (classifier,)) for photo in photos]
         rows[library] = np.stack([probabilities for (probabilities,) in classify(classifier.extractor.engine, batch)])
     rust, pillow = rows.values()
-    assert np.abs(rust - pillow).max() < 0.02
+    assert np.abs(rust - pillow).max() < 0.05
     assert (rust.argmax(axis=1) == pillow.argmax(axis=1)).all()
 
 

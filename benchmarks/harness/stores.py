@@ -6,7 +6,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.harness.images import class_names, generate_jpegs
+from PIL import Image
+
+from benchmarks.harness.images import class_names
+from models.artifacts.golden import synthetic_images
 from models.artifacts.store import DEFAULT_STORE, Store
 from models.console.progress import track
 from models.console.tensorflow_logs import hide_startup_messages
@@ -87,14 +90,14 @@ def _train(recipes: list[Recipe], store: Path, cache: Path, log: Log) -> None:
 
 
 def _training_images(cache: Path) -> Path:
-    """Return a dataset of generated images, in class folders for each split."""
+    """Return a dataset of generated images, in class folders for each split; no two of them look alike."""
 
     def make(root: Path) -> None:
         classes = class_names()
         for seed, (split, count) in enumerate(_IMAGES_PER_CLASS.items()):
-            for number, data in enumerate(generate_jpegs(count * len(classes), _IMAGE_SIDE, seed=seed)):
+            for number, pixels in enumerate(synthetic_images(_IMAGE_SIDE, count * len(classes), seed)):
                 folder = root / split / classes[number % len(classes)]
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / f"{number:04}.jpg").write_bytes(data)
+                Image.fromarray(pixels).save(folder / f"{number:04}.jpg")
 
     return cached_folder(cache, "images", make)

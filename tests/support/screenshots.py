@@ -24,7 +24,7 @@ def results(page: Page) -> None:
     """Show results of two models, with an uncertain one, and the error for a file that is not an image."""
     page.get_by_role("checkbox", name="cifar10").check()
     page.locator("#file").set_input_files({"name": "letter.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"})
-    for name in ("cat", "truck"):
+    for name in ("cat", "puppy"):
         page.get_by_role("button", name=name).click()
     expect(page.locator("#status")).to_have_text("3 images: 2 classified, 1 failed.")
 

@@ -25,6 +25,7 @@ from models.manifests import GOLDEN_FILE, WEIGHTS_FILE, Agreement, ExtractorMani
 from models.preprocess import PreprocessSpec
 from training.data.loader import prepared_batches
 from training.data.split import Split
+from training.errors import DatasetError
 from training.extractor import openvino_export
 from training.partition.partition import HOLDOUT, TEST, Partition
 from training.partition.record import Stage, Use
@@ -141,7 +142,15 @@ def calibration_samples(partition: Partition, name: str, spec: PreprocessSpec) -
 
     Returns:
         uint8 [n, size, size, 3].
+
+    Raises:
+        DatasetError: no image is left to calibrate with.
     """
+    if not partition.count(name):
+        raise DatasetError(
+            f"All training images of {partition.dataset.root} look like images that measure the result, so none is "
+            "left to calibrate 8 bits with. Add others."
+        )
     random = np.random.default_rng(_CALIBRATION_SEED)
     chosen = random.permutation(partition.count(name))[:_CALIBRATION_IMAGES]
     images = partition.hand_out(Stage.INT8, name, Use.FIT, chosen=chosen).images

@@ -29,8 +29,11 @@ from models.manifests import (
     Agreement,
     ExtractorManifest,
 )
-from tests.support import tiny_fit
+from models.preprocess import PreprocessSpec
+from tests.support import colour_dataset, tiny_fit
 from tests.support.manifests import extractor_manifest
+from training.data.dataset import load_dataset
+from training.errors import DatasetError
 from training.extractor import openvino_export
 from training.extractor.validate_engines import (
     REFERENCE,
@@ -42,7 +45,8 @@ from training.extractor.validate_engines import (
     validate_engines,
 )
 from training.network.fit import fit_network
-from training.partition.partition import FIT
+from training.partition.partition import FIT, Partition
+from training.recipes.data import DatasetSpec
 from training.runtime.context import RunContext
 
 
@@ -249,3 +253,11 @@ def test_float_tolerance_is_the_usual_one_or_below_the_measured(low: float, mean
     assert required.min_top1 <= measured.min_top1
     if measured.min_cosine >= 0.9999 and measured.min_top1 >= 0.98:
         assert required == Agreement(min_cosine=0.9999, min_top1=0.98)
+
+
+def test_images_that_all_look_like_measured_ones_cannot_calibrate(tmp_path: Path) -> None:
+    colour_dataset.write(tmp_path / "colours", train=2, test=2)
+    dataset = load_dataset(DatasetSpec(path="colours"), tmp_path)
+    alike = dict.fromkeys((digest for split in dataset.splits.values() for digest in split.digests), 0)
+    with pytest.raises(DatasetError, match="none is left to calibrate 8 bits with"):
+        calibration_samples(Partition(dataset, alike), FIT, PreprocessSpec(size=32))

@@ -35,7 +35,8 @@ def read_images(received: ParsedRequest, limits: Limits, max_images: int) -> lis
             f"inputs: send exactly one: `{IMAGE}` (BYTES, encoded images) or `{PIXELS}` (UINT8 [n, height, width, 3], "
             "RGB)."
         )
-    tensor, raw = inputs[0], received.binary_tensors.get(inputs[0].name)
+    (tensor,) = inputs
+    raw = received.binary_tensors.get(tensor.name)
     if min(tensor.shape) < 1:
         raise BadParameter(f"{tensor.name}: the shape {tensor.shape} contains no image.")
     if tensor.name == PIXELS:

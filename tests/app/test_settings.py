@@ -55,3 +55,10 @@ def test_setting_below_its_minimum_is_rejected(name: str) -> None:
     assert getattr(Settings.model_validate({name: lowest}), name) == lowest
     with pytest.raises(ValidationError):
         Settings.model_validate({name: lowest - 1 if name in LOWEST else 0})
+
+
+@pytest.mark.parametrize("value", ["*", "proxy.example.org", "10.0.0.0/33", "10.0.0.0/8,*"])
+def test_proxies_that_are_no_networks_are_rejected(value: str) -> None:
+    Settings.model_validate({"trusted_proxies": "10.0.0.0/8, 127.0.0.1"})
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"trusted_proxies": value})

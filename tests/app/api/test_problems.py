@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from app.api.problems import error_headers
 from tests.support.asgi import Serve
 from tests.support.colour_engine import ColourEngine
 from tests.support.encoded_images import encoded
@@ -84,3 +85,10 @@ async def test_final_slash_is_redirected_without_scheme_or_host(
 async def test_other_paths_with_a_final_slash_are_not_found(client: httpx.AsyncClient, path: str) -> None:
     response = await client.get(f"http://localhost{path}")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("status", [400, 404, 408, 413, 422, 429, 500, 503])
+def test_only_an_unfinished_body_closes_the_connection(status: int) -> None:
+    headers = error_headers(status, ValueError())
+    assert (headers.get("Connection") == "close") == (status == 408)
+    assert ("Retry-After" in headers) == (status in (429, 503))

@@ -26,8 +26,9 @@ def test_exhausted_budget_rejects_and_released_bytes_are_available_again() -> No
     first.acquire(60)
     second.acquire(40)
     for lease in (first, second):
-        with pytest.raises(Overloaded, match="memory for request bodies is exhausted"):
+        with pytest.raises(Overloaded, match="memory for request bodies is exhausted") as error:
             lease.acquire(1)
+        assert error.value.retry_after_s == 1
     first.release()
     second.acquire(60)
     assert budget.used_bytes == 100

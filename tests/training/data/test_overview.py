@@ -15,6 +15,7 @@ from models.preprocess import decode_array
 from tests.support.undecodable_names import write_file
 from training.data.overview import Overview, read_overview
 from training.errors import DatasetError
+from training.reporting import overview_plots
 from training.reporting.overview_plots import plot_class_counts, plot_sample_grid, plot_sizes, write_plots
 
 
@@ -46,6 +47,7 @@ def test_counts_sizes_and_formats(dataset: Path) -> None:
     assert overview.counts() == {"cats": {"train": 4}, "dogs": {"train": 1, "test": 1}}
     text = " ".join(printed(overview).split())
     assert "6 images of 2 classes" in text
+    assert all(header.bytes == header.file.path.stat().st_size for header in overview.headers)
     assert "│ dogs │ 1 │ 1 │" in text
     assert "│ all │ 5 │ 1 │" in text
     assert "│ train │ PNG 4, JPEG 1 │ 40 / 40 / 100 │ 30 / 30 / 50 │" in text
@@ -144,3 +146,11 @@ def test_shortened_table_shows_as_many_of_the_smallest_as_of_the_largest_classes
             write_image(tmp_path / "many" / f"class {index:02}" / f"{number}.png")
     shown = re.findall(r"class (\d\d)", printed(read_overview(tmp_path / "many")))
     assert [int(number) for number in shown] == [*range(20), *range(21, 41)]
+
+
+@pytest.mark.parametrize(("labels", "count"), [(5, 5), (5, 9), (6, 3), (200, 7), (201, 200)])
+def test_labels_are_evenly_spaced_over_all_of_them(labels: int, count: int) -> None:
+    chosen = [int(label) for label in overview_plots._evenly_spaced([str(number) for number in range(labels)], count)]
+    assert (len(chosen), chosen[0]) == (min(labels, count), 0)
+    gaps = np.diff([*chosen, labels])
+    assert gaps.max() - gaps.min() <= 1

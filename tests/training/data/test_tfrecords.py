@@ -219,6 +219,17 @@ def test_shards_of_other_programs_are_read_by_label(tmp_path: Path) -> None:
     assert [path.read_bytes()[0] for path in data.train.images][:4] == [0, 11, 1, 12]
 
 
+def test_first_of_several_labels_is_the_class(tmp_path: Path) -> None:
+    message = tf.train.Example()
+    message.features.feature["image/encoded"].bytes_list.value.append(b"image")
+    message.features.feature["image/class/label"].int64_list.value.extend([3, 7])
+    path = tmp_path / "data" / "train" / "x-train.tfrecord-00000-of-00001"
+    path.parent.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(message.SerializeToString())
+    assert load_dataset(DatasetSpec(path="x", test=""), tmp_path / "data").class_ids == ("00003",)
+
+
 @pytest.mark.parametrize("missing", ["image/encoded", "both"])
 def test_records_that_are_not_labelled_images_are_rejected(tmp_path: Path, missing: str) -> None:
     record: dict[str, bytes | int] = {"image/encoded": b"1", "image/class/label": 1, "image/class/text": b"one"}

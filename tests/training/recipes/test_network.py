@@ -100,3 +100,11 @@ def test_recipe_without_a_teacher_is_recorded_as_before() -> None:
     record = network.model_dump_json()
     assert "teacher" not in record
     assert "ema" not in record
+
+
+@pytest.mark.parametrize(("name", "value"), [("beta_2", 0), ("beta_2", 1), ("momentum", 1), ("weight_decay", -1)])
+def test_hyperparameter_without_a_meaning_is_rejected(name: str, value: float) -> None:
+    valid = {"passes": 1, "learning_rate": 0.1}
+    Fit.model_validate(valid | {name: 0.5})
+    with pytest.raises(ValueError, match=name):
+        Fit.model_validate(valid | {name: value})
